@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * The wire format: what the probes read from maps and write to the ring buffer.
+ *
+ * Little endian, naturally aligned, no implicit padding. Every structure here has a
+ * Go twin that is read by offset (decode/) or written whole (bpf/); a test compares
+ * the two field by field.
+ */
+#ifndef OBSERVATORY_TRACE_EVENT_H
+#define OBSERVATORY_TRACE_EVENT_H
+
+#define MAX_DATA 8192   /* bytes of captured data behind an event's header; a power of two */
+#define MAX_MOVES 32    /* pieces a root block is put together from */
+#define MAX_EDGES 16    /* pointers followed out of one block */
+#define MAX_BLOCKS 32   /* blocks copied for one event */
+#define MAX_BLOCK 4096  /* bytes of one block; a power of two, and no more than MAX_DATA */
+
+enum event_kind {
+	EVENT_ENTRY = 1,   /* a call began (or, for a role, the role's function was entered) */
+	EVENT_EXIT = 2,    /* a call ended by returning or by a tail jump */
+	EVENT_FORK = 3,    /* a traced process forked: pid of the child in `arg` */
+	EVENT_EXEC = 4,    /* a process executed a new image; data: the file's path, NUL-terminated */
+	EVENT_DEATH = 5,   /* a traced thread ended; `arg` is 1 when it was the last of its process */
+};
+
+enum event_flag {
+	EVENT_TAIL = 1,       /* exit: by a tail jump; the result is the callee's */
+	EVENT_URETPROBE = 2,  /* exit: seen by a uretprobe */
+	EVENT_TRUNCATED = 4,  /* blocks were left out at a limit */
+	EVENT_NO_G = 8,       /* Go: the goroutine could not be read; goid is 0, pos is the CFA's */
+};
+
+/*
+ * An event: this header, `root` bytes of root block, then blocks, each a struct block
+ * followed by its bytes and padded to 8.
+ */
+struct event {
+	__u32 size;   /* bytes of the whole record, this header included */
+	__u8 kind;    /* enum event_kind */
+	__u8 flags;   /* enum event_flag */
+	__u16 root;   /* bytes of the root block, padded to 8; bytes that could not be read are zero */
+	__u32 func;   /* function id; 0 for process events */
+	__u32 missed; /* bit i: move i of the plan could not be read */
+	__u32 tgid;   /* process id, initial pid namespace */
+	__u32 tid;    /* thread id, initial pid namespace */
+	__u64 ts;     /* CLOCK_MONOTONIC, ns */
+	__u64 goid;   /* goroutine id, 0 when not Go */
+	__u64 pos;    /* frame position: grows with depth. C: ~CFA; Go: stack.hi - CFA, which a moved stack keeps */
+	__u64 ip;     /* absolute address of the probed instruction (uretprobe: of the return address) */
+	__u64 cfa;    /* canonical frame address: the caller's stack pointer once this call has returned */
+	__u64 arg;    /* process events: see enum event_kind; else 0 */
+};
+
+enum block_status {
+	BLOCK_OK = 0,
+	BLOCK_FAULT = 1,     /* the address is not mapped: no bytes follow */
+	BLOCK_CUT = 2,       /* fewer bytes than the value has follow */
+};
+
+struct block {
+	__u64 addr;   /* where the bytes were */
+	__u32 type;   /* capture program of the bytes' type; TYPE_BYTES for text */
+	__u32 len;    /* bytes that follow (before padding to 8) */
+	__u32 status; /* enum block_status */
+	__u32 want;   /* bytes the value has */
+};
+
+#define TYPE_BYTES 1 /* the reserved capture program of plain bytes: no pointers in it */
+
+/* A function, by id. */
+enum func_flag {
+	FUNC_GO = 1,      /* pair by goroutine */
+	FUNC_ABI0 = 2,    /* g is in thread-local storage, not in its register */
+};
+
+struct func {
+	__u32 flags;       /* enum func_flag */
+	__u32 role;        /* enum role */
+	__u32 goid_offset; /* Go: offset of goid in runtime.g */
+	__s32 tls_offset;  /* Go, ABI0: offset of g from the thread pointer */
+	struct side {
+		__u32 type;    /* capture program of the root block, 0: the root has no pointers */
+		__u32 moves;   /* index of the first move */
+		__u16 nmoves;
+		__u16 root;    /* bytes of the root block, a multiple of 8 */
+	} entry, exit;
+};
+
+enum role {
+	ROLE_CALL = 0,
+	ROLE_GO_PANIC = 1,
+	ROLE_GOEXIT = 2,
+	ROLE_THROW = 3,
+	ROLE_RETHROW = 4,
+	ROLE_CATCH = 5,
+	ROLE_UNWIND = 6,
+	ROLE_FORCED = 7,
+	ROLE_LONGJMP = 8,
+	ROLE_RUST_PANIC = 9,
+	ROLE_LIBRARY_MAP = 10,
+};
+
+enum source {
+	SOURCE_REGISTER = 1, /* reg, DWARF numbering; off is the byte within it */
+	SOURCE_CFA = 2,      /* memory at CFA + off */
+	SOURCE_MEMORY = 3,   /* memory at reg + off */
+};
+
+struct move {
+	__u16 dst;  /* offset in the root block */
+	__u16 size; /* bytes, at most 8 from a register */
+	__u8 source;
+	__u8 reg;
+	__u16 pad;
+	__s32 off;
+	__u32 pad2;
+};
+
+/* A capture program: how many bytes a value has, and the pointers in it. */
+struct type_prog {
+	__u32 size;   /* bytes of one value */
+	__u32 edges;  /* index of the first edge */
+	__u32 nedges;
+	__u32 pad;
+};
+
+enum edge_kind {
+	EDGE_POINTER = 1, /* one value of `type` behind the pointer */
+	EDGE_COUNTED = 2, /* as many values of `type` as the integer at `len_off` says */
+	EDGE_CSTRING = 3, /* bytes up to a NUL */
+	EDGE_IFACE = 4,   /* Go interface: itab or nil at `off`, data word behind it; the type is looked up */
+	EDGE_EFACE = 5,   /* Go empty interface: type or nil at `off` */
+};
+
+struct edge {
+	__u16 off;      /* of the pointer, in the block */
+	__u16 len_off;  /* EDGE_COUNTED: of the length, in the block */
+	__u8 kind;
+	__u8 len_size;  /* EDGE_COUNTED: bytes of the length, 4 or 8 */
+	__u16 depth;    /* pointers already followed to get here are at most this; 0: no limit but the session's */
+	__u32 type;     /* target's capture program */
+	__u32 stride;   /* EDGE_COUNTED: bytes of one element */
+};
+
+/* A Go interface's dynamic type: key of the `dynamic` map. */
+struct dynamic_key {
+	__u32 file;    /* file number: types are found by their address in the file */
+	__u32 pad;
+	__u64 address; /* of the runtime type, load bias taken off */
+};
+
+struct dynamic_type {
+	__u32 type;    /* capture program of the data word's target (or of the word itself when direct) */
+	__u32 direct;  /* 1: the data word is the value, not a pointer to it */
+};
+
+/* Attach cookies: who a hit belongs to. Bits 0 to 31: function id. */
+#define COOKIE_TAIL (1ULL << 32)      /* a tail jump */
+#define COOKIE_COND (1ULL << 33)      /* taken only under the condition in bits 36 to 39 */
+#define COOKIE_COND_SHIFT 36
+
+/* A process in the `processes` map, by tgid. */
+struct process {
+	__u32 flags;
+	__u32 pad;
+};
+
+/* Counters per function, per CPU: exact whatever the ring buffer drops. */
+struct counters {
+	__u64 entries;
+	__u64 exits;
+	__u64 lost_entries; /* ring buffer full */
+	__u64 lost_exits;
+};
+
+#endif

@@ -1,0 +1,96 @@
+package trace
+
+// Kind is how a value's bytes are read.
+type Kind uint8
+
+// The kinds. A kind says how bytes are read, not what the language calls them:
+// a Go string, a Rust &str and a std::string are all KindString.
+const (
+	KindUnknown   Kind = iota
+	KindBool           // Size bytes, non-zero is true
+	KindInt            // signed, little endian
+	KindUint           // unsigned, little endian
+	KindFloat          // IEEE 754, 4, 8 (or x87 extended in 16) bytes
+	KindComplex        // two floats
+	KindChar           // a C char: a number, and a string behind a pointer
+	KindRune           // a Rust char
+	KindEnum           // Enumerators name the values of the integer below
+	KindPointer        // Elem, or nil for void*
+	KindCString        // a pointer to NUL-terminated bytes
+	KindStruct         // Fields
+	KindUnion          // Fields, all at offset 0
+	KindArray          // Count of Elem, inline
+	KindString         // pointer at PtrOff, length in bytes at LenOff
+	KindSlice          // pointer at PtrOff, length in elements at LenOff, Elem
+	KindInterface      // Go: type word at 0 (an itab unless Empty), data word at 8
+	KindFunc           // a code pointer; Go: a pointer to one
+	KindMap            // opaque at the first level
+	KindChan           // opaque at the first level
+	KindError          // Go's error interface: KindInterface whose message is sought
+	KindVariant        // Rust enum with payloads, C++ variant: opaque at the first level
+)
+
+// Type is the layout of a value. Types form a graph (pointers may lead back);
+// they are immutable once planned and shared between functions.
+type Type struct {
+	ID     uint32 // index of its capture program in the BPF maps, 0 when it has none
+	Name   string // as the language writes it
+	Kind   Kind
+	Size   uint32 // bytes
+	Elem   *Type
+	Count  uint64 // KindArray
+	Fields []Field
+	Enum   []Enumerator
+	PtrOff uint32 // KindString, KindSlice
+	LenOff uint32 // KindString, KindSlice
+	Empty  bool   // KindInterface: no methods, the first word is the type itself
+	Signed bool   // KindEnum: the integer is signed
+	Lang   Language
+}
+
+// Field is a member of a struct or union, or a parameter of a Plan's root.
+type Field struct {
+	Name     string
+	Offset   uint32 // bytes
+	Type     *Type
+	BitSize  uint8 // bits; 0 when it is not a bit-field
+	BitShift uint8 // bits from the least significant of the Type.Size bytes at Offset
+	Embedded bool
+	// Unavailable is the reason why the value can't be had ("in SSE register"); empty when it can.
+	Unavailable string
+}
+
+// Enumerator is one named value of an enumeration.
+type Enumerator struct {
+	Name  string
+	Value int64
+}
+
+// Plan says what the probe copies on one side of a function's calls, and how
+// the copy is read: Root is a struct whose fields are the parameters (or
+// results), each in its natural memory layout, and Moves fill it from
+// registers and from the caller's frame. Memory behind pointers follows as
+// blocks found by (address, type).
+type Plan struct {
+	Root  *Type
+	Moves []Move
+}
+
+// Source is where a Move reads.
+type Source uint8
+
+// The sources; the numbers are those of enum source in bpf/event.h.
+const (
+	SourceRegister Source = iota + 1 // Register, DWARF numbering; Offset is the byte within it
+	SourceCFA                        // memory at the canonical frame address + Offset
+	SourceMemory                     // memory at the address held in Register, + Offset
+)
+
+// Move copies Size bytes to offset Dst of the root.
+type Move struct {
+	Dst      uint16
+	Size     uint16 // at most 8 from a register
+	Source   Source
+	Register uint8
+	Offset   int32
+}
