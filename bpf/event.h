@@ -78,6 +78,9 @@ struct func {
 	__u32 role;        /* enum role */
 	__u32 goid_offset; /* Go: offset of goid in runtime.g */
 	__s32 tls_offset;  /* Go, ABI0: offset of g from the thread pointer */
+	__u32 file;        /* file number, for dynamic types */
+	__u32 pad;
+	__u64 address;     /* virtual address of the first byte in the file */
 	struct side {
 		__u32 type;    /* capture program of the root block, 0: the root has no pointers */
 		__u32 moves;   /* index of the first move */
@@ -154,10 +157,14 @@ struct dynamic_type {
 	__u32 direct;  /* 1: the data word is the value, not a pointer to it */
 };
 
-/* Attach cookies: who a hit belongs to. Bits 0 to 31: function id. */
+/*
+ * Attach cookies: who a hit belongs to. Bits 0 to 31: function id. Bits 40 to 63: the
+ * site's offset from func.address, signed, so that the load bias is ip - address - offset.
+ */
 #define COOKIE_TAIL (1ULL << 32)      /* a tail jump */
 #define COOKIE_COND (1ULL << 33)      /* taken only under the condition in bits 36 to 39 */
 #define COOKIE_COND_SHIFT 36
+#define COOKIE_OFFSET_SHIFT 40
 
 /* A process in the `processes` map, by tgid. */
 struct process {
