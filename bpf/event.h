@@ -19,7 +19,7 @@ enum event_kind {
 	EVENT_ENTRY = 1,   /* a call began (or, for a role, the role's function was entered) */
 	EVENT_EXIT = 2,    /* a call ended by returning or by a tail jump */
 	EVENT_FORK = 3,    /* a traced process forked: pid of the child in `arg` */
-	EVENT_EXEC = 4,    /* a process executed a new image; data: the file's path, NUL-terminated */
+	EVENT_EXEC = 4,    /* a process executed a new image; the thread's former id in `arg` */
 	EVENT_DEATH = 5,   /* a traced thread ended; `arg` is 1 when it was the last of its process */
 };
 
@@ -145,6 +145,8 @@ struct edge {
 	__u32 stride;   /* EDGE_COUNTED: bytes of one element */
 };
 
+#define ITAB_TYPE 8 /* offset of the dynamic type in a Go itab, 1.22 to 1.26 */
+
 /* A Go interface's dynamic type: key of the `dynamic` map. */
 struct dynamic_key {
 	__u32 file;    /* file number: types are found by their address in the file */
@@ -169,6 +171,13 @@ struct dynamic_type {
 /* A process in the `processes` map, by tgid. */
 struct process {
 	__u32 flags;
+	__u32 pad;
+};
+
+/* A program's file, as the kernel knows it: new processes of it are traced at once. */
+struct image {
+	__u64 inode;
+	__u32 dev; /* major << 20 | minor */
 	__u32 pad;
 };
 

@@ -1,0 +1,286 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
+	"golang.org/x/sys/unix"
+)
+
+// The records of the maps, in the layout of event.h.
+type (
+	Func        = probeFunc
+	Move        = probeMove
+	Program     = probeTypeProg
+	Edge        = probeEdge
+	DynamicKey  = probeDynamicKey
+	DynamicType = probeDynamicType
+	Image       = probeImage
+	Process     = probeProcess
+	Counters    = probeCounters
+)
+
+// The flags of Func.Flags (enum func_flag).
+const (
+	FuncGo   = 1 // pair by goroutine
+	FuncABI0 = 2 // g is in thread-local storage
+)
+
+// Attach cookies: bits 0 to 31 are the function id, the others say what the site is.
+const (
+	cookieTail        = 1 << 32
+	cookieCond        = 1 << 33
+	cookieCondShift   = 36
+	cookieOffsetShift = 40
+)
+
+// MaxSiteOffset is the farthest that a site can lie from its function's first byte, in bytes.
+const MaxSiteOffset = 1<<23 - 1
+
+// Cookie tells a hit's program whose it is: the function, the site's offset from
+// the function's first byte (within ±MaxSiteOffset), whether the site is a tail
+// jump and, when cond is not negative, the condition code under which it is one.
+func Cookie(function uint32, offset int64, tail bool, cond int8) uint64 {
+	c := uint64(function) | uint64(offset)<<cookieOffsetShift
+	if tail {
+		c |= cookieTail
+	}
+	if cond >= 0 {
+		c |= cookieCond | uint64(cond&15)<<cookieCondShift
+	}
+	return c
+}
+
+// Settings are fixed when the programs are loaded. Zero values take the defaults of the C source.
+type Settings struct {
+	FollowChildren bool   // trace the children of traced processes
+	ReportExecs    bool   // tell of every exec on the machine
+	LeaveOthers    bool   // remove a probe from a process that hits it and is not traced
+	MaxString      uint32 // bytes of a string
+	MaxItems       uint32 // elements of a slice
+	MaxDepth       uint32 // pointers followed one behind the other
+	MaxBytes       uint32 // bytes of data per event
+	RingBytes      uint32 // size of the ring buffer: a power of two, at least a page
+
+	// Capacity of the tables; they can't grow once loaded.
+	Functions, Moves, Programs, Edges, Dynamic uint32
+
+	// PerfEvents loads the uprobe programs for perf-event uprobes, for kernels
+	// without uprobe_multi (before 6.6).
+	PerfEvents bool
+}
+
+// Objects are the loaded programs and maps. Close releases them; links that were
+// made with the programs keep those alive until they are closed themselves.
+type Objects struct {
+	probes probeObjects
+	caps   Settings
+}
+
+// Load loads the programs. It needs CAP_BPF and CAP_PERFMON.
+func Load(s Settings) (*Objects, error) {
+	spec, err := loadProbe()
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded BPF object: %w", err)
+	}
+	variables := map[string]any{
+		"follow_children": b2u(s.FollowChildren),
+		"report_execs":    b2u(s.ReportExecs),
+		"leave_others":    b2u(s.LeaveOthers),
+	}
+	for name, v := range map[string]uint32{
+		"max_string": s.MaxString, "max_items": s.MaxItems, "max_depth": s.MaxDepth, "max_bytes": s.MaxBytes,
+	} {
+		if v != 0 {
+			variables[name] = v
+		}
+	}
+	slots := max(64, uint32(4*runtime.NumCPU()))
+	variables["pool_size"] = slots
+	for name, v := range variables {
+		if err := spec.Variables[name].Set(v); err != nil {
+			return nil, fmt.Errorf("set BPF variable %s: %w", name, err)
+		}
+	}
+	for name, n := range map[string]uint32{
+		"functions": s.Functions, "counts": s.Functions, "moves": s.Moves, "programs": s.Programs,
+		"edges": s.Edges, "dynamic": s.Dynamic, "pool": slots, "events": s.RingBytes,
+	} {
+		if n != 0 {
+			spec.Maps[name].MaxEntries = n
+		}
+	}
+	if s.PerfEvents {
+		for _, name := range []string{"enter", "leave", "returned"} {
+			spec.Programs[name].AttachType = ebpf.AttachNone
+		}
+	}
+	o := &Objects{caps: s}
+	if err := spec.LoadAndAssign(&o.probes, nil); err != nil {
+		var ve *ebpf.VerifierError
+		if errors.As(err, &ve) {
+			return nil, fmt.Errorf("load BPF programs: %w\n%+v", err, ve)
+		}
+		return nil, fmt.Errorf("load BPF programs: %w", err)
+	}
+	return o, nil
+}
+
+// HaveUprobeMulti tells whether the kernel attaches many uprobes with one link (6.6).
+func HaveUprobeMulti() error { return features.HaveBPFLinkUprobeMulti() }
+
+// Close unloads what no link holds any more.
+func (o *Objects) Close() error { return o.probes.Close() }
+
+// Enter is the program of entry sites.
+func (o *Objects) Enter() *ebpf.Program { return o.probes.Enter }
+
+// Leave is the program of return and tail-jump sites.
+func (o *Objects) Leave() *ebpf.Program { return o.probes.Leave }
+
+// Returned is the program of uretprobes.
+func (o *Objects) Returned() *ebpf.Program { return o.probes.Returned }
+
+// OnFork is the raw tracepoint program of sched_process_fork.
+func (o *Objects) OnFork() *ebpf.Program { return o.probes.OnFork }
+
+// OnExec is the raw tracepoint program of sched_process_exec.
+func (o *Objects) OnExec() *ebpf.Program { return o.probes.OnExec }
+
+// OnExit is the raw tracepoint program of sched_process_exit.
+func (o *Objects) OnExit() *ebpf.Program { return o.probes.OnExit }
+
+// Events is the ring buffer.
+func (o *Objects) Events() *ebpf.Map { return o.probes.Events }
+
+// Activate lets events begin: everything is attached.
+func (o *Objects) Activate() error { return o.setActive(1) }
+
+// Deactivate lets no event begin any more; what was delivered can still be read.
+func (o *Objects) Deactivate() error { return o.setActive(0) }
+
+func (o *Objects) setActive(v uint32) error {
+	if err := o.probes.Active.Set(v); err != nil {
+		return fmt.Errorf("set BPF variable active: %w", err)
+	}
+	return nil
+}
+
+// LostProcessEvents counts forks, execs and deaths that found the ring buffer full.
+func (o *Objects) LostProcessEvents() (n uint64, err error) {
+	if err := o.probes.LostProcessEvents.Get(&n); err != nil {
+		return 0, fmt.Errorf("read BPF variable lost_process_events: %w", err)
+	}
+	return n, nil
+}
+
+// Tables are records to be appended to the maps of the same names, from the
+// given first index on.
+type Tables struct {
+	Functions    []Func
+	FirstFunc    uint32
+	Moves        []Move
+	FirstMove    uint32
+	Programs     []Program
+	FirstProgram uint32
+	Edges        []Edge
+	FirstEdge    uint32
+	Dynamic      map[DynamicKey]DynamicType
+}
+
+// Fill writes tables, what they refer to first. It returns ErrFull when one of
+// them does not fit.
+func (o *Objects) Fill(t Tables) error {
+	if err := fill(o.probes.Edges, t.FirstEdge, t.Edges); err != nil {
+		return err
+	}
+	if err := fill(o.probes.Programs, t.FirstProgram, t.Programs); err != nil {
+		return err
+	}
+	if err := fill(o.probes.Moves, t.FirstMove, t.Moves); err != nil {
+		return err
+	}
+	for k, v := range t.Dynamic {
+		if err := o.probes.Dynamic.Put(k, v); err != nil {
+			return fmt.Errorf("fill BPF map dynamic: %w", full(err))
+		}
+	}
+	return fill(o.probes.Functions, t.FirstFunc, t.Functions)
+}
+
+// ErrFull says that a table has no room for what is to be added.
+var ErrFull = errors.New("the table is full")
+
+func full(err error) error {
+	if errors.Is(err, ebpf.ErrKeyNotExist) || errors.Is(err, unix.E2BIG) {
+		return ErrFull
+	}
+	return err
+}
+
+func fill[T any](m *ebpf.Map, first uint32, records []T) error {
+	if len(records) == 0 {
+		return nil
+	}
+	if uint64(first)+uint64(len(records)) > uint64(m.MaxEntries()) {
+		return fmt.Errorf("fill BPF map %s: %d records from %d on, room for %d: %w", m, len(records), first, m.MaxEntries(), ErrFull)
+	}
+	keys := make([]uint32, len(records))
+	for i := range keys {
+		keys[i] = first + uint32(i)
+	}
+	if _, err := m.BatchUpdate(keys, records, nil); err != nil {
+		return fmt.Errorf("fill BPF map %s: %w", m, err)
+	}
+	return nil
+}
+
+// AddProcess makes a process one of the traced, by its id in the initial pid namespace.
+func (o *Objects) AddProcess(tgid uint32) error {
+	if err := o.probes.Processes.Put(tgid, Process{}); err != nil {
+		return fmt.Errorf("add process %d: %w", tgid, full(err))
+	}
+	return nil
+}
+
+// RemoveProcess undoes AddProcess; a process that isn't there is no error.
+func (o *Objects) RemoveProcess(tgid uint32) error {
+	if err := o.probes.Processes.Delete(tgid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("remove process %d: %w", tgid, err)
+	}
+	return nil
+}
+
+// AddImage lets every process that executes the file be traced from its first instruction on.
+func (o *Objects) AddImage(i Image) error {
+	if err := o.probes.Images.Put(i, Process{}); err != nil {
+		return fmt.Errorf("add image: %w", full(err))
+	}
+	return nil
+}
+
+// Count sums a function's counters over the processors.
+func (o *Objects) Count(function uint32) (Counters, error) {
+	var per []Counters
+	var sum Counters
+	if err := o.probes.Counts.Lookup(function, &per); err != nil {
+		return sum, fmt.Errorf("read counters of function %d: %w", function, err)
+	}
+	for _, c := range per {
+		sum.Entries += c.Entries
+		sum.Exits += c.Exits
+		sum.LostEntries += c.LostEntries
+		sum.LostExits += c.LostExits
+	}
+	return sum, nil
+}
+
+func b2u(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
+}

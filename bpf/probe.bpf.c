@@ -1,0 +1,610 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * The one program set that every traced function runs, whatever its signature: what
+ * to copy comes from maps (functions, moves, programs, edges), what was copied goes to
+ * one ring buffer, whose order is the order of the events.
+ *
+ * The uprobe programs are sleepable, so that values on pages that are not resident are
+ * read, not lost. They can be preempted and can sleep: nothing per-CPU is kept across a
+ * helper, and no ring-buffer record is held reserved while memory is read.
+ */
+#include <linux/types.h>
+#include <linux/bpf.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include "event.h"
+#include "arch.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+/* CO-RE declarations: only the fields that are read. */
+struct super_block { __u32 s_dev; } __attribute__((preserve_access_index));
+struct inode { unsigned long i_ino; struct super_block *i_sb; } __attribute__((preserve_access_index));
+struct file { struct inode *f_inode; } __attribute__((preserve_access_index));
+struct linux_binprm { struct file *file; const char *filename; } __attribute__((preserve_access_index));
+struct counter { int counter; };
+struct signal_struct { struct counter live; } __attribute__((preserve_access_index));
+struct task_struct {
+	int pid;
+	int tgid;
+	struct signal_struct *signal;
+	struct thread_struct thread;
+} __attribute__((preserve_access_index));
+
+struct raw_tracepoint { __u64 args[3]; };
+
+/* Settings, fixed at load. */
+const volatile __u32 follow_children = 1; /* a traced process's children are traced */
+const volatile __u32 report_execs = 0;    /* tell of every exec: some program yet to start is wanted */
+const volatile __u32 leave_others = 0;    /* take the probes out of processes that are not traced */
+const volatile __u32 max_string = 256;    /* bytes of a string */
+const volatile __u32 max_items = 64;      /* elements of a slice */
+const volatile __u32 max_depth = 4;       /* pointers followed one behind the other */
+const volatile __u32 max_bytes = MAX_DATA; /* bytes of data per event */
+const volatile __u32 wake_bytes = 65536;  /* the reader is woken when so much waits; else it polls */
+const volatile __u32 pool_size = 64;      /* entries of the pool */
+
+/* Everything is attached first; then this is set, and events begin. */
+__u32 active = 0;
+
+/* Forks, execs and deaths that found the ring buffer full. */
+__u64 lost_process_events = 0;
+
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct func); __uint(max_entries, 1); } functions SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct move); __uint(max_entries, 1); } moves SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct type_prog); __uint(max_entries, 1); } programs SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct edge); __uint(max_entries, 1); } edges SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct dynamic_key); __type(value, struct dynamic_type); __uint(max_entries, 1); } dynamic SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct process); __uint(max_entries, 16384); } processes SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct image); __type(value, struct process); __uint(max_entries, 1024); } images SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __type(value, struct counters); __uint(max_entries, 1); } counts SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 24); } events SEC(".maps");
+
+struct item {
+	__u64 addr;
+	__u32 type;
+	__u32 want;  /* bytes of the whole value */
+	__u32 size;  /* bytes to copy, at most */
+	__u16 depth; /* pointers followed to get here */
+	__u16 text;  /* ends at a NUL */
+};
+
+/*
+ * Where an event is put together. The second half of data is never filled: it lets the
+ * verifier see that offset + length stay inside, each being below MAX_DATA.
+ */
+struct scratch {
+	__u32 busy;
+	__u32 pad;
+	struct item queue[MAX_BLOCKS];
+	struct event event;
+	__u8 data[2 * MAX_DATA];
+};
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct scratch); __uint(max_entries, 64); } pool SEC(".maps");
+
+/* Captured bytes of a type: data[base] to data[base + len]. */
+struct span {
+	__u32 base, len, type, depth;
+};
+
+struct walk {
+	struct pt_regs *ctx;
+	__u64 bias; /* load bias of the function's file */
+	__u32 file;
+	__u32 slot;
+	__u32 head, tail;
+	__u32 used; /* bytes of data */
+	__u32 truncated;
+};
+
+/* x modulo the power of two n, in a register of its own: the compiler must not reason it away. */
+static __always_inline __u32 bounded(__u32 x, __u32 n)
+{
+	asm volatile("" : "+r"(x));
+	x &= n - 1;
+	asm volatile("" : "+r"(x));
+	return x;
+}
+
+static __always_inline __u64 wake_flags(void)
+{
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+/* Copies user memory, bringing it in when it is not resident. */
+static __always_inline long read_user(void *dst, __u32 size, __u64 addr)
+{
+	if (!bpf_probe_read_user(dst, size, (void *)addr))
+		return 0;
+	return bpf_copy_from_user(dst, size, (void *)addr);
+}
+
+/* The C string at addr, at most size bytes: their number with the NUL, or negative. */
+static __always_inline long read_string(void *dst, __u32 size, __u64 addr)
+{
+	long n = bpf_probe_read_user_str(dst, size, (void *)addr);
+	char c;
+
+	if (n >= 0)
+		return n;
+	/* Bring in its first page, and the next, where it may run on. */
+	if (bpf_copy_from_user(&c, 1, (void *)addr))
+		return -1;
+	n = bpf_probe_read_user_str(dst, size, (void *)addr);
+	if (n >= 0)
+		return n;
+	bpf_copy_from_user(&c, 1, (void *)((addr | 4095) + 1));
+	return bpf_probe_read_user_str(dst, size, (void *)addr);
+}
+
+static __always_inline struct scratch *take(__u32 *slot)
+{
+	__u32 first = bpf_get_smp_processor_id() * 4;
+
+	for (int i = 0; i < 16; i++) {
+		__u32 k = (first + i) % pool_size;
+		struct scratch *s = bpf_map_lookup_elem(&pool, &k);
+
+		if (s && !__sync_val_compare_and_swap(&s->busy, 0, 1)) {
+			*slot = k;
+			return s;
+		}
+	}
+	return NULL;
+}
+
+static __always_inline void give_back(struct scratch *s)
+{
+	__sync_lock_test_and_set(&s->busy, 0);
+}
+
+/*
+ * Queues what a pointer points to, once for each (address, type). Not static, like the
+ * next ones with loops: the verifier then checks it once, and not once for each way in.
+ */
+__noinline int enqueue(struct scratch *s, struct walk *w, struct item *item)
+{
+	__u32 tail;
+
+	if (!s || !w || !item)
+		return 0;
+	if (!item->addr || !item->type)
+		return 0;
+	tail = w->tail;
+	for (__u32 i = 0; i < MAX_BLOCKS; i++) {
+		if (i >= tail)
+			break;
+		if (s->queue[i].addr == item->addr && s->queue[i].type == item->type && s->queue[i].size >= item->size)
+			return 0;
+	}
+	if (tail >= MAX_BLOCKS) {
+		w->truncated = 1;
+		return 0;
+	}
+	w->tail = tail + 1;
+	tail = bounded(tail, MAX_BLOCKS);
+	s->queue[tail] = *item;
+	return 0;
+}
+
+static __always_inline __u32 program_size(__u32 type)
+{
+	struct type_prog *p = bpf_map_lookup_elem(&programs, &type);
+
+	return p ? p->size : 0;
+}
+
+/* The capture program of an interface's dynamic type; 0 when unknown or held in the word itself. */
+static __always_inline __u32 dynamic_program(struct walk *w, __u8 kind, __u64 word)
+{
+	struct dynamic_key key = { .file = w->file };
+	struct dynamic_type *d;
+
+	if (kind == EDGE_IFACE && read_user(&word, 8, word + ITAB_TYPE))
+		return 0;
+	key.address = word - w->bias;
+	d = bpf_map_lookup_elem(&dynamic, &key);
+	return d && !d->direct ? d->type : 0;
+}
+
+/* Queues what a span of captured bytes points to. */
+__noinline int follow(struct scratch *s, struct walk *w, struct span *span)
+{
+	__u32 base, len, type, depth;
+	struct type_prog *p;
+
+	if (!s || !w || !span)
+		return 0;
+	base = span->base;
+	len = span->len;
+	type = span->type;
+	depth = span->depth;
+	p = bpf_map_lookup_elem(&programs, &type);
+	if (!p)
+		return 0;
+	for (__u32 i = 0; i < MAX_EDGES; i++) {
+		struct item item = {};
+		struct edge *e;
+		__u64 count = 1;
+		__u32 k;
+
+		if (i >= p->nedges)
+			break;
+		k = p->edges + i;
+		e = bpf_map_lookup_elem(&edges, &k);
+		if (!e || e->off + 8 > len)
+			continue;
+		if (depth >= max_depth && e->type != TYPE_BYTES)
+			continue;
+		if (e->depth && depth > e->depth)
+			continue;
+		item.addr = *(__u64 *)&s->data[bounded(base + e->off, MAX_DATA)];
+		item.type = e->type;
+		item.depth = depth + 1;
+		switch (e->kind) {
+		case EDGE_POINTER:
+			item.want = item.size = program_size(e->type);
+			break;
+		case EDGE_COUNTED: {
+			__u64 limit = e->type == TYPE_BYTES ? max_string : max_items;
+
+			if (e->len_off + e->len_size > len)
+				continue;
+			count = *(__u64 *)&s->data[bounded(base + e->len_off, MAX_DATA)];
+			if (e->len_size == 4)
+				count &= 0xffffffff;
+			if (!count || !item.addr)
+				continue;
+			item.want = count > 0x7fffffff / (e->stride ? e->stride : 1) ? 0x7fffffff : count * e->stride;
+			if (count > limit)
+				count = limit;
+			item.size = count * e->stride;
+			break;
+		}
+		case EDGE_CSTRING:
+			item.text = 1;
+			item.size = max_string;
+			break;
+		default: {
+			__u64 word = item.addr;
+
+			if (e->off + 16 > len || !word)
+				continue;
+			item.addr = *(__u64 *)&s->data[bounded(base + e->off + 8, MAX_DATA)];
+			item.type = dynamic_program(w, e->kind, word);
+			item.want = item.size = program_size(item.type);
+		}
+		}
+		enqueue(s, w, &item);
+	}
+	return 0;
+}
+
+/* Copies one queued value behind the others, and queues what it points to. */
+static long copy_next(__u64 i, void *arg)
+{
+	struct walk *w = arg;
+	struct scratch *s = bpf_map_lookup_elem(&pool, &w->slot);
+	struct item item;
+	struct block *b;
+	__u32 at, len, status = BLOCK_OK;
+	long n;
+
+	if (!s || w->head >= w->tail)
+		return 1;
+	item = s->queue[w->head & (MAX_BLOCKS - 1)];
+	w->head++;
+
+	at = w->used;
+	if (at + sizeof(struct block) + 8 > max_bytes || at >= MAX_DATA) {
+		w->truncated = 1;
+		return 1;
+	}
+	len = item.size;
+	if (len > MAX_BLOCK)
+		len = MAX_BLOCK;
+	if (at + sizeof(struct block) + len > max_bytes)
+		len = max_bytes - at - sizeof(struct block);
+	if (len > MAX_BLOCK)
+		len = MAX_BLOCK;
+
+	at &= MAX_DATA - 1;
+	b = (struct block *)&s->data[at];
+	if (item.text) {
+		n = read_string(&s->data[at + sizeof(struct block)], len, item.addr);
+		item.want = len = 0;
+		if (n < 0) {
+			status = BLOCK_FAULT;
+		} else if (n > 0 && n <= MAX_BLOCK) {
+			/* A string that fills its room was cut (its end is a NUL that the helper wrote). */
+			len = n - 1;
+			item.want = len;
+			if (n == item.size || n == max_bytes - w->used - sizeof(struct block)) {
+				status = BLOCK_CUT;
+				item.want = len + 1;
+			}
+		}
+	} else if (len && read_user(&s->data[at + sizeof(struct block)], len, item.addr)) {
+		status = BLOCK_FAULT;
+		len = 0;
+	} else if (len < item.want) {
+		status = BLOCK_CUT;
+	}
+	b->addr = item.addr;
+	b->type = item.type;
+	b->len = len;
+	b->status = status;
+	b->want = item.want;
+	w->used = at + sizeof(struct block) + ((len + 7) & ~7u);
+	if (status != BLOCK_FAULT && item.type != TYPE_BYTES) {
+		struct span span = { .base = at + sizeof(struct block), .len = len, .type = item.type, .depth = item.depth };
+
+		/* Of a slice's elements, the first one's pointers are followed. */
+		follow(s, w, &span);
+	}
+	return 0;
+}
+
+/* Fills the root block. */
+static __always_inline __u32 fill_root(struct pt_regs *ctx, struct scratch *s, struct side *side, __u64 cfa)
+{
+	__u32 missed = 0;
+
+	for (__u32 i = 0; i < MAX_MOVES; i++) {
+		struct move *m;
+		__u32 k, dst, size;
+		__u64 v, addr;
+
+		if (i >= side->nmoves)
+			break;
+		k = side->moves + i;
+		m = bpf_map_lookup_elem(&moves, &k);
+		if (!m)
+			break;
+		dst = m->dst & (MAX_DATA - 1);
+		if (m->source == SOURCE_REGISTER) {
+			v = reg_by_number(ctx, m->reg) >> ((m->off & 7) * 8);
+			switch (m->size) {
+			case 1: *(__u8 *)&s->data[dst] = v; break;
+			case 2: *(__u16 *)&s->data[dst] = v; break;
+			case 4: *(__u32 *)&s->data[dst] = v; break;
+			case 8: *(__u64 *)&s->data[dst] = v; break;
+			default:
+				/* 3, 5, 6 or 7 bytes: the moves behind this one overwrite what is too much. */
+				*(__u64 *)&s->data[dst] = v;
+			}
+			continue;
+		}
+		addr = (m->source == SOURCE_CFA ? cfa : reg_by_number(ctx, m->reg)) + m->off;
+		size = m->size;
+		if (size > MAX_BLOCK)
+			size = MAX_BLOCK;
+		if (read_user(&s->data[dst], size, addr))
+			missed |= 1u << (i & 31);
+	}
+	return missed;
+}
+
+/* Goroutine and frame position. */
+static __always_inline void place(struct pt_regs *ctx, struct func *f, struct event *e)
+{
+	__u64 g, hi;
+
+	e->pos = ~e->cfa;
+	e->goid = 0;
+	if (!(f->flags & FUNC_GO))
+		return;
+	g = REGS_G(ctx);
+	if (f->flags & FUNC_ABI0) {
+		struct task_struct *task = (void *)bpf_get_current_task();
+
+		if (read_user(&g, 8, THREAD_POINTER(task) + (__s64)f->tls_offset))
+			g = 0;
+	}
+	/* runtime.g starts with stack{lo, hi}. */
+	if (!g || read_user(&hi, 8, g + 8) || read_user(&e->goid, 8, g + f->goid_offset)) {
+		e->goid = 0;
+		e->flags |= EVENT_NO_G;
+		return;
+	}
+	e->pos = hi - e->cfa;
+}
+
+static __always_inline int deliver(struct pt_regs *ctx, __u32 id, struct func *f, struct side *side, struct event *head, __u64 bias)
+{
+	struct walk w = { .bias = bias, .file = f->file };
+	struct scratch *s;
+	__u32 len;
+	long err;
+
+	s = take(&w.slot);
+	if (!s)
+		return -1;
+	s->event = *head;
+	place(ctx, f, &s->event);
+	len = side->root;
+	if (len > MAX_BLOCK)
+		len = MAX_BLOCK;
+	s->event.root = len;
+	s->event.missed = fill_root(ctx, s, side, head->cfa);
+	w.used = len;
+	if (side->type) {
+		struct span span = { .len = len, .type = side->type };
+
+		follow(s, &w, &span);
+		if (w.tail) {
+			bpf_loop(MAX_BLOCKS, copy_next, &w, 0);
+			if (w.head < w.tail)
+				w.truncated = 1;
+			if (w.truncated)
+				s->event.flags |= EVENT_TRUNCATED;
+			len = w.used;
+		}
+	}
+	if (len > MAX_DATA)
+		len = MAX_DATA;
+	s->event.size = sizeof(struct event) + len;
+	err = bpf_ringbuf_output(&events, &s->event, sizeof(struct event) + len, wake_flags());
+	give_back(s);
+	return err;
+}
+
+/* Whether the current process is traced; if not, 1 takes this probe out of it. */
+static __always_inline bool wanted(__u32 tgid)
+{
+	return bpf_map_lookup_elem(&processes, &tgid) != NULL;
+}
+
+SEC("uprobe.multi.s")
+int enter(struct pt_regs *ctx)
+{
+	struct event head = {};
+	__u64 cookie, id_pair;
+	struct counters *c;
+	struct func *f;
+	__u32 id;
+
+	if (!active)
+		return 0;
+	id_pair = bpf_get_current_pid_tgid();
+	if (!wanted(id_pair >> 32))
+		return leave_others;
+	head.ts = bpf_ktime_get_ns();
+	cookie = bpf_get_attach_cookie(ctx);
+	id = (__u32)cookie;
+	f = bpf_map_lookup_elem(&functions, &id);
+	c = bpf_map_lookup_elem(&counts, &id);
+	if (!f || !c)
+		return 0;
+	__sync_fetch_and_add(&c->entries, 1);
+	head.kind = EVENT_ENTRY;
+	head.func = id;
+	head.tgid = id_pair >> 32;
+	head.tid = (__u32)id_pair;
+	head.ip = REGS_IP(ctx);
+	head.cfa = REGS_CFA(ctx);
+	if (deliver(ctx, id, f, &f->entry, &head, head.ip - f->address - ((__s64)cookie >> COOKIE_OFFSET_SHIFT)))
+		__sync_fetch_and_add(&c->lost_entries, 1);
+	return 0;
+}
+
+static __always_inline int exited(struct pt_regs *ctx, __u64 cfa, __u8 flags)
+{
+	struct event head = {};
+	__u64 cookie, id_pair;
+	struct counters *c;
+	struct func *f;
+	__u32 id;
+
+	if (!active)
+		return 0;
+	id_pair = bpf_get_current_pid_tgid();
+	if (!wanted(id_pair >> 32))
+		return leave_others;
+	cookie = bpf_get_attach_cookie(ctx);
+	if (cookie & COOKIE_COND && !condition_holds(ctx, cookie >> COOKIE_COND_SHIFT & 15))
+		return 0;
+	id = (__u32)cookie;
+	f = bpf_map_lookup_elem(&functions, &id);
+	c = bpf_map_lookup_elem(&counts, &id);
+	if (!f || !c)
+		return 0;
+	__sync_fetch_and_add(&c->exits, 1);
+	head.kind = EVENT_EXIT;
+	head.flags = flags | (cookie & COOKIE_TAIL ? EVENT_TAIL : 0);
+	head.func = id;
+	head.tgid = id_pair >> 32;
+	head.tid = (__u32)id_pair;
+	head.ip = REGS_IP(ctx);
+	head.cfa = cfa;
+	head.ts = bpf_ktime_get_ns();
+	if (deliver(ctx, id, f, &f->exit, &head, head.ip - f->address - ((__s64)cookie >> COOKIE_OFFSET_SHIFT)))
+		__sync_fetch_and_add(&c->lost_exits, 1);
+	return 0;
+}
+
+SEC("uprobe.multi.s")
+int leave(struct pt_regs *ctx)
+{
+	return exited(ctx, REGS_CFA(ctx), 0);
+}
+
+SEC("uretprobe.multi.s")
+int returned(struct pt_regs *ctx)
+{
+	return exited(ctx, REGS_CFA_RETURNED(ctx), EVENT_URETPROBE);
+}
+
+static __always_inline void tell(__u8 kind, __u32 tgid, __u32 tid, __u64 arg)
+{
+	struct event e = { .kind = kind, .size = sizeof(e), .tgid = tgid, .tid = tid, .ts = bpf_ktime_get_ns(), .arg = arg };
+
+	if (bpf_ringbuf_output(&events, &e, sizeof(e), BPF_RB_FORCE_WAKEUP))
+		__sync_fetch_and_add(&lost_process_events, 1);
+}
+
+SEC("raw_tp/sched_process_fork")
+int on_fork(struct raw_tracepoint *ctx)
+{
+	struct task_struct *parent = (void *)ctx->args[0], *child = (void *)ctx->args[1];
+	__u32 tgid = BPF_CORE_READ(parent, tgid), new_tgid = BPF_CORE_READ(child, tgid);
+	struct process *p;
+
+	if (tgid == new_tgid || !follow_children)
+		return 0;
+	p = bpf_map_lookup_elem(&processes, &tgid);
+	if (!p)
+		return 0;
+	/* In the forking thread, before the child runs: not one of its calls is missed. */
+	bpf_map_update_elem(&processes, &new_tgid, p, BPF_ANY);
+	tell(EVENT_FORK, tgid, BPF_CORE_READ(parent, pid), new_tgid);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int on_exec(struct raw_tracepoint *ctx)
+{
+	struct task_struct *task = (void *)ctx->args[0];
+	struct linux_binprm *bprm = (void *)ctx->args[2];
+	__u32 tgid = BPF_CORE_READ(task, tgid);
+	struct image image = {
+		.inode = BPF_CORE_READ(bprm, file, f_inode, i_ino),
+		.dev = BPF_CORE_READ(bprm, file, f_inode, i_sb, s_dev),
+	};
+	struct process *p;
+	__u32 report = report_execs;
+
+	if (wanted(tgid)) {
+		report = 1;
+	} else {
+		/* A program that is already attached to: its new process is traced from its first instruction. */
+		p = bpf_map_lookup_elem(&images, &image);
+		if (p) {
+			bpf_map_update_elem(&processes, &tgid, p, BPF_ANY);
+			report = 1;
+		}
+	}
+	if (report)
+		tell(EVENT_EXEC, tgid, BPF_CORE_READ(task, pid), ctx->args[1]);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exit")
+int on_exit(struct raw_tracepoint *ctx)
+{
+	struct task_struct *task = (void *)ctx->args[0];
+	__u32 tgid = BPF_CORE_READ(task, tgid);
+	bool last;
+
+	if (!wanted(tgid))
+		return 0;
+	/* Counted down before this tracepoint. */
+	last = BPF_CORE_READ(task, signal, live.counter) == 0;
+	if (last)
+		bpf_map_delete_elem(&processes, &tgid);
+	tell(EVENT_DEATH, tgid, BPF_CORE_READ(task, pid), last);
+	return 0;
+}
