@@ -136,4 +136,7 @@ struct thread_struct {
 #error "no such target"
 #endif
 
+/* The name by which the verifier knows a probe's context as a function's argument. */
+typedef struct pt_regs bpf_user_pt_regs_t;
+
 #endif

@@ -91,7 +91,6 @@ struct span {
 };
 
 struct walk {
-	struct pt_regs *ctx;
 	__u64 bias; /* load bias of the function's file */
 	__u32 file;
 	__u32 slot;
@@ -210,75 +209,71 @@ static __always_inline __u32 dynamic_program(struct walk *w, __u8 kind, __u64 wo
 	return d && !d->direct ? d->type : 0;
 }
 
+/* Queues what one pointer in a span of captured bytes points to. */
+__noinline int follow_edge(struct scratch *s, struct walk *w, struct span *span, __u32 i)
+{
+	struct edge *e = bpf_map_lookup_elem(&edges, &i);
+	struct item item = {};
+	__u64 count, limit, word;
+
+	if (!e || !s || !w || !span || e->off + 8 > span->len)
+		return 0;
+	if (span->depth >= max_depth && e->type != TYPE_BYTES)
+		return 0;
+	if (e->depth && span->depth > e->depth)
+		return 0;
+	item.addr = *(__u64 *)&s->data[bounded(span->base + e->off, MAX_DATA)];
+	item.type = e->type;
+	item.depth = span->depth + 1;
+	switch (e->kind) {
+	case EDGE_POINTER:
+		item.want = item.size = program_size(e->type);
+		break;
+	case EDGE_COUNTED:
+		limit = e->type == TYPE_BYTES ? max_string : max_items;
+		if (e->len_off + e->len_size > span->len)
+			return 0;
+		count = *(__u64 *)&s->data[bounded(span->base + e->len_off, MAX_DATA)];
+		if (e->len_size == 4)
+			count &= 0xffffffff;
+		if (!count || !item.addr)
+			return 0;
+		if (count > 0x7fffffff)
+			count = 0x7fffffff;
+		item.want = count * e->stride > 0x7fffffff ? 0x7fffffff : count * e->stride;
+		if (count > limit)
+			count = limit;
+		item.size = count * e->stride;
+		break;
+	case EDGE_CSTRING:
+		item.text = 1;
+		item.size = max_string;
+		break;
+	default:
+		word = item.addr;
+		if (e->off + 16 > span->len || !word)
+			return 0;
+		item.addr = *(__u64 *)&s->data[bounded(span->base + e->off + 8, MAX_DATA)];
+		item.type = dynamic_program(w, e->kind, word);
+		item.want = item.size = program_size(item.type);
+	}
+	return enqueue(s, w, &item);
+}
+
 /* Queues what a span of captured bytes points to. */
 __noinline int follow(struct scratch *s, struct walk *w, struct span *span)
 {
-	__u32 base, len, type, depth;
 	struct type_prog *p;
 
 	if (!s || !w || !span)
 		return 0;
-	base = span->base;
-	len = span->len;
-	type = span->type;
-	depth = span->depth;
-	p = bpf_map_lookup_elem(&programs, &type);
+	p = bpf_map_lookup_elem(&programs, &span->type);
 	if (!p)
 		return 0;
 	for (__u32 i = 0; i < MAX_EDGES; i++) {
-		struct item item = {};
-		struct edge *e;
-		__u64 count = 1;
-		__u32 k;
-
 		if (i >= p->nedges)
 			break;
-		k = p->edges + i;
-		e = bpf_map_lookup_elem(&edges, &k);
-		if (!e || e->off + 8 > len)
-			continue;
-		if (depth >= max_depth && e->type != TYPE_BYTES)
-			continue;
-		if (e->depth && depth > e->depth)
-			continue;
-		item.addr = *(__u64 *)&s->data[bounded(base + e->off, MAX_DATA)];
-		item.type = e->type;
-		item.depth = depth + 1;
-		switch (e->kind) {
-		case EDGE_POINTER:
-			item.want = item.size = program_size(e->type);
-			break;
-		case EDGE_COUNTED: {
-			__u64 limit = e->type == TYPE_BYTES ? max_string : max_items;
-
-			if (e->len_off + e->len_size > len)
-				continue;
-			count = *(__u64 *)&s->data[bounded(base + e->len_off, MAX_DATA)];
-			if (e->len_size == 4)
-				count &= 0xffffffff;
-			if (!count || !item.addr)
-				continue;
-			item.want = count > 0x7fffffff / (e->stride ? e->stride : 1) ? 0x7fffffff : count * e->stride;
-			if (count > limit)
-				count = limit;
-			item.size = count * e->stride;
-			break;
-		}
-		case EDGE_CSTRING:
-			item.text = 1;
-			item.size = max_string;
-			break;
-		default: {
-			__u64 word = item.addr;
-
-			if (e->off + 16 > len || !word)
-				continue;
-			item.addr = *(__u64 *)&s->data[bounded(base + e->off + 8, MAX_DATA)];
-			item.type = dynamic_program(w, e->kind, word);
-			item.want = item.size = program_size(item.type);
-		}
-		}
-		enqueue(s, w, &item);
+		follow_edge(s, w, span, p->edges + i);
 	}
 	return 0;
 }
@@ -348,42 +343,45 @@ static long copy_next(__u64 i, void *arg)
 	return 0;
 }
 
-/* Fills the root block. */
+/* Makes move i of the plan into the root block: 0, or 1 when it could not be read. */
+__noinline int make_move(bpf_user_pt_regs_t *ctx, struct scratch *s, __u32 i, __u64 cfa)
+{
+	struct move *m = bpf_map_lookup_elem(&moves, &i);
+	__u32 dst, size;
+	__u64 v;
+
+	if (!m || !s)
+		return 1;
+	dst = bounded(m->dst, MAX_DATA);
+	if (m->source != SOURCE_CFA)
+		v = reg_by_number(ctx, m->reg);
+	if (m->source == SOURCE_REGISTER) {
+		v >>= (m->off & 7) * 8;
+		switch (m->size) {
+		case 1: *(__u8 *)&s->data[dst] = v; break;
+		case 2: *(__u16 *)&s->data[dst] = v; break;
+		case 4: *(__u32 *)&s->data[dst] = v; break;
+		default: *(__u64 *)&s->data[dst] = v; /* 3, 5, 6, 7: what is too much, a later move overwrites */
+		}
+		return 0;
+	}
+	if (m->source == SOURCE_CFA)
+		v = cfa;
+	size = m->size;
+	if (size > MAX_BLOCK)
+		size = MAX_BLOCK;
+	return read_user(&s->data[dst], size, v + m->off) != 0;
+}
+
+/* Fills the root block: the bits of the moves that could not be made. */
 static __always_inline __u32 fill_root(struct pt_regs *ctx, struct scratch *s, struct side *side, __u64 cfa)
 {
 	__u32 missed = 0;
 
 	for (__u32 i = 0; i < MAX_MOVES; i++) {
-		struct move *m;
-		__u32 k, dst, size;
-		__u64 v, addr;
-
 		if (i >= side->nmoves)
 			break;
-		k = side->moves + i;
-		m = bpf_map_lookup_elem(&moves, &k);
-		if (!m)
-			break;
-		dst = m->dst & (MAX_DATA - 1);
-		if (m->source == SOURCE_REGISTER) {
-			v = reg_by_number(ctx, m->reg) >> ((m->off & 7) * 8);
-			switch (m->size) {
-			case 1: *(__u8 *)&s->data[dst] = v; break;
-			case 2: *(__u16 *)&s->data[dst] = v; break;
-			case 4: *(__u32 *)&s->data[dst] = v; break;
-			case 8: *(__u64 *)&s->data[dst] = v; break;
-			default:
-				/* 3, 5, 6 or 7 bytes: the moves behind this one overwrite what is too much. */
-				*(__u64 *)&s->data[dst] = v;
-			}
-			continue;
-		}
-		addr = (m->source == SOURCE_CFA ? cfa : reg_by_number(ctx, m->reg)) + m->off;
-		size = m->size;
-		if (size > MAX_BLOCK)
-			size = MAX_BLOCK;
-		if (read_user(&s->data[dst], size, addr))
-			missed |= 1u << (i & 31);
+		missed |= (__u32)make_move(ctx, s, side->moves + i, cfa) << i;
 	}
 	return missed;
 }
