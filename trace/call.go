@@ -66,6 +66,7 @@ type Process struct {
 type Call struct {
 	ID       uint64 // unique in the database, assigned at entry in order of entry
 	ParentID uint64 // the innermost traced call that was open; 0 for a root
+	RootID   uint64 // the outermost traced call that was open: ID for a root; 0 when it can't be told
 	Depth    int    // 0 for a root
 	Func     *Function
 	Process  *Process
