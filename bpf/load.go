@@ -169,6 +169,15 @@ func (o *Objects) setActive(v uint32) error {
 	return nil
 }
 
+// LostEvents counts the entries and exits of all functions that were not
+// delivered; Count tells of which.
+func (o *Objects) LostEvents() (n uint64, err error) {
+	if err := o.probes.LostEvents.Get(&n); err != nil {
+		return 0, fmt.Errorf("read BPF variable lost_events: %w", err)
+	}
+	return n, nil
+}
+
 // LostProcessEvents counts forks, execs and deaths that found the ring buffer full.
 func (o *Objects) LostProcessEvents() (n uint64, err error) {
 	if err := o.probes.LostProcessEvents.Get(&n); err != nil {

@@ -50,6 +50,8 @@ const volatile __u32 pool_size = 64;      /* entries of the pool */
 /* Everything is attached first; then this is set, and events begin. */
 __u32 active = 0;
 
+/* Entries and exits that were not delivered, in all: the counters tell of which functions. */
+__u64 lost_events = 0;
 /* Forks, execs and deaths that found the ring buffer full. */
 __u64 lost_process_events = 0;
 
@@ -411,9 +413,10 @@ static __always_inline void place(struct pt_regs *ctx, struct func *f, struct ev
 	e->pos = hi - e->cfa;
 }
 
-static __always_inline int deliver(struct pt_regs *ctx, __u32 id, struct func *f, struct side *side, struct event *head, __u64 bias)
+/* Puts an event together and into the ring buffer: 0, or negative when it is lost. */
+static __always_inline long deliver(struct pt_regs *ctx, struct func *f, struct side *side, struct event *head, __u64 cookie)
 {
-	struct walk w = { .bias = bias, .file = f->file };
+	struct walk w = { .file = f->file, .bias = head->ip - f->address - ((__s64)cookie >> COOKIE_OFFSET_SHIFT) };
 	struct scratch *s;
 	__u32 len;
 	long err;
@@ -450,6 +453,12 @@ static __always_inline int deliver(struct pt_regs *ctx, __u32 id, struct func *f
 	return err;
 }
 
+static __always_inline void lose(__u64 *counter)
+{
+	__sync_fetch_and_add(counter, 1);
+	__sync_fetch_and_add(&lost_events, 1);
+}
+
 /* Whether the current process is traced; if not, 1 takes this probe out of it. */
 static __always_inline bool wanted(__u32 tgid)
 {
@@ -484,8 +493,8 @@ int enter(struct pt_regs *ctx)
 	head.tid = (__u32)id_pair;
 	head.ip = REGS_IP(ctx);
 	head.cfa = REGS_CFA(ctx);
-	if (deliver(ctx, id, f, &f->entry, &head, head.ip - f->address - ((__s64)cookie >> COOKIE_OFFSET_SHIFT)))
-		__sync_fetch_and_add(&c->lost_entries, 1);
+	if (deliver(ctx, f, &f->entry, &head, cookie))
+		lose(&c->lost_entries);
 	return 0;
 }
 
@@ -519,8 +528,8 @@ static __always_inline int exited(struct pt_regs *ctx, __u64 cfa, __u8 flags)
 	head.ip = REGS_IP(ctx);
 	head.cfa = cfa;
 	head.ts = bpf_ktime_get_ns();
-	if (deliver(ctx, id, f, &f->exit, &head, head.ip - f->address - ((__s64)cookie >> COOKIE_OFFSET_SHIFT)))
-		__sync_fetch_and_add(&c->lost_exits, 1);
+	if (deliver(ctx, f, &f->exit, &head, cookie))
+		lose(&c->lost_exits);
 	return 0;
 }
 

@@ -158,6 +158,7 @@ const (
 	probeVarActive            = "active"
 	probeVarFollowChildren    = "follow_children"
 	probeVarLeaveOthers       = "leave_others"
+	probeVarLostEvents        = "lost_events"
 	probeVarLostProcessEvents = "lost_process_events"
 	probeVarMaxBytes          = "max_bytes"
 	probeVarMaxDepth          = "max_depth"
@@ -241,6 +242,7 @@ type probeVariableSpecs struct {
 	Active            *ebpf.VariableSpec `ebpf:"active"`
 	FollowChildren    *ebpf.VariableSpec `ebpf:"follow_children"`
 	LeaveOthers       *ebpf.VariableSpec `ebpf:"leave_others"`
+	LostEvents        *ebpf.VariableSpec `ebpf:"lost_events"`
 	LostProcessEvents *ebpf.VariableSpec `ebpf:"lost_process_events"`
 	MaxBytes          *ebpf.VariableSpec `ebpf:"max_bytes"`
 	MaxDepth          *ebpf.VariableSpec `ebpf:"max_depth"`
@@ -305,6 +307,7 @@ type probeVariables struct {
 	Active            *ebpf.Variable `ebpf:"active"`
 	FollowChildren    *ebpf.Variable `ebpf:"follow_children"`
 	LeaveOthers       *ebpf.Variable `ebpf:"leave_others"`
+	LostEvents        *ebpf.Variable `ebpf:"lost_events"`
 	LostProcessEvents *ebpf.Variable `ebpf:"lost_process_events"`
 	MaxBytes          *ebpf.Variable `ebpf:"max_bytes"`
 	MaxDepth          *ebpf.Variable `ebpf:"max_depth"`
