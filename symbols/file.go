@@ -1,0 +1,251 @@
+package symbols
+
+import (
+	"bytes"
+	"debug/buildinfo"
+	"debug/elf"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"runtime/debug"
+	"strings"
+	"sync"
+)
+
+// What callers may tell apart.
+var (
+	// ErrNotELF is returned for files that are no ELF files, or damaged ones.
+	ErrNotELF = errors.New("not an ELF file")
+	// ErrUnsupported is returned for ELF files that can't be traced: other
+	// architectures, object files, core dumps.
+	ErrUnsupported = errors.New("unsupported program")
+)
+
+// Options say how a file is opened.
+type Options struct {
+	// Module is the path by which the traced process knows the file; by
+	// default the path that is opened. It names the file in trace.Function
+	// and is where separate debug files are sought beside.
+	Module string
+	// Root is the directory under which separate debug files are sought, for
+	// processes in other mount namespaces: "/proc/PID/root". By default "/".
+	Root string
+}
+
+// File is one executable or shared object. It is safe for concurrent use.
+type File struct {
+	path   string
+	module string
+	opts   Options
+	img    *image
+
+	mu     sync.Mutex // guards everything below, which is read when first needed
+	golang *goProgram
+	noGo   bool // it is known not to be a Go program
+	debug  *debugInfo
+	table  *table
+}
+
+// Segment is a part of the file that is mapped into memory.
+type Segment struct {
+	Vaddr, Offset  uint64 // bytes
+	Memsz, Filesz  uint64 // bytes
+	Exec, Writable bool
+}
+
+// Open opens the executable or shared object at path. The caller closes it;
+// functions that were selected outlive it. Beyond the ELF headers nothing is
+// read until something is selected.
+func Open(path string, opts Options) (*File, error) {
+	defer faults()()
+	img, err := openImage(path)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{path: path, module: opts.Module, opts: opts, img: img}
+	if f.module == "" {
+		f.module = path
+	}
+	return f, nil
+}
+
+// Close unmaps the file.
+func (f *File) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := f.img.close()
+	if f.debug != nil && f.debug.img != f.img {
+		err = errors.Join(err, f.debug.img.close())
+	}
+	f.debug, f.table, f.golang = nil, nil, nil
+	return err
+}
+
+// Path is the path that was opened; Module the path as the traced process knows it.
+func (f *File) Path() string { return f.path }
+
+// Module is the path of the file as the traced process knows it.
+func (f *File) Module() string { return f.module }
+
+// Arch is the file's architecture as Go names it: "amd64" or "arm64".
+func (f *File) Arch() string {
+	if f.img.elf.Machine == elf.EM_AARCH64 {
+		return "arm64"
+	}
+	return "amd64"
+}
+
+// Inode identifies the file: the device and inode number of what was opened.
+func (f *File) Inode() (dev, ino uint64) { return f.img.dev, f.img.ino }
+
+// PIE reports whether the file is loaded wherever the kernel or the dynamic
+// linker likes: a position-independent program, or a shared object.
+func (f *File) PIE() bool { return f.img.elf.Type == elf.ET_DYN }
+
+// EntryPoint is the virtual address of the program's first instruction.
+func (f *File) EntryPoint() uint64 { return f.img.elf.Entry }
+
+// Interpreter is the path of the dynamic linker, empty for static programs and
+// for shared objects.
+func (f *File) Interpreter() (path string) {
+	var err error
+	defer faults()()
+	defer guard(&err)
+	for _, p := range f.img.elf.Progs {
+		if p.Type != elf.PT_INTERP || p.Off >= uint64(len(f.img.data)) {
+			continue
+		}
+		return strings.Clone(cstringAt(f.img.data, p.Off))
+	}
+	return ""
+}
+
+// Segments lists what is mapped into memory, in the order of the file.
+func (f *File) Segments() []Segment {
+	var out []Segment
+	for _, p := range f.img.elf.Progs {
+		if p.Type == elf.PT_LOAD {
+			out = append(out, Segment{
+				Vaddr: p.Vaddr, Offset: p.Off, Memsz: p.Memsz, Filesz: p.Filesz,
+				Exec: p.Flags&elf.PF_X != 0, Writable: p.Flags&elf.PF_W != 0,
+			})
+		}
+	}
+	return out
+}
+
+// FileOffset translates a virtual address of code into the file offset that a
+// uprobe is placed by. It is false for addresses that no executable segment
+// takes from the file.
+func (f *File) FileOffset(addr uint64) (uint64, bool) {
+	for _, p := range f.img.elf.Progs {
+		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 && addr >= p.Vaddr && addr-p.Vaddr < p.Filesz {
+			off := p.Off + (addr - p.Vaddr)
+			return off, off >= p.Off && off < uint64(len(f.img.data))
+		}
+	}
+	return 0, false
+}
+
+// BuildID is the file's GNU build id in hexadecimal, empty when it has none.
+func (f *File) BuildID() string {
+	return hex.EncodeToString(f.note("GNU", 3))
+}
+
+// GoBuildID is the id that the Go linker wrote, empty for other programs.
+func (f *File) GoBuildID() string { return string(f.note("Go", 4)) }
+
+func (f *File) note(owner string, kind uint32) (desc []byte) {
+	var err error
+	defer faults()()
+	defer guard(&err)
+	return bytes.Clone(f.img.note(owner, kind))
+}
+
+// note returns the descriptor of the first note of an owner and kind, nil when there is none.
+func (m *image) note(owner string, kind uint32) []byte {
+	for _, s := range m.elf.Sections {
+		if s.Type != elf.SHT_NOTE {
+			continue
+		}
+		if b, err := m.raw(s); err == nil {
+			if desc := findNote(b, owner, kind); desc != nil {
+				return desc
+			}
+		}
+	}
+	for _, p := range m.elf.Progs {
+		if p.Type != elf.PT_NOTE || p.Off > uint64(len(m.data)) || p.Filesz > uint64(len(m.data))-p.Off {
+			continue
+		}
+		if desc := findNote(m.data[p.Off:][:p.Filesz], owner, kind); desc != nil {
+			return desc
+		}
+	}
+	return nil
+}
+
+func findNote(b []byte, owner string, kind uint32) []byte {
+	for len(b) >= 12 {
+		namesz := uint64(binary.LittleEndian.Uint32(b))
+		descsz := uint64(binary.LittleEndian.Uint32(b[4:]))
+		t := binary.LittleEndian.Uint32(b[8:])
+		b = b[12:]
+		padded := (namesz + 3) &^ 3
+		if padded > uint64(len(b)) || descsz > uint64(len(b))-padded {
+			return nil
+		}
+		name, desc := b[:namesz], b[padded:][:descsz]
+		if t == kind && string(bytes.TrimRight(name, "\x00")) == owner {
+			return desc
+		}
+		b = b[min(uint64(len(b)), padded+(descsz+3)&^3):]
+	}
+	return nil
+}
+
+// goProgram is what a Go program tells of itself.
+type goProgram struct {
+	build    *debug.BuildInfo // nil when the program carries none
+	pclntab  []byte
+	pclnAddr uint64
+}
+
+// goProgram returns what the file tells as a Go program; nil when it is none.
+func (f *File) goInfo() *goProgram {
+	if f.golang != nil || f.noGo {
+		return f.golang
+	}
+	for _, name := range []string{".gopclntab", ".data.rel.ro.gopclntab"} {
+		s := f.img.elf.Section(name)
+		if s == nil {
+			continue
+		}
+		b, err := f.img.raw(s)
+		if err != nil || b == nil {
+			continue
+		}
+		p := &goProgram{pclntab: b, pclnAddr: s.Addr}
+		if info, err := buildinfo.Read(bytes.NewReader(f.img.data)); err == nil {
+			p.build = info
+		}
+		f.golang = p
+		return p
+	}
+	f.noGo = true
+	return nil
+}
+
+// GoVersion is the version of Go that the program was built with ("go1.26.1"),
+// empty for other programs and where it is not recorded.
+func (f *File) GoVersion() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var err error
+	defer faults()()
+	defer guard(&err)
+	if p := f.goInfo(); p != nil && p.build != nil {
+		return p.build.GoVersion
+	}
+	return ""
+}

@@ -1,0 +1,275 @@
+package symbols
+
+import (
+	"bytes"
+	"compress/zlib"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// image is one mapped ELF file: the program itself, or the file that its
+// debug information was split off into.
+type image struct {
+	data    []byte // the whole file, read-only
+	elf     *elf.File
+	dev     uint64
+	ino     uint64
+	inflate map[string][]byte // compressed sections, once read
+}
+
+// openImage maps a file and reads its ELF headers.
+func openImage(path string) (*image, error) {
+	// O_NONBLOCK: a FIFO must not hold us up before it is refused.
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open executable: %w", err)
+	}
+	defer file.Close()
+	return mapImage(file)
+}
+
+// mapImage maps an open file, which the caller may close afterwards.
+func mapImage(file *os.File) (*image, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return nil, fmt.Errorf("stat %s: %w", file.Name(), err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fmt.Errorf("open %s: not a regular file", file.Name())
+	}
+	if st.Size == 0 {
+		return nil, fmt.Errorf("open %s: %w: empty file", file.Name(), ErrNotELF)
+	}
+	data, err := unix.Mmap(int(file.Fd()), 0, int(st.Size), unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, fmt.Errorf("map %s: %w", file.Name(), err)
+	}
+	img := &image{data: data, dev: st.Dev, ino: st.Ino, inflate: map[string][]byte{}}
+	if err := img.parse(); err != nil {
+		img.close()
+		return nil, fmt.Errorf("open %s: %w", file.Name(), err)
+	}
+	return img, nil
+}
+
+func (m *image) parse() (err error) {
+	defer guard(&err)
+	if !bytes.HasPrefix(m.data, []byte(elf.ELFMAG)) {
+		return fmt.Errorf("%w: no ELF magic number", ErrNotELF)
+	}
+	if len(m.data) < 64 {
+		return fmt.Errorf("%w: shorter than an ELF header", ErrNotELF)
+	}
+	if elf.Class(m.data[elf.EI_CLASS]) != elf.ELFCLASS64 {
+		return fmt.Errorf("%w: a 32-bit program; only 64-bit ones can be traced", ErrUnsupported)
+	}
+	if elf.Data(m.data[elf.EI_DATA]) != elf.ELFDATA2LSB {
+		return fmt.Errorf("%w: not little endian", ErrUnsupported)
+	}
+	m.elf, err = elf.NewFile(bytes.NewReader(m.data))
+	if err != nil {
+		return fmt.Errorf("%w: %v", ErrNotELF, err)
+	}
+	if m.elf.Machine != elf.EM_X86_64 && m.elf.Machine != elf.EM_AARCH64 {
+		return fmt.Errorf("%w: built for %s; only x86-64 and arm64 programs can be traced", ErrUnsupported, m.elf.Machine)
+	}
+	if m.elf.Type != elf.ET_EXEC && m.elf.Type != elf.ET_DYN {
+		return fmt.Errorf("%w: an ELF file of type %s, neither a program nor a shared object", ErrUnsupported, m.elf.Type)
+	}
+	return nil
+}
+
+// close unmaps the file. Every byte and string that was taken from it is gone then.
+func (m *image) close() error {
+	if m == nil || m.data == nil {
+		return nil
+	}
+	data := m.data
+	m.data, m.elf, m.inflate = nil, nil, nil
+	return unix.Munmap(data)
+}
+
+// guard turns the fault of reading a mapped file that was truncated meanwhile
+// into an error. Use it deferred, at every entry into this package.
+func guard(err *error) {
+	switch r := recover().(type) {
+	case nil:
+	case interface {
+		runtime.Error
+		Addr() uintptr
+	}:
+		*err = errors.New("read executable: the file was truncated while it was read")
+	default:
+		panic(r)
+	}
+}
+
+// faults makes guard work for the calling goroutine until the returned function is called.
+func faults() func() {
+	old := debug.SetPanicOnFault(true)
+	return func() { debug.SetPanicOnFault(old) }
+}
+
+// limits of what a compressed section may grow to: no compiler's output
+// shrinks that much, a decompression bomb does.
+const (
+	maxInflateRatio = 200
+	maxInflateSize  = 4 << 30
+)
+
+// section returns a section's bytes, inflated if need be; nil when there is
+// none. They belong to the image.
+func (m *image) section(name string) ([]byte, error) {
+	for _, s := range m.elf.Sections {
+		if s.Name == name {
+			return m.contents(s)
+		}
+	}
+	if rest, ok := cutPrefix(name, ".debug_"); ok {
+		return m.legacyCompressed(".zdebug_" + rest)
+	}
+	return nil, nil
+}
+
+func cutPrefix(s, prefix string) (string, bool) {
+	if len(s) >= len(prefix) && s[:len(prefix)] == prefix {
+		return s[len(prefix):], true
+	}
+	return s, false
+}
+
+// raw returns the bytes of a section as they are in the file.
+func (m *image) raw(s *elf.Section) ([]byte, error) {
+	if s.Type == elf.SHT_NOBITS {
+		return nil, nil
+	}
+	if s.Offset > uint64(len(m.data)) || s.FileSize > uint64(len(m.data))-s.Offset {
+		return nil, fmt.Errorf("read section %s: it lies outside the file", s.Name)
+	}
+	return m.data[s.Offset:][:s.FileSize:s.FileSize], nil
+}
+
+func (m *image) contents(s *elf.Section) ([]byte, error) {
+	b, err := m.raw(s)
+	if err != nil || s.Flags&elf.SHF_COMPRESSED == 0 || b == nil {
+		return b, err
+	}
+	if done, ok := m.inflate[s.Name]; ok {
+		return done, nil
+	}
+	// s.Size is the uncompressed size by the section's compression header.
+	if s.Size > maxInflateSize || s.Size > maxInflateRatio*s.FileSize+1<<16 {
+		return nil, fmt.Errorf("read section %s: its compressed size of %d bytes can't hold %d bytes", s.Name, s.FileSize, s.Size)
+	}
+	out := make([]byte, s.Size)
+	if _, err := io.ReadFull(s.Open(), out); err != nil {
+		return nil, fmt.Errorf("decompress section %s: %w", s.Name, err)
+	}
+	m.inflate[s.Name] = out
+	return out, nil
+}
+
+// bytesAt returns the file's bytes from a virtual address to the end of the
+// bytes that its segment has in the file; nil when it has none.
+func (m *image) bytesAt(addr uint64) []byte {
+	for _, p := range m.elf.Progs {
+		if p.Type != elf.PT_LOAD || addr < p.Vaddr || addr-p.Vaddr >= p.Filesz {
+			continue
+		}
+		off, size := p.Off+(addr-p.Vaddr), p.Filesz-(addr-p.Vaddr)
+		if off < p.Off || off > uint64(len(m.data)) || size > uint64(len(m.data))-off {
+			return nil
+		}
+		return m.data[off:][:size:size]
+	}
+	return nil
+}
+
+// uint64At reads a word that the dynamic linker would find at an address,
+// relative relocation included.
+func (m *image) uint64At(addr uint64) (uint64, bool) {
+	if s := m.elf.Section(".rela.dyn"); s != nil && m.elf.Type == elf.ET_DYN {
+		b, err := m.raw(s)
+		for ; err == nil && len(b) >= 24; b = b[24:] {
+			if binary.LittleEndian.Uint64(b) != addr {
+				continue
+			}
+			t := uint32(binary.LittleEndian.Uint64(b[8:]))
+			if t == uint32(elf.R_X86_64_RELATIVE) && m.elf.Machine == elf.EM_X86_64 ||
+				t == uint32(elf.R_AARCH64_RELATIVE) && m.elf.Machine == elf.EM_AARCH64 {
+				return binary.LittleEndian.Uint64(b[16:]), true
+			}
+		}
+	}
+	b := m.bytesAt(addr)
+	if len(b) < 8 {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint64(b), true
+}
+
+// text views bytes as a string without copying. The string dies with the image.
+func text(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	return unsafe.String(&b[0], len(b))
+}
+
+// cstringAt views the NUL-terminated string at an offset; empty when there is none.
+func cstringAt(b []byte, off uint64) string {
+	if off >= uint64(len(b)) {
+		return ""
+	}
+	b = b[off:]
+	n := bytes.IndexByte(b[:min(len(b), maxNameLength)], 0)
+	if n < 0 {
+		return ""
+	}
+	return text(b[:n])
+}
+
+// maxNameLength bounds a symbol's name: longer ones are damage, not names.
+const maxNameLength = 1 << 16
+
+// legacyCompressed reads a section in GNU's older form of compression: "ZLIB",
+// the size as eight big-endian bytes, and the compressed bytes.
+func (m *image) legacyCompressed(name string) ([]byte, error) {
+	s := m.elf.Section(name)
+	if s == nil {
+		return nil, nil
+	}
+	if done, ok := m.inflate[name]; ok {
+		return done, nil
+	}
+	b, err := m.raw(s)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) < 12 || string(b[:4]) != "ZLIB" {
+		return nil, fmt.Errorf("read section %s: no compression header", name)
+	}
+	size := binary.BigEndian.Uint64(b[4:])
+	if size > maxInflateSize || size > maxInflateRatio*uint64(len(b))+1<<16 {
+		return nil, fmt.Errorf("read section %s: its compressed size of %d bytes can't hold %d bytes", name, len(b), size)
+	}
+	z, err := zlib.NewReader(bytes.NewReader(b[12:]))
+	if err != nil {
+		return nil, fmt.Errorf("decompress section %s: %w", name, err)
+	}
+	out := make([]byte, size)
+	if _, err := io.ReadFull(z, out); err != nil {
+		return nil, fmt.Errorf("decompress section %s: %w", name, err)
+	}
+	m.inflate[name] = out
+	return out, nil
+}
