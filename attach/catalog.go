@@ -1,0 +1,103 @@
+package attach
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/observatory-trace/observatory-trace/bpf"
+	"github.com/observatory-trace/observatory-trace/symbols/types"
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// catalog numbers the session's functions and writes what the probes must know
+// of them. One goroutine adds; any may look up.
+type catalog struct {
+	objs      *bpf.Objects
+	compiler  *types.Compiler
+	functions atomic.Pointer[[]*trace.Function] // by id; 0 is unused
+	moves     uint32                            // written so far, like the next two
+	programs  uint32
+	edges     uint32
+	files     uint32
+}
+
+func newCatalog(objs *bpf.Objects, compiler *types.Compiler) *catalog {
+	c := &catalog{objs: objs, compiler: compiler}
+	c.functions.Store(&[]*trace.Function{nil})
+	return c
+}
+
+// function finds a function by its id; nil when there is none.
+func (c *catalog) function(id uint32) *trace.Function {
+	all := *c.functions.Load()
+	if int(id) >= len(all) {
+		return nil
+	}
+	return all[id]
+}
+
+// len is the number of ids given out, the unused 0 included.
+func (c *catalog) len() int { return len(*c.functions.Load()) }
+
+// add gives the functions of one more file their ids and fills the BPF maps.
+// Nothing is visible to probes before their links exist.
+func (c *catalog) add(functions []*trace.Function, dynamic []types.Dynamic) error {
+	old := *c.functions.Load()
+	all := append(old[:len(old):len(old)], functions...)
+	file := c.files + 1
+	t := bpf.Tables{FirstFunc: uint32(len(old)), FirstMove: c.moves, Dynamic: map[bpf.DynamicKey]bpf.DynamicType{}}
+	for i, f := range functions {
+		f.ID = uint32(len(old) + i)
+		t.Functions = append(t.Functions, c.record(f, file, &t))
+	}
+	for _, d := range dynamic {
+		direct := uint32(0)
+		if d.Direct {
+			direct = 1
+		}
+		t.Dynamic[bpf.DynamicKey{File: file, Address: d.Address}] = bpf.DynamicType{Type: c.compiler.Type(d.Type), Direct: direct}
+	}
+	programs, edges := c.compiler.Programs()
+	for _, p := range programs[c.programs:] {
+		t.Programs = append(t.Programs, bpf.Program{Size: p.Size, Edges: p.Edges, Nedges: p.N})
+	}
+	for _, e := range edges[c.edges:] {
+		t.Edges = append(t.Edges, bpf.Edge{
+			Off: e.Off, LenOff: e.LenOff, Kind: uint8(e.Kind), LenSize: e.LenSize, Depth: e.Depth, Type: e.Type, Stride: e.Stride,
+		})
+	}
+	t.FirstProgram, t.FirstEdge = c.programs, c.edges
+	if err := c.objs.Fill(t); err != nil {
+		return fmt.Errorf("hand %d functions to the probes: %w", len(functions), err)
+	}
+	c.files = file
+	c.moves += uint32(len(t.Moves))
+	c.programs, c.edges = uint32(len(programs)), uint32(len(edges))
+	c.functions.Store(&all)
+	return nil
+}
+
+// record is the BPF side of a function; its moves are appended to t.
+func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func {
+	r := bpf.Func{Role: uint32(f.Role), File: file, Address: f.Address}
+	if f.Go != nil {
+		r.Flags = bpf.FuncGo
+		if f.Go.ABI0 {
+			r.Flags |= bpf.FuncABI0
+		}
+		r.GoidOffset, r.TlsOffset = f.Go.GoidOffset, f.Go.TLSOffset
+	}
+	side := func(p *trace.Plan) (program, first uint32, n, root uint16) {
+		if p == nil {
+			return 0, 0, 0, 0
+		}
+		first = c.moves + uint32(len(t.Moves))
+		for _, m := range p.Moves {
+			t.Moves = append(t.Moves, bpf.Move{Dst: m.Dst, Size: m.Size, Source: uint8(m.Source), Reg: m.Register, Off: m.Offset})
+		}
+		return c.compiler.Add(p), first, uint16(len(p.Moves)), uint16((p.Root.Size + 7) &^ 7)
+	}
+	r.Entry.Type, r.Entry.Moves, r.Entry.Nmoves, r.Entry.Root = side(f.EntryPlan)
+	r.Exit.Type, r.Exit.Moves, r.Exit.Nmoves, r.Exit.Root = side(f.ExitPlan)
+	return r
+}

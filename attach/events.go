@@ -1,0 +1,279 @@
+package attach
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/observatory-trace/observatory-trace/bpf"
+	"github.com/observatory-trace/observatory-trace/symbols"
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// ErrIdle is returned by Next when nothing happened for a while.
+var ErrIdle = errors.New("nothing happened")
+
+// pollInterval bounds how long an event waits while too few are there to wake the reader.
+const pollInterval = 20 * time.Millisecond
+
+// Next reads the next record, valid until the next call. What it says of
+// processes has been taken note of. It returns ErrIdle when there is none yet.
+func (s *Session) Next(rec *ringbuf.Record) error {
+	s.forget()
+	s.reader.SetDeadline(time.Now().Add(pollInterval))
+	err := s.reader.ReadInto(rec)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return ErrIdle
+	}
+	if err != nil {
+		return fmt.Errorf("read ring buffer: %w", err)
+	}
+	h, ok := bpf.ParseHeader(rec.RawSample)
+	if !ok {
+		return fmt.Errorf("read ring buffer: a record of %d bytes has no header", len(rec.RawSample))
+	}
+	switch h.Kind {
+	case bpf.EventFork:
+		s.forked(h)
+	case bpf.EventExec:
+		s.executed(h)
+	case bpf.EventDeath:
+		if h.Arg == 1 {
+			s.gone = append(s.gone, h.TGID)
+		}
+	case bpf.EventEntry:
+		if f := s.cat.function(h.Func); f != nil && f.Role == trace.RoleLibraryMap {
+			s.arrive(arrival{pid: int(h.TGID)})
+		}
+	}
+	return nil
+}
+
+// forget drops the processes whose end was the last record.
+func (s *Session) forget() {
+	if len(s.gone) == 0 {
+		return
+	}
+	s.pmu.Lock()
+	for _, tgid := range s.gone {
+		if s.processes[tgid] != nil {
+			delete(s.processes, tgid)
+			s.live.Add(-1)
+		}
+	}
+	s.pmu.Unlock()
+	s.gone = s.gone[:0]
+}
+
+func (s *Session) forked(h bpf.Header) {
+	parent := s.Process(h.TGID)
+	child := trace.Process{PID: int(h.Arg), StartNS: s.Clock.Wall(h.TS)}
+	if parent != nil {
+		child.Exe, child.Comm, child.Container, child.Pod, child.Namespace = parent.Exe, parent.Comm, parent.Container, parent.Pod, parent.Namespace
+	}
+	if s.setProcess(&child) {
+		s.live.Add(1)
+	}
+}
+
+func (s *Session) executed(h bpf.Header) {
+	p, err := describe(int(h.TGID))
+	if err != nil {
+		return // it has ended already; its death comes with a later record
+	}
+	if s.Process(h.TGID) == nil && !s.opts.wants(p) {
+		return
+	}
+	if err := s.objs.AddProcess(h.TGID); err != nil {
+		s.opts.Warn(err)
+		return
+	}
+	if s.setProcess(p) {
+		s.live.Add(1)
+	}
+	s.arrive(arrival{pid: int(h.TGID), exec: true})
+}
+
+// arrive has a process's files looked at, without holding up the records.
+func (s *Session) arrive(a arrival) {
+	select {
+	case s.arrivals <- a:
+	default:
+		s.opts.Warn(fmt.Errorf("process %d: too many programs start at once; its functions are not traced unless another process has the same files", a.pid))
+	}
+}
+
+// look attaches to what arrivals have mapped.
+func (s *Session) look() {
+	for a := range s.arrivals {
+		err := s.attachProcess(a.pid)
+		// Most arrivals end soon, and not every program can be traced.
+		if err != nil && !errors.Is(err, ErrNoProcess) && a.exec {
+			s.opts.Warn(err)
+		}
+	}
+}
+
+// setProcess takes note of a process, or of its new image; true if it is new.
+func (s *Session) setProcess(p *trace.Process) bool {
+	s.pmu.Lock()
+	defer s.pmu.Unlock()
+	_, known := s.processes[uint32(p.PID)]
+	s.processes[uint32(p.PID)] = p
+	return !known
+}
+
+// Process finds a traced process; nil when it isn't one.
+func (s *Session) Process(tgid uint32) *trace.Process {
+	s.pmu.RLock()
+	defer s.pmu.RUnlock()
+	return s.processes[tgid]
+}
+
+// Thread reads a thread's name; empty when it has ended.
+func Thread(tgid, tid uint32) string {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/comm", tgid, tid))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(string(raw), "\n")
+}
+
+// Losses tells what the ring buffer had no room for since the last call. It is
+// for the goroutine that calls Next.
+func (s *Session) Losses() ([]trace.Gap, error) {
+	total, err := s.objs.LostEvents()
+	if err != nil || total == s.lostTotal {
+		return nil, err
+	}
+	s.lostTotal = total
+	now := time.Now().UnixNano()
+	var gaps []trace.Gap
+	for id := 1; id < s.cat.len(); id++ {
+		c, err := s.objs.Count(uint32(id))
+		if err != nil {
+			return gaps, err
+		}
+		before := s.lost[uint32(id)]
+		if n := c.LostEntries - before.LostEntries; n > 0 {
+			gaps = append(gaps, trace.Gap{TimeNS: now, Func: s.cat.function(uint32(id)), Count: n, Reason: GapEntriesLost, Hint: ringHint})
+		}
+		if n := c.LostExits - before.LostExits; n > 0 {
+			gaps = append(gaps, trace.Gap{TimeNS: now, Func: s.cat.function(uint32(id)), Count: n, Reason: GapExitsLost, Hint: ringHint})
+		}
+		if c.LostEntries+c.LostExits > 0 {
+			s.lost[uint32(id)] = c
+		}
+	}
+	return gaps, nil
+}
+
+// Why events were lost, as gaps say it.
+const (
+	GapEntriesLost = "ring buffer full: calls not recorded"
+	GapExitsLost   = "ring buffer full: ends of calls not recorded"
+	ringHint       = "raise --ring-buffer, or select fewer functions"
+)
+
+// runtimes are the shared objects whose functions tell of unwinding and of
+// libraries being loaded, by the start of their names.
+var runtimes = []string{"libstdc++.so", "libc++abi.so", "libgcc_s.so", "libunwind.so", "libc.so", "libc-2", "libpthread", "ld-linux", "ld-musl", "ld-2", "libstd-"}
+
+func hasRoles(path string) bool {
+	base := filepath.Base(path)
+	for _, r := range runtimes {
+		if strings.HasPrefix(base, r) {
+			return true
+		}
+	}
+	return false
+}
+
+// attachRuntimes attaches to the shared objects that a program will load, which
+// its dynamic linker lists without executing it.
+func (s *Session) attachRuntimes(path string) error {
+	for _, lib := range sharedObjects(path) {
+		if !s.opts.lib(lib) && !hasRoles(lib) {
+			continue
+		}
+		if err := s.attachLib(lib, lib, "/"); err != nil && s.opts.lib(lib) {
+			return err
+		}
+	}
+	return nil
+}
+
+// sharedObjects lists the paths of the shared objects that a program needs;
+// none when it is static.
+func sharedObjects(path string) []string {
+	interpreter := interpreterOf(path)
+	if interpreter == "" {
+		return nil
+	}
+	out, err := exec.Command(interpreter, "--list", path).Output()
+	if err != nil {
+		return nil
+	}
+	libs := []string{interpreter}
+	for _, line := range strings.Split(string(out), "\n") {
+		// libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f…)
+		if _, rest, ok := strings.Cut(line, "=> "); ok {
+			lib, _, _ := strings.Cut(rest, " (")
+			if resolved, err := filepath.EvalSymlinks(lib); err == nil {
+				libs = append(libs, resolved)
+			}
+		}
+	}
+	return libs
+}
+
+// program resolves a command's path to the ELF file that the kernel will map:
+// links are followed, and a script's interpreter stands for it.
+func program(path string) (string, error) {
+	for range 5 { // the kernel's own limit (BINPRM_MAX_RECURSION is 4)
+		resolved, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			return "", fmt.Errorf("start command: %w", err)
+		}
+		resolved, err = filepath.Abs(resolved)
+		if err != nil {
+			return "", fmt.Errorf("start command: %w", err)
+		}
+		f, err := os.Open(resolved)
+		if err != nil {
+			return "", fmt.Errorf("start command: %w", err)
+		}
+		head := make([]byte, 256)
+		n, _ := f.Read(head)
+		f.Close()
+		rest, script := bytes.CutPrefix(head[:n], []byte("#!"))
+		if !script {
+			return resolved, nil
+		}
+		line, _, _ := bytes.Cut(rest, []byte("\n"))
+		fields := strings.Fields(string(line))
+		if len(fields) == 0 {
+			return resolved, nil
+		}
+		path = fields[0]
+	}
+	return path, nil
+}
+
+// interpreterOf is the dynamic linker that a program names; empty when it is
+// static, or no program.
+func interpreterOf(path string) string {
+	f, err := symbols.Open(path, symbols.Options{})
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	return f.Interpreter()
+}

@@ -1,0 +1,455 @@
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/observatory-trace/observatory-trace/bpf"
+	"github.com/observatory-trace/observatory-trace/symbols"
+	"github.com/observatory-trace/observatory-trace/symbols/pattern"
+	"github.com/observatory-trace/observatory-trace/symbols/types"
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// Options say what to trace.
+type Options struct {
+	PIDs  []int              // running processes
+	Names []*pattern.Pattern // processes by command name, running and future
+	Exes  []*pattern.Pattern // processes by the path of their executable, running and future
+	// Command is a process that has not executed its program yet; nil for none.
+	Command *Command
+
+	Selection symbols.Selection
+	Libs      []*pattern.Pattern // shared objects, by path or its last element
+	// FollowChildren traces what traced processes fork and execute.
+	FollowChildren bool
+
+	MaxString, MaxItems, MaxDepth, MaxBytes uint32 // 0: the default
+	RingBytes                               uint32 // a power of two
+
+	// PerfEvents uses perf-event uprobes even where uprobe_multi is to be had.
+	PerfEvents bool
+
+	// Group names the group of a function, by its name; nil for none.
+	Group func(name string) string
+	// Warn is told what went wrong without ending the session; it may be called
+	// from any goroutine.
+	Warn func(error)
+}
+
+// future tells whether processes that start later are wanted, beyond children.
+func (o *Options) future() bool { return len(o.Names)+len(o.Exes) > 0 }
+
+// wants tells whether a process is one by its name or its executable.
+func (o *Options) wants(p *trace.Process) bool {
+	return pattern.Any(o.Names, p.Comm) || pattern.Any(o.Exes, p.Exe)
+}
+
+// libs tells whether a shared object's functions are wanted.
+func (o *Options) lib(path string) bool {
+	return pattern.Any(o.Libs, path) || pattern.Any(o.Libs, filepath.Base(path))
+}
+
+// Capacity of the BPF tables: what may come with files that are mapped later.
+const (
+	spareFunctions = 1 << 16
+	movesEach      = 6
+	programsEach   = 3
+	edgesEach      = 6
+)
+
+// Session is a running trace. Next, and what it hands out, are for one
+// goroutine; the other methods are safe for concurrent use.
+type Session struct {
+	opts   Options
+	objs   *bpf.Objects
+	reader *ringbuf.Reader
+	linker linker
+	cat    *catalog
+	tracks []link.Link // of the tracepoints
+
+	mu    sync.Mutex // guards files and attaching
+	files map[FileID]*attachedFile
+
+	pmu       sync.RWMutex
+	processes map[uint32]*trace.Process
+	gone      []uint32 // ended, to be forgotten with the next record
+
+	arrivals chan arrival // processes whose files are to be looked at
+	wait     sync.WaitGroup
+	live     atomic.Int64 // traced processes that have not ended
+
+	lost      map[uint32]bpf.Counters // what Losses has told of
+	lostTotal uint64
+
+	Clock Clock
+}
+
+type arrival struct {
+	pid  int
+	exec bool // it executed a program, rather than mapped a library
+}
+
+// attachedFile is a file that was looked at, whether or not something was
+// found in it.
+type attachedFile struct {
+	path      string
+	module    string
+	functions []*trace.Function // matched, the refused included
+	links     []link.Link
+	err       error
+}
+
+// Start looks at the targets' files, attaches everything, and then lets events
+// begin. The command, if any, is not released yet. The caller must Close.
+func Start(opts Options) (_ *Session, err error) {
+	if opts.Warn == nil {
+		opts.Warn = func(error) {}
+	}
+	s := &Session{
+		opts: opts, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
+		arrivals: make(chan arrival, 4096), lost: map[uint32]bpf.Counters{},
+	}
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if err := s.track(); err != nil {
+		return nil, err
+	}
+	if err := s.addTargets(); err != nil {
+		return nil, err
+	}
+	s.wait.Go(s.look)
+	return s, s.objs.Activate()
+}
+
+// load loads the programs and opens the ring buffer.
+func (s *Session) load() error {
+	perf := s.opts.PerfEvents
+	if err := bpf.HaveUprobeMulti(); errors.Is(err, ebpf.ErrNotSupported) {
+		perf = true
+		s.opts.Warn(fmt.Errorf("this kernel has only perf-event uprobes (uprobe_multi came with Linux 6.6): at most %d probes, and detaching takes about 0.1 s for each", MaxPerfEventSites))
+	}
+	objs, err := bpf.Load(bpf.Settings{
+		FollowChildren: s.opts.FollowChildren, ReportExecs: s.opts.future(), LeaveOthers: !s.opts.future(),
+		MaxString: s.opts.MaxString, MaxItems: s.opts.MaxItems, MaxDepth: s.opts.MaxDepth, MaxBytes: s.opts.MaxBytes,
+		RingBytes: s.opts.RingBytes, PerfEvents: perf,
+		Functions: spareFunctions, Moves: movesEach * spareFunctions, Programs: programsEach * spareFunctions,
+		Edges: edgesEach * spareFunctions, Dynamic: 1 << 14,
+	})
+	if err != nil {
+		return permission(err)
+	}
+	s.objs = objs
+	s.linker = linker{objs: objs, perfEvents: perf}
+	s.cat = newCatalog(objs, types.NewCompiler())
+	if s.reader, err = ringbuf.NewReader(objs.Events()); err != nil {
+		return errors.Join(fmt.Errorf("open ring buffer: %w", err), objs.Close())
+	}
+	return nil
+}
+
+// track follows forks, execs and ends.
+func (s *Session) track() error {
+	for _, t := range []link.RawTracepointOptions{
+		{Name: "sched_process_fork", Program: s.objs.OnFork()},
+		{Name: "sched_process_exec", Program: s.objs.OnExec()},
+		{Name: "sched_process_exit", Program: s.objs.OnExit()},
+	} {
+		l, err := link.AttachRawTracepoint(t)
+		if err != nil {
+			return fmt.Errorf("attach to tracepoint %s: %w", t.Name, permission(err))
+		}
+		s.tracks = append(s.tracks, l)
+	}
+	return nil
+}
+
+// addTargets attaches to what runs now, to the command, and to executables that
+// may be started later.
+func (s *Session) addTargets() error {
+	for _, pid := range s.opts.PIDs {
+		if err := s.addProcess(pid); err != nil {
+			return err
+		}
+	}
+	if s.opts.future() {
+		found, err := Find(s.opts.wants)
+		if err != nil {
+			return err
+		}
+		for _, p := range found {
+			// It may have ended meanwhile.
+			if err := s.addProcess(p.PID); err != nil && !errors.Is(err, ErrNoProcess) {
+				return err
+			}
+		}
+		if err := s.addImages(); err != nil {
+			return err
+		}
+	}
+	if s.opts.Command != nil {
+		return s.addCommand(s.opts.Command)
+	}
+	return nil
+}
+
+// addProcess makes a running process a target: first the processes table, so
+// that no hit of it is taken for another's, then the probes.
+func (s *Session) addProcess(pid int) error {
+	p, err := describe(pid)
+	if err != nil {
+		return err
+	}
+	if err := s.objs.AddProcess(uint32(pid)); err != nil {
+		return err
+	}
+	if s.setProcess(p) {
+		s.live.Add(1)
+	}
+	return s.attachProcess(pid)
+}
+
+// addCommand attaches to the file that the command will execute.
+func (s *Session) addCommand(c *Command) error {
+	path, err := program(c.Path)
+	if err != nil {
+		return err
+	}
+	if err := s.objs.AddProcess(uint32(c.PID())); err != nil {
+		return err
+	}
+	if s.setProcess(&trace.Process{PID: c.PID(), Exe: path, Comm: filepath.Base(path), StartNS: time.Now().UnixNano()}) {
+		s.live.Add(1)
+	}
+	if err := s.attachExe(path, path, "/"); err != nil {
+		return err
+	}
+	return s.attachRuntimes(path)
+}
+
+// addImages attaches to the files on disk that the patterns of executables
+// name, so that their processes are traced from their first instruction on.
+func (s *Session) addImages() error {
+	for _, p := range s.opts.Exes {
+		paths, err := filepath.Glob(p.String())
+		if err != nil {
+			continue // a regular expression, or a glob that only means something for running processes
+		}
+		for _, path := range paths {
+			st, err := os.Stat(path)
+			if err != nil || !st.Mode().IsRegular() || st.Mode()&0o111 == 0 {
+				continue
+			}
+			if err := s.attachExe(path, path, "/"); errors.Is(err, symbols.ErrNotELF) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			if err := s.addImage(path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Session) addImage(path string) error {
+	id, err := fileIDOf(path)
+	if err != nil {
+		return fmt.Errorf("add image: %w", err)
+	}
+	return s.objs.AddImage(bpf.Image{Inode: id.Inode, Dev: unix.Major(id.Dev)<<20 | unix.Minor(id.Dev)})
+}
+
+// attachProcess attaches to the executable and the wanted libraries that a
+// process has mapped, as far as they were not looked at yet.
+func (s *Session) attachProcess(pid int) error {
+	exe, err := os.Readlink(exePath(pid))
+	if err != nil {
+		return processError(pid, err)
+	}
+	root := procPath(pid, "root")
+	if err := s.attachExe(exePath(pid), strings.TrimSuffix(exe, " (deleted)"), root); err != nil {
+		return err
+	}
+	maps, err := mappings(pid)
+	if err != nil {
+		return err
+	}
+	for _, m := range maps {
+		if m.Path == exe || !s.opts.lib(m.Path) && !hasRoles(m.Path) {
+			continue
+		}
+		path, _, err := mappedPath(pid, m)
+		if err == nil {
+			err = s.attachLib(path, m.Path, root)
+		}
+		if err != nil && s.opts.lib(m.Path) {
+			return err
+		}
+	}
+	return nil
+}
+
+// attachExe attaches to an executable's selected functions, and to those that
+// tell of unwinding. With libraries but no patterns, only libraries are wanted.
+func (s *Session) attachExe(path, module, root string) error {
+	wanted := len(s.opts.Libs) == 0 || len(s.opts.Selection.Include)+len(s.opts.Selection.Files) > 0
+	return s.attachFile(path, module, root, wanted)
+}
+
+// attachLib attaches to a shared object.
+func (s *Session) attachLib(path, module, root string) error {
+	return s.attachFile(path, module, root, s.opts.lib(module))
+}
+
+// attachFile attaches to one file, once. wanted: its functions are selected from;
+// else only those with roles are.
+func (s *Session) attachFile(path, module, root string, wanted bool) error {
+	id, err := fileIDOf(path)
+	if err != nil {
+		return fmt.Errorf("attach: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.files[id]; f != nil {
+		return f.err
+	}
+	f := &attachedFile{path: path, module: module}
+	s.files[id] = f
+	f.err = s.attachSelected(f, root, wanted)
+	return f.err
+}
+
+func (s *Session) attachSelected(a *attachedFile, root string, wanted bool) error {
+	file, err := symbols.Open(a.path, symbols.Options{Module: a.module, Root: root})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", a.module, permission(err))
+	}
+	defer file.Close()
+	if wanted {
+		if a.functions, err = file.Select(s.opts.Selection); err != nil {
+			return fmt.Errorf("select functions of %s: %w", a.module, err)
+		}
+	}
+	roles, err := file.Roles()
+	if err != nil {
+		return fmt.Errorf("select functions of %s: %w", a.module, err)
+	}
+	traced := make([]*trace.Function, 0, len(a.functions)+len(roles))
+	for _, f := range append(roles, a.functions...) {
+		if !f.Traceable {
+			continue
+		}
+		if s.opts.Group != nil {
+			f.Group = s.opts.Group(f.Name)
+		}
+		traced = append(traced, f)
+	}
+	if len(traced) == 0 {
+		return nil
+	}
+	if err := s.cat.add(traced, file.Dynamic()); err != nil {
+		return err
+	}
+	a.links, err = s.linkAll(a.path, traced, file.FileOffset)
+	return err
+}
+
+// linkAll links the functions' probes. When the kernel refuses an instruction,
+// the functions that have it are found by halving, and are left out.
+func (s *Session) linkAll(path string, functions []*trace.Function, offset offsetOf) ([]link.Link, error) {
+	p, err := probes(functions, offset)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(p.enter.offsets) + len(p.leave.offsets) + len(p.returned.offsets); s.linker.perfEvents && n > MaxPerfEventSites {
+		return nil, fmt.Errorf("attach to %s: %d probes wanted, and this kernel has only perf-event uprobes (uprobe_multi came with Linux 6.6), of which detaching takes about 0.1 s each: select fewer functions (at most %d probes)", path, n, MaxPerfEventSites)
+	}
+	links, err := s.linker.link(path, p)
+	if err == nil || !refused(err) {
+		return links, err
+	}
+	if len(functions) == 1 {
+		functions[0].Traceable = false
+		functions[0].Reason = "the kernel refuses to probe one of its instructions"
+		s.opts.Warn(fmt.Errorf("%s is not traced: %s", functions[0].Name, functions[0].Reason))
+		return nil, nil
+	}
+	half := len(functions) / 2
+	first, err := s.linkAll(path, functions[:half], offset)
+	if err != nil {
+		return first, err
+	}
+	second, err := s.linkAll(path, functions[half:], offset)
+	return append(first, second...), err
+}
+
+// Attached counts what is being traced: functions, and live processes.
+func (s *Session) Attached() (functions, processes int) {
+	for _, f := range s.Functions() {
+		if f.Traceable {
+			functions++
+		}
+	}
+	return functions, int(s.live.Load())
+}
+
+// Functions lists what matched, the refused included.
+func (s *Session) Functions() []*trace.Function {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*trace.Function
+	for _, f := range s.files {
+		all = append(all, f.functions...)
+	}
+	return all
+}
+
+// Live is the number of traced processes that have not ended.
+func (s *Session) Live() int { return int(s.live.Load()) }
+
+// Function finds a function by the id in a record; nil when there is none.
+func (s *Session) Function(id uint32) *trace.Function { return s.cat.function(id) }
+
+// Close takes all probes out, and releases everything. Targets go on untouched.
+func (s *Session) Close() error {
+	var errs []error
+	if s.objs != nil {
+		errs = append(errs, s.objs.Deactivate())
+	}
+	close(s.arrivals)
+	s.wait.Wait()
+	s.mu.Lock()
+	links := s.tracks
+	for _, f := range s.files {
+		links = append(links, f.links...)
+	}
+	s.files, s.tracks = nil, nil
+	s.mu.Unlock()
+	errs = append(errs, closeLinks(links))
+	if s.reader != nil {
+		errs = append(errs, s.reader.Close())
+	}
+	if s.objs != nil {
+		errs = append(errs, s.objs.Close())
+	}
+	return errors.Join(errs...)
+}
