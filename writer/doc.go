@@ -1,0 +1,6 @@
+// Package writer stores calls, statistics and gaps in a SQLite database
+// (docs/schema.md), in batches and without ever locking readers out.
+//
+// It knows the domain's types only: neither where calls come from nor who
+// reads them. It must not depend on any package of this module but trace.
+package writer

@@ -1,0 +1,223 @@
+-- Version 1: docs/schema.md says what every column means.
+
+CREATE TABLE meta (
+	key   TEXT PRIMARY KEY,
+	value NOT NULL
+) WITHOUT ROWID;
+INSERT INTO meta VALUES ('next_id', 1), ('next_seq', 1);
+
+CREATE TABLE session (
+	id         INTEGER PRIMARY KEY,
+	seed       INTEGER NOT NULL,
+	started    TEXT NOT NULL,
+	ended      TEXT,
+	version    TEXT NOT NULL,
+	host       TEXT NOT NULL,
+	kernel     TEXT NOT NULL,
+	tracer_pid INTEGER NOT NULL,
+	command    TEXT NOT NULL,
+	settings   TEXT NOT NULL,
+	functions  INTEGER,
+	processes  INTEGER
+);
+
+CREATE TABLE function (
+	id            INTEGER PRIMARY KEY,
+	name          TEXT NOT NULL,
+	process_group TEXT NOT NULL,
+	raw_name      TEXT NOT NULL,
+	language      TEXT NOT NULL,
+	module        TEXT NOT NULL,
+	address       INTEGER NOT NULL,
+	file          TEXT NOT NULL,
+	line          INTEGER NOT NULL,
+	UNIQUE (name, process_group, raw_name, module, address)
+);
+
+CREATE TABLE target (
+	id         INTEGER PRIMARY KEY,
+	session_id INTEGER NOT NULL,
+	pid        INTEGER NOT NULL,
+	started    TEXT NOT NULL,
+	exe        TEXT NOT NULL,
+	comm       TEXT NOT NULL,
+	container  TEXT NOT NULL,
+	pod        TEXT NOT NULL,
+	namespace  TEXT NOT NULL,
+	UNIQUE (session_id, pid, started, exe)
+);
+
+CREATE TABLE thread (
+	id        INTEGER PRIMARY KEY,
+	target_id INTEGER NOT NULL,
+	tid       INTEGER NOT NULL,
+	name      TEXT NOT NULL,
+	UNIQUE (target_id, tid, name)
+);
+
+CREATE TABLE call (
+	seq          INTEGER PRIMARY KEY,
+	id           INTEGER NOT NULL,
+	ts           TEXT NOT NULL,
+	start_ns     INTEGER NOT NULL,
+	function_id  INTEGER NOT NULL,
+	thread_id    INTEGER,
+	duration_ns  INTEGER NOT NULL,
+	overhead_ns  INTEGER NOT NULL,
+	status       TEXT NOT NULL,
+	goroutine    INTEGER,
+	parent_id    INTEGER,
+	root_id      INTEGER,
+	depth        INTEGER NOT NULL,
+	sample_rate  REAL NOT NULL,
+	cpu_ns       INTEGER,
+	minor_faults INTEGER,
+	major_faults INTEGER,
+	rss_delta_kb INTEGER,
+	switches     INTEGER
+);
+CREATE INDEX call_id ON call (id);
+CREATE INDEX call_parent ON call (parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX call_time ON call (ts, function_id, duration_ns, status);
+CREATE INDEX call_error ON call (ts) WHERE status = 'ERR';
+
+CREATE TABLE data (
+	seq    INTEGER PRIMARY KEY,
+	args   TEXT,
+	result TEXT,
+	flags  TEXT
+);
+
+CREATE TABLE error (
+	seq     INTEGER PRIMARY KEY,
+	type    TEXT,
+	message TEXT,
+	stack   TEXT
+);
+
+CREATE TABLE stat (
+	second      INTEGER NOT NULL,
+	function_id INTEGER NOT NULL,
+	session_id  INTEGER NOT NULL,
+	calls       INTEGER NOT NULL,
+	errors      INTEGER NOT NULL,
+	sampled_out INTEGER NOT NULL,
+	dropped     INTEGER NOT NULL,
+	recorded    INTEGER NOT NULL,
+	timed       INTEGER NOT NULL,
+	total_ns    INTEGER NOT NULL,
+	max_ns      INTEGER NOT NULL,
+	p50_ns      INTEGER NOT NULL,
+	p95_ns      INTEGER NOT NULL,
+	p99_ns      INTEGER NOT NULL,
+	cpu_ns      INTEGER,
+	overhead_ns INTEGER NOT NULL,
+	histogram   BLOB NOT NULL,
+	PRIMARY KEY (second, function_id, session_id)
+) WITHOUT ROWID;
+
+CREATE TABLE gap (
+	id          INTEGER PRIMARY KEY,
+	session_id  INTEGER NOT NULL,
+	ts_ns       INTEGER NOT NULL,
+	function_id INTEGER,
+	pid         INTEGER,
+	count       INTEGER NOT NULL,
+	reason      TEXT NOT NULL,
+	hint        TEXT NOT NULL
+);
+CREATE INDEX gap_time ON gap (ts_ns);
+
+CREATE VIEW process_trace AS
+SELECT
+	c.id,
+	c.ts,
+	c.start_ns AS ts_ns,
+	f.name AS process,
+	nullif(f.process_group, '') AS process_group,
+	c.duration_ns / 1e6 AS duration_ms,
+	c.overhead_ns / 1e6 AS overhead_ms,
+	c.status,
+	e.message AS error,
+	e.type AS error_type,
+	p.pid,
+	t.tid,
+	c.goroutine,
+	nullif(t.name, '') AS thread,
+	nullif(p.exe, '') AS exe,
+	c.parent_id,
+	c.depth,
+	c.cpu_ns / 1e6 AS cpu_ms,
+	c.minor_faults,
+	c.major_faults,
+	c.rss_delta_kb,
+	c.switches,
+	c.sample_rate,
+	nullif(p.container, '') AS container,
+	nullif(p.pod, '') AS pod,
+	nullif(p.namespace, '') AS namespace,
+	CASE WHEN c.root_id IS NOT NULL THEN
+		printf('%016x%016x', s.seed, (c.root_id | s.seed) - (c.root_id & s.seed)) END AS trace_id,
+	CASE WHEN s.seed IS NOT NULL THEN
+		printf('%016x', (c.id | s.seed) - (c.id & s.seed)) END AS span_id
+FROM call c
+CROSS JOIN function f ON f.id = c.function_id
+LEFT JOIN error e ON e.seq = c.seq
+LEFT JOIN thread t ON t.id = c.thread_id
+LEFT JOIN target p ON p.id = t.target_id
+LEFT JOIN session s ON s.id = p.session_id;
+
+CREATE VIEW data_trace AS
+SELECT
+	c.id,
+	c.ts,
+	f.name AS process,
+	d.args,
+	d.result,
+	e.stack,
+	d.flags
+FROM call c
+CROSS JOIN function f ON f.id = c.function_id
+LEFT JOIN data d ON d.seq = c.seq
+LEFT JOIN error e ON e.seq = c.seq;
+
+CREATE VIEW function_stats AS
+SELECT
+	datetime(x.second, 'unixepoch') AS ts,
+	f.name AS process,
+	nullif(f.process_group, '') AS process_group,
+	x.calls,
+	x.errors,
+	x.sampled_out,
+	x.dropped,
+	x.recorded,
+	x.timed,
+	x.total_ns / 1e6 AS total_ms,
+	CASE WHEN x.timed > 0 THEN x.total_ns / 1e6 / x.timed END AS mean_ms,
+	CASE WHEN x.timed > 0 THEN x.p50_ns / 1e6 END AS p50_ms,
+	CASE WHEN x.timed > 0 THEN x.p95_ns / 1e6 END AS p95_ms,
+	CASE WHEN x.timed > 0 THEN x.p99_ns / 1e6 END AS p99_ms,
+	CASE WHEN x.timed > 0 THEN x.max_ns / 1e6 END AS max_ms,
+	x.cpu_ns / 1e6 AS cpu_ms,
+	x.overhead_ns / 1e6 AS overhead_ms,
+	x.histogram,
+	x.function_id,
+	x.session_id
+FROM stat x
+CROSS JOIN function f ON f.id = x.function_id;
+
+CREATE VIEW gaps AS
+SELECT
+	strftime('%Y-%m-%d %H:%M:%S', g.ts_ns / 1000000000, 'unixepoch') || printf('.%03d', g.ts_ns / 1000000 % 1000) AS ts,
+	f.name AS process,
+	g.pid,
+	g.count,
+	g.reason,
+	nullif(g.hint, '') AS hint,
+	g.session_id
+FROM gap g
+LEFT JOIN function f ON f.id = g.function_id;
+
+CREATE VIEW sessions AS
+SELECT id, started, ended, version, host, kernel, tracer_pid, command, settings, functions, processes
+FROM session;

@@ -1,0 +1,111 @@
+package writer
+
+import (
+	"database/sql/driver"
+	"fmt"
+	"time"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// names gives functions, processes and threads their rows, which calls refer
+// to by number. It remembers the numbers that it was asked for lately.
+type names struct {
+	functions map[*trace.Function]int64
+	targets   map[*trace.Process]int64
+	threads   map[threadKey]int64
+}
+
+type threadKey struct {
+	process *trace.Process
+	tid     int
+	name    string
+}
+
+// maxNames bounds each memory: a target may start a thread for every request.
+const maxNames = 1 << 16
+
+// forget drops all that is remembered; the rows are found again by their content.
+func (n *names) forget() { *n = names{} }
+
+func (n *names) function(d *database, f *trace.Function) (int64, error) {
+	return remember(&n.functions, f, func() (int64, error) {
+		id, err := d.integer(`INSERT INTO function (name, process_group, raw_name, language, module, address, file, line)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET language = excluded.language, file = excluded.file, line = excluded.line RETURNING id`,
+			f.Name, f.Group, f.RawName, f.Language.String(), f.Module, int64(f.Address), f.File, int64(f.Line))
+		if err != nil {
+			return 0, fmt.Errorf("name function %s: %w", f.Name, err)
+		}
+		return id, nil
+	})
+}
+
+// thread gives the number of the call's thread, or nil when its process isn't known.
+func (n *names) thread(d *database, c *trace.Call) (driver.Value, error) {
+	if c.Process == nil {
+		return nil, nil
+	}
+	id, err := remember(&n.threads, threadKey{c.Process, c.TID, c.Thread}, func() (int64, error) {
+		target, err := n.target(d, c.Process)
+		if err != nil {
+			return 0, err
+		}
+		id, err := d.integer(`INSERT INTO thread (target_id, tid, name) VALUES (?, ?, ?)
+			ON CONFLICT DO UPDATE SET tid = excluded.tid RETURNING id`, target, int64(c.TID), c.Thread)
+		if err != nil {
+			return 0, fmt.Errorf("name thread %d: %w", c.TID, err)
+		}
+		return id, nil
+	})
+	return id, err
+}
+
+func (n *names) target(d *database, p *trace.Process) (int64, error) {
+	return remember(&n.targets, p, func() (int64, error) {
+		id, err := d.integer(`INSERT INTO target (session_id, pid, started, exe, comm, container, pod, namespace)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET comm = excluded.comm RETURNING id`,
+			d.session, int64(p.PID), d.clock.text(p.StartNS), p.Exe, p.Comm, p.Container, p.Pod, p.Namespace)
+		if err != nil {
+			return 0, fmt.Errorf("name process %d: %w", p.PID, err)
+		}
+		return id, nil
+	})
+}
+
+func remember[K comparable](memory *map[K]int64, key K, find func() (int64, error)) (int64, error) {
+	if id, ok := (*memory)[key]; ok {
+		return id, nil
+	}
+	id, err := find()
+	if err != nil {
+		return 0, err
+	}
+	if *memory == nil || len(*memory) >= maxNames {
+		*memory = make(map[K]int64)
+	}
+	(*memory)[key] = id
+	return id, nil
+}
+
+// clock writes times as the database has them, "2006-01-02 15:04:05.000" in
+// UTC: in this form they compare with SQLite's datetime('now', …) as text. It
+// remembers the second and the millisecond last written.
+type clock struct {
+	second, millisecond int64
+	prefix, last        string
+}
+
+func (c *clock) text(ns int64) string {
+	ms := ns / 1e6
+	if ms == c.millisecond && c.last != "" {
+		return c.last
+	}
+	if s := ns / 1e9; s != c.second || c.prefix == "" {
+		c.second, c.prefix = s, time.Unix(s, 0).UTC().Format("2006-01-02 15:04:05.")
+	}
+	m := ms % 1000
+	c.millisecond, c.last = ms, c.prefix+string([]byte{byte('0' + m/100), byte('0' + m/10%10), byte('0' + m%10)})
+	return c.last
+}
