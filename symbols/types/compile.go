@@ -1,0 +1,262 @@
+package types
+
+import "github.com/observatory-trace/observatory-trace/trace"
+
+// TypeBytes is the capture program of plain bytes (TYPE_BYTES in bpf/event.h).
+const TypeBytes = 1
+
+// Limits of one block (bpf/event.h).
+const (
+	maxEdges = 16
+	maxBlock = 4096
+)
+
+// EdgeKind is how a pointer is followed; the numbers are those of enum edge_kind in bpf/event.h.
+type EdgeKind uint8
+
+// The edge kinds.
+const (
+	EdgePointer EdgeKind = iota + 1 // one value behind the pointer
+	EdgeCounted                     // as many values as an integer beside the pointer says
+	EdgeCString                     // bytes up to a NUL
+	EdgeIface                       // Go interface with methods: the dynamic type is looked up
+	EdgeEface                       // Go empty interface
+)
+
+// Prog is a capture program: struct type_prog of bpf/event.h.
+type Prog struct {
+	Size  uint32 // bytes of one value
+	Edges uint32 // index of the first edge
+	N     uint32 // how many
+}
+
+// Edge is a pointer in a value: struct edge of bpf/event.h.
+type Edge struct {
+	Off     uint16 // bytes, of the pointer
+	LenOff  uint16 // EdgeCounted: bytes, of the length
+	Kind    EdgeKind
+	LenSize uint8  // EdgeCounted: bytes of the length
+	Depth   uint16 // followed when at most this many pointers led here; 0: always
+	Type    uint32 // the target's program
+	Stride  uint32 // EdgeCounted: bytes of one element
+}
+
+// Compiler gives the types of a session's plans their capture programs. It
+// sets trace.Type.ID, so a type belongs to one Compiler. Not safe for concurrent use.
+type Compiler struct {
+	depth   int
+	progs   []Prog
+	edges   []Edge
+	plain   map[uint32]uint32 // size to program, of values without pointers
+	queue   []pending
+	dropped int
+}
+
+// pending is a program whose edges still lack their targets.
+type pending struct {
+	prog  uint32
+	edges []draft
+}
+
+// draft is an edge by its target's type; nil for bytes and interfaces.
+type draft struct {
+	Edge
+	target *trace.Type
+}
+
+// NewCompiler makes a Compiler whose programs follow depth pointers one behind
+// the other. Text, and the values of Go interfaces, are followed however deep.
+func NewCompiler(depth int) *Compiler {
+	return &Compiler{
+		depth: depth,
+		progs: []Prog{{}, {Size: 1}},
+		plain: map[uint32]uint32{1: TypeBytes},
+	}
+}
+
+// Add compiles what a plan's pointers need and sets the IDs of all types that
+// blocks can have. A root without pointers keeps ID 0. nil is allowed.
+func (c *Compiler) Add(p *trace.Plan) {
+	if p == nil || p.Root.ID != 0 {
+		return
+	}
+	if edges := c.scan(p.Root, true); len(edges) > 0 {
+		p.Root.ID = c.program(p.Root.Size, edges)
+	}
+	c.finish()
+}
+
+// AddType compiles a type that blocks can have and returns its ID.
+func (c *Compiler) AddType(t *trace.Type) uint32 {
+	id := c.target(t)
+	c.finish()
+	return id
+}
+
+// Programs returns the tables for the BPF maps, by ID. They are valid until the next Add.
+func (c *Compiler) Programs() ([]Prog, []Edge) { return c.progs, c.edges }
+
+// Dropped is how many pointers no program follows, because their block has
+// more than the probes follow or they lie too far inside it.
+func (c *Compiler) Dropped() int { return c.dropped }
+
+// target returns the program of a type behind a pointer.
+func (c *Compiler) target(t *trace.Type) uint32 {
+	if t.ID != 0 {
+		return t.ID
+	}
+	edges := c.scan(t, false)
+	if len(edges) > 0 {
+		t.ID = c.program(t.Size, edges)
+		return t.ID
+	}
+	if id, ok := c.plain[t.Size]; ok {
+		t.ID = id
+		return id
+	}
+	t.ID = c.program(t.Size, nil)
+	c.plain[t.Size] = t.ID
+	return t.ID
+}
+
+func (c *Compiler) program(size uint32, edges []draft) uint32 {
+	id := uint32(len(c.progs))
+	c.progs = append(c.progs, Prog{Size: size})
+	if len(edges) > 0 {
+		c.queue = append(c.queue, pending{id, edges})
+	}
+	return id
+}
+
+// finish gives the queued programs their edges, which may queue more.
+func (c *Compiler) finish() {
+	for len(c.queue) > 0 {
+		p := c.queue[0]
+		c.queue = c.queue[1:]
+		for i := range p.edges {
+			if d := &p.edges[i]; d.target != nil {
+				d.Type = c.target(d.target)
+			}
+		}
+		prog := &c.progs[p.prog]
+		prog.Edges, prog.N = uint32(len(c.edges)), uint32(len(p.edges))
+		for _, d := range p.edges {
+			c.edges = append(c.edges, d.Edge)
+		}
+	}
+}
+
+// scan lists the pointers in a value.
+func (c *Compiler) scan(t *trace.Type, root bool) []draft {
+	s := scanner{compiler: c, root: root}
+	s.value(t, 0, 0)
+	return s.edges
+}
+
+type scanner struct {
+	compiler *Compiler
+	root     bool
+	edges    []draft
+}
+
+func (s *scanner) value(t *trace.Type, at uint32, nesting int) {
+	if nesting > maxNesting {
+		return
+	}
+	switch t.Kind {
+	case trace.KindStruct:
+		for _, f := range t.Fields {
+			if f.Unavailable == "" && f.BitSize == 0 {
+				s.value(f.Type, at+f.Offset, nesting+1)
+			}
+		}
+	case trace.KindArray:
+		for i := uint64(0); i < t.Count && s.room(); i++ {
+			before := len(s.edges)
+			s.value(t.Elem, at+uint32(i)*t.Elem.Size, nesting+1)
+			if len(s.edges) == before {
+				return
+			}
+		}
+	case trace.KindPointer:
+		s.pointer(t, at)
+	case trace.KindCString:
+		s.add(at, draft{Edge: Edge{Kind: EdgeCString, Type: TypeBytes}})
+	case trace.KindString:
+		s.counted(t, at, nil)
+	case trace.KindSlice:
+		s.counted(t, at, t.Elem)
+	case trace.KindError, trace.KindInterface:
+		s.iface(t, at)
+	}
+}
+
+func (s *scanner) room() bool { return len(s.edges) < maxEdges }
+
+func (s *scanner) add(at uint32, d draft) {
+	if !s.room() || at > maxBlock-8 {
+		s.compiler.dropped++
+		return
+	}
+	d.Off = uint16(at)
+	s.edges = append(s.edges, d)
+}
+
+// limit is the Depth of an edge that counts towards the depth limit; ok is
+// false when it is never followed.
+func (s *scanner) limit() (depth uint16, ok bool) {
+	switch {
+	case s.root:
+		return 0, s.compiler.depth > 0
+	case s.compiler.depth < 2:
+		return 0, false
+	default:
+		return uint16(s.compiler.depth - 1), true
+	}
+}
+
+func (s *scanner) pointer(t *trace.Type, at uint32) {
+	depth, ok := s.limit()
+	if t.Elem == nil || t.Elem.Size == 0 || !ok {
+		return
+	}
+	s.add(at, draft{Edge: Edge{Kind: EdgePointer, Depth: depth}, target: t.Elem})
+}
+
+// counted adds text (elem is nil) or a sequence.
+func (s *scanner) counted(t *trace.Type, at uint32, elem *trace.Type) {
+	d := draft{Edge: Edge{Kind: EdgeCounted, LenOff: uint16(at + t.LenOff), LenSize: 8, Type: TypeBytes, Stride: 1}}
+	if at+t.LenOff > maxBlock-8 {
+		s.compiler.dropped++
+		return
+	}
+	switch {
+	case t.Kind == trace.KindString, elem != nil && elem.Size == 1 && elem.Kind == trace.KindUint:
+	case elem == nil || elem.Size == 0:
+		return
+	default:
+		depth, ok := s.limit()
+		if !ok {
+			return
+		}
+		d.Depth, d.Stride, d.target = depth, elem.Size, elem
+	}
+	if elem != nil && d.target == nil {
+		elem.ID = TypeBytes
+	}
+	s.add(at+t.PtrOff, d)
+}
+
+func (s *scanner) iface(t *trace.Type, at uint32) {
+	kind := EdgeIface
+	if t.Empty {
+		kind = EdgeEface
+	}
+	if t.Kind == trace.KindError {
+		s.add(at, draft{Edge: Edge{Kind: kind}})
+		return
+	}
+	if depth, ok := s.limit(); ok {
+		s.add(at, draft{Edge: Edge{Kind: kind, Depth: depth}})
+	}
+}

@@ -1,0 +1,87 @@
+package types
+
+import (
+	"debug/dwarf"
+	"strings"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// The kinds of DW_AT_go_kind: reflect.Kind, which has not changed since Go 1.
+const (
+	goArray         = 17
+	goChan          = 18
+	goFunc          = 19
+	goInterface     = 20
+	goMap           = 21
+	goPointer       = 22
+	goSlice         = 23
+	goString        = 24
+	goStruct        = 25
+	goUnsafePointer = 26
+)
+
+// fillGo reads a type that the Go compiler has marked with its kind. It
+// reports false where the entry's DWARF tag says all there is.
+func (r *Reader) fillGo(n *node, t *trace.Type, e *dwarf.Entry, kind uint64) (bool, error) {
+	t.Lang = trace.LangGo
+	switch kind {
+	case goChan, goMap, goFunc:
+		t.Kind = map[uint64]trace.Kind{goChan: trace.KindChan, goMap: trace.KindMap, goFunc: trace.KindFunc}[kind]
+		r.word(n, t)
+	case goInterface:
+		return true, r.fillGoInterface(n, t, e)
+	case goString:
+		t.Kind, t.Size, t.PtrOff, t.LenOff = trace.KindString, 16, 0, 8
+		n.align, n.leaves = 8, []leaf{{size: 8}, {off: 8, size: 8}}
+	case goSlice:
+		t.Kind, t.Size, t.PtrOff, t.LenOff = trace.KindSlice, 24, 0, 8
+		n.align, n.leaves = 8, []leaf{{size: 8}, {off: 8, size: 8}, {off: 16, size: 8}}
+		n.target, _ = reference(e, attrGoElem)
+	case goPointer, goUnsafePointer:
+		t.Kind = trace.KindPointer
+		r.word(n, t)
+		n.target, _ = reference(e, dwarf.AttrType)
+	default:
+		return false, nil
+	}
+	return true, nil
+}
+
+// fillGoInterface reads an interface: two words, of which the first is the
+// dynamic type (runtime.eface) or an itab (runtime.iface).
+func (r *Reader) fillGoInterface(n *node, t *trace.Type, e *dwarf.Entry) error {
+	t.Kind, t.Size = trace.KindInterface, 16
+	n.align, n.leaves = 8, []leaf{{size: 8}, {off: 8, size: 8}}
+	off := e.Offset
+	for i := 0; i < maxNesting; i++ { // interface types name each other before they name runtime's
+		d, err := r.entry(off)
+		if err != nil {
+			return err
+		}
+		switch text(d, dwarf.AttrName) {
+		case "runtime.eface":
+			t.Empty = true
+			return nil
+		case "runtime.iface":
+			return nil
+		case "error":
+			t.Kind = trace.KindError
+		}
+		next, ok := reference(d, dwarf.AttrType)
+		if !ok {
+			return nil
+		}
+		off = next
+	}
+	return damaged(e.Offset, "an interface without end")
+}
+
+// goName is a type's name without the mark of the compiler's shapes: the
+// generic function that runs for it doesn't know the type itself.
+func goName(name string) string {
+	if !strings.Contains(name, "go.shape.") {
+		return name
+	}
+	return strings.ReplaceAll(name, "go.shape.", "")
+}

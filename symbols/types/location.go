@@ -1,0 +1,478 @@
+package types
+
+import (
+	"debug/dwarf"
+	"encoding/binary"
+	"strings"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// unit is what location lists need to know of a compilation unit.
+type unit struct {
+	off, end dwarf.Offset // of its entry; of the first byte behind the unit
+	version  uint16       // 0 when .debug_info was not given
+	read     bool
+	lowpc    uint64
+	addrBase uint64
+	listBase uint64
+	llvm     bool // made by LLVM, which changes local functions' conventions without renaming them
+	optimise bool
+}
+
+// readUnits finds the units' headers (DWARF 5, section 7.5.1).
+func (r *Reader) readUnits() {
+	info := r.sec.Info
+	for off := uint64(0); off+12 <= uint64(len(info)); {
+		length, head, wide := uint64(binary.LittleEndian.Uint32(info[off:])), uint64(4), uint64(4)
+		if length == 0xffffffff {
+			length, head, wide = binary.LittleEndian.Uint64(info[off+4:]), 12, 8
+		}
+		if length < 7 || length > uint64(len(info))-off-min(head, uint64(len(info))-off) || off+head+length > uint64(len(info)) {
+			return
+		}
+		u := unit{version: binary.LittleEndian.Uint16(info[off+head:]), end: dwarf.Offset(off + head + length)}
+		at := off + head + 2 + wide + 1
+		if u.version >= 5 {
+			at++
+			switch info[off+head+2] {
+			case 2, 6: // DW_UT_type, DW_UT_split_type
+				at += 8 + wide
+			case 4, 5: // DW_UT_skeleton, DW_UT_split_compile
+				at += 8
+			}
+		}
+		u.off = dwarf.Offset(at)
+		r.units = append(r.units, u)
+		off += head + length
+	}
+}
+
+// unit returns the unit that the entry at off is in, nil when it can't be told.
+func (r *Reader) unit(off dwarf.Offset) *unit {
+	if r.units == nil {
+		r.readUnits()
+	}
+	lo, hi := 0, len(r.units)
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if r.units[mid].end <= off {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	if lo == len(r.units) || r.units[lo].off > off {
+		return nil
+	}
+	u := &r.units[lo]
+	if !u.read {
+		r.readUnit(u)
+	}
+	return u
+}
+
+func (r *Reader) readUnit(u *unit) {
+	u.read = true
+	r.die.Seek(u.off)
+	e, err := r.die.Next()
+	if err != nil || e == nil {
+		return
+	}
+	u.lowpc, _ = e.Val(dwarf.AttrLowpc).(uint64)
+	if v, ok := e.Val(dwarf.AttrAddrBase).(int64); ok {
+		u.addrBase = uint64(v)
+	}
+	if v, ok := e.Val(dwarf.AttrLoclistsBase).(int64); ok {
+		u.listBase = uint64(v)
+	}
+	producer := text(e, dwarf.AttrProducer)
+	u.llvm = strings.Contains(producer, "clang") || strings.Contains(producer, "LLVM") || strings.Contains(producer, "rustc")
+}
+
+// unitEntry returns the offset of the unit's own entry.
+func (r *Reader) unitEntry(off dwarf.Offset) (dwarf.Offset, bool) {
+	u := r.unit(off)
+	if u == nil {
+		return 0, false
+	}
+	return u.off, true
+}
+
+// piece is one run of a value's bytes and where it lies.
+type piece struct {
+	off, size uint32 // bytes, within the value
+	source    trace.Source
+	reg       uint8
+	at        int32  // see trace.Move.Offset
+	reason    string // why it can't be had; then the source says nothing
+}
+
+// known says how much the debug information tells about a place at the function's first instruction.
+type known uint8
+
+const (
+	unknown known = iota // nothing: no location, or one that isn't valid there
+	absent               // locations elsewhere, but none at the first instruction
+	located
+)
+
+// entryLocation reads where a parameter lies at lowpc. Only answers that hold
+// there are given: an unoptimised function's stack slot is not filled yet.
+func (r *Reader) entryLocation(fn *function, p *parameter) ([]piece, known) {
+	field := p.entry.AttrField(dwarf.AttrLocation)
+	if field == nil {
+		return nil, unknown
+	}
+	expr, whole := field.Val.([]byte)
+	if !whole {
+		u := r.unit(p.entry.Offset)
+		if u == nil {
+			return nil, unknown
+		}
+		var ok bool
+		if expr, ok = r.lookup(u, field, fn.LowPC); !ok {
+			return nil, unknown
+		}
+		if expr == nil {
+			return nil, absent
+		}
+	}
+	pieces, ok := r.expression(expr, p.node.t.Size)
+	if !ok || !r.rebase(fn, pieces, whole) || !r.plausible(pieces, whole) {
+		return nil, unknown
+	}
+	return pieces, located
+}
+
+// rebase turns offsets from the frame base into offsets from the CFA, as far
+// as the frame base is known at the first instruction.
+func (r *Reader) rebase(fn *function, pieces []piece, whole bool) bool {
+	for i := range pieces {
+		p := &pieces[i]
+		if p.source != trace.SourceCFA || p.reason != "" {
+			continue
+		}
+		switch {
+		case fn.base == opCallFrameCFA:
+		case fn.base == opReg0+7 && r.arch == AMD64 && !whole: // rsp, while the return address is on top
+			p.at -= 8
+		case fn.base == opReg0+31 && r.arch == ARM64 && !whole:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// plausible refuses locations that no caller can have filled: registers that
+// carry no arguments, and (outside a list) words of the callee's own frame.
+func (r *Reader) plausible(pieces []piece, whole bool) bool {
+	for _, p := range pieces {
+		switch {
+		case p.reason != "":
+		case p.source == trace.SourceRegister:
+			if !r.carries(p.reg) {
+				return false
+			}
+		case p.source == trace.SourceCFA:
+			if p.at < 0 {
+				return false
+			}
+		default:
+			if whole || !r.carries(p.reg) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (r *Reader) carries(reg uint8) bool {
+	conv := r.arch.cConvention()
+	if r.lang == trace.LangGo {
+		conv = r.arch.goConvention(false)
+	}
+	for _, n := range conv.ints {
+		if n == reg {
+			return true
+		}
+	}
+	return false
+}
+
+// lookup finds the expression that covers pc in a location list; ok is false
+// when the list can't be read, the expression nil when none covers pc.
+func (r *Reader) lookup(u *unit, field *dwarf.Field, pc uint64) (expr []byte, ok bool) {
+	switch v := field.Val.(type) {
+	case int64: // DW_FORM_sec_offset
+		if u.version >= 5 {
+			return r.list5(u, uint64(v), pc)
+		}
+		return r.list4(u, uint64(v), pc)
+	case uint64: // DW_FORM_loclistx
+		at := u.listBase + v*4
+		if v > 1<<32 || at+4 < at || at+4 > uint64(len(r.sec.LocLists)) {
+			return nil, false
+		}
+		return r.list5(u, u.listBase+uint64(binary.LittleEndian.Uint32(r.sec.LocLists[at:])), pc)
+	}
+	return nil, false
+}
+
+// list4 walks a list of .debug_loc (DWARF 4, section 2.6.2).
+func (r *Reader) list4(u *unit, off, pc uint64) ([]byte, bool) {
+	if off > uint64(len(r.sec.Loc)) {
+		return nil, false
+	}
+	d := data{r.sec.Loc[off:], false}
+	base := u.lowpc
+	for !d.bad {
+		begin, end := d.u64(), d.u64()
+		if begin == 0 && end == 0 {
+			return nil, !d.bad
+		}
+		if begin == ^uint64(0) {
+			base = end
+			continue
+		}
+		expr := d.bytes(uint64(d.u16()))
+		if pc >= base+begin && pc < base+end && !d.bad {
+			return expr, true
+		}
+	}
+	return nil, false
+}
+
+// Kinds of location list entries (DWARF 5, section 7.7.3).
+const (
+	lleEnd          = 0x00
+	lleBaseAddressx = 0x01
+	lleStartxEndx   = 0x02
+	lleStartxLength = 0x03
+	lleOffsetPair   = 0x04
+	lleDefault      = 0x05
+	lleBaseAddress  = 0x06
+	lleStartEnd     = 0x07
+	lleStartLength  = 0x08
+	lleViewPair     = 0x09 // GNU
+)
+
+// list5 walks a list of .debug_loclists.
+func (r *Reader) list5(u *unit, off, pc uint64) ([]byte, bool) {
+	if off > uint64(len(r.sec.LocLists)) {
+		return nil, false
+	}
+	d := data{r.sec.LocLists[off:], false}
+	base := u.lowpc
+	for !d.bad {
+		var begin, end uint64
+		switch d.u8() {
+		case lleEnd:
+			return nil, !d.bad
+		case lleBaseAddressx:
+			base = r.address(u, d.uleb(), &d)
+			continue
+		case lleBaseAddress:
+			base = d.u64()
+			continue
+		case lleViewPair:
+			d.uleb()
+			d.uleb()
+			continue
+		case lleStartxEndx:
+			begin = r.address(u, d.uleb(), &d)
+			end = r.address(u, d.uleb(), &d)
+		case lleStartxLength:
+			begin = r.address(u, d.uleb(), &d)
+			end = begin + d.uleb()
+		case lleOffsetPair:
+			begin = base + d.uleb()
+			end = base + d.uleb()
+		case lleDefault:
+			end = ^uint64(0)
+		case lleStartEnd:
+			begin, end = d.u64(), d.u64()
+		case lleStartLength:
+			begin = d.u64()
+			end = begin + d.uleb()
+		default:
+			return nil, false
+		}
+		expr := d.bytes(d.uleb())
+		if pc >= begin && pc < end && !d.bad {
+			return expr, true
+		}
+	}
+	return nil, false
+}
+
+// address is an entry of .debug_addr.
+func (r *Reader) address(u *unit, index uint64, d *data) uint64 {
+	at := u.addrBase + index*8
+	if index > 1<<32 || at+8 < at || at+8 > uint64(len(r.sec.Addr)) {
+		d.bad = true
+		return 0
+	}
+	return binary.LittleEndian.Uint64(r.sec.Addr[at:])
+}
+
+// Operations of location expressions (DWARF 5, section 7.7.1).
+const (
+	opAddr          = 0x03
+	opConst1u       = 0x08
+	opConst1s       = 0x09
+	opPlusUconst    = 0x23
+	opLit0          = 0x30
+	opReg0          = 0x50
+	opBreg0         = 0x70
+	opRegx          = 0x90
+	opFbreg         = 0x91
+	opPiece         = 0x93
+	opCallFrameCFA  = 0x9c
+	opImplicitValue = 0x9e
+	opStackValue    = 0x9f
+	opEntryValue    = 0xa3
+)
+
+// plusConst reads a member's location given as an expression.
+func plusConst(expr []byte) (uint64, bool) {
+	if len(expr) < 2 || expr[0] != opPlusUconst {
+		return 0, false
+	}
+	d := data{expr[1:], false}
+	v := d.uleb()
+	return v, !d.bad && len(d.b) == 0
+}
+
+// expression reads the plain forms: registers, words of the caller's frame,
+// and pieces of them. Anything to be computed is refused.
+func (r *Reader) expression(expr []byte, size uint32) ([]piece, bool) {
+	d := data{expr, false}
+	var pieces []piece
+	at := uint32(0)
+	for len(d.b) > 0 {
+		p, empty, ok := r.simple(&d)
+		if !ok {
+			return nil, false
+		}
+		p.off, p.size = at, size-min(at, size)
+		if len(d.b) > 0 {
+			if d.u8() != opPiece {
+				return nil, false
+			}
+			n := d.uleb()
+			if d.bad || n > uint64(p.size) {
+				return nil, false
+			}
+			p.size = uint32(n)
+		}
+		if empty {
+			p.reason = "optimised out"
+		}
+		at += p.size
+		pieces = append(pieces, p)
+		if len(pieces) > 64 {
+			return nil, false
+		}
+	}
+	for _, p := range pieces {
+		if p.source == trace.SourceRegister && p.reason == "" && p.size > 8 {
+			return nil, false
+		}
+	}
+	return pieces, len(pieces) > 0 && at == size && !d.bad
+}
+
+// simple reads the location of one piece; empty means that there is none.
+func (r *Reader) simple(d *data) (p piece, empty, ok bool) {
+	if d.b[0] == opPiece {
+		return p, true, true
+	}
+	switch op := d.u8(); {
+	case op >= opReg0 && op < opReg0+32:
+		return r.inRegister(uint64(op - opReg0)), false, true
+	case op == opRegx:
+		return r.inRegister(d.uleb()), false, !d.bad
+	case op == opFbreg:
+		off := d.sleb()
+		return piece{source: trace.SourceCFA, at: int32(off)}, false, !d.bad && off == int64(int32(off))
+	case op >= opBreg0 && op < opBreg0+32:
+		off := d.sleb()
+		return piece{source: trace.SourceMemory, reg: op - opBreg0, at: int32(off)}, false, !d.bad && off == int64(int32(off))
+	}
+	return p, false, false
+}
+
+func (r *Reader) inRegister(reg uint64) piece {
+	if reg >= r.arch.firstVector() {
+		return piece{source: trace.SourceRegister, reason: r.arch.vectorReason()}
+	}
+	return piece{source: trace.SourceRegister, reg: uint8(reg)}
+}
+
+// data reads little-endian values; past the end it reads zeros and turns bad.
+type data struct {
+	b   []byte
+	bad bool
+}
+
+func (d *data) bytes(n uint64) []byte {
+	if n > uint64(len(d.b)) {
+		d.bad, d.b = true, nil
+		return nil
+	}
+	b := d.b[:n:n]
+	d.b = d.b[n:]
+	return b
+}
+
+func (d *data) u8() uint8 {
+	if b := d.bytes(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (d *data) u16() uint16 {
+	if b := d.bytes(2); b != nil {
+		return binary.LittleEndian.Uint16(b)
+	}
+	return 0
+}
+
+func (d *data) u64() uint64 {
+	if b := d.bytes(8); b != nil {
+		return binary.LittleEndian.Uint64(b)
+	}
+	return 0
+}
+
+func (d *data) uleb() uint64 {
+	var v uint64
+	for shift := 0; shift < 64 && !d.bad; shift += 7 {
+		b := d.u8()
+		v |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			return v
+		}
+	}
+	d.bad = true
+	return 0
+}
+
+func (d *data) sleb() int64 {
+	var v int64
+	for shift := 0; shift < 64 && !d.bad; shift += 7 {
+		b := d.u8()
+		v |= int64(b&0x7f) << shift
+		if b < 0x80 {
+			if b&0x40 != 0 && shift < 57 {
+				v |= -1 << (shift + 7)
+			}
+			return v
+		}
+	}
+	d.bad = true
+	return 0
+}

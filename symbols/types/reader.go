@@ -1,0 +1,190 @@
+package types
+
+import (
+	"debug/dwarf"
+	"errors"
+	"fmt"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// Limits that bound what damaged or hostile debug information can cost.
+const (
+	maxDIEs    = 1 << 18 // entries read for one signature
+	maxTypes   = 1 << 20 // types of one Reader
+	maxNesting = 48      // types inside one another
+	maxMembers = 4096    // members of one type that are kept
+	maxName    = 512     // bytes of a type's name
+)
+
+// DWARF attributes that debug/dwarf has no names for.
+const (
+	attrGoKind        dwarf.Attr = 0x2900 // cmd/internal/dwarf: reflect.Kind
+	attrGoElem        dwarf.Attr = 0x2902
+	attrGoEmbedded    dwarf.Attr = 0x2903
+	attrGoRuntimeType dwarf.Attr = 0x2904
+	attrGNUVector     dwarf.Attr = 0x2107
+	attrDefaulted     dwarf.Attr = 0x8b
+	attrAlignment     dwarf.Attr = 0x88
+	tagGNUCallSite    dwarf.Tag  = 0x4109
+)
+
+// ErrDWARF is wrapped by every error about damaged debug information.
+var ErrDWARF = errors.New("damaged debug information")
+
+// Sections are the raw (decompressed) sections that location lists need.
+// All may be nil; then values are placed by the calling convention alone.
+type Sections struct {
+	Info     []byte // .debug_info: tells each unit's DWARF version
+	Loc      []byte // .debug_loc, DWARF 2 to 4
+	LocLists []byte // .debug_loclists, DWARF 5
+	Addr     []byte // .debug_addr, DWARF 5
+}
+
+// Reader reads the signatures of one file's functions. Types are read when
+// they are first needed, and each once.
+//
+// Types returned by one Reader share their graph, which later Signature calls
+// may extend behind pointers: hand them to a Compiler only after the batch's
+// last call, and use a new Reader for a later batch. Not safe for concurrent use.
+type Reader struct {
+	data  *dwarf.Data
+	die   *dwarf.Reader
+	arch  Arch
+	sec   Sections
+	depth int
+	nodes map[dwarf.Offset]*node
+	names map[dwarf.Offset]string
+	scope map[dwarf.Offset]*scope
+	units []unit
+	lang  trace.Language
+	left  int // entries that the current call may still read
+	nest  int // types being read, one inside the other
+}
+
+// NewReader makes a Reader. d must not be used by others while it reads.
+func NewReader(d *dwarf.Data, arch Arch, sections Sections) *Reader {
+	return &Reader{
+		data:  d,
+		die:   d.Reader(),
+		arch:  arch,
+		sec:   sections,
+		depth: 2,
+		nodes: map[dwarf.Offset]*node{},
+		names: map[dwarf.Offset]string{},
+		scope: map[dwarf.Offset]*scope{},
+	}
+}
+
+// SetDepth sets how many pointers one behind the other have their targets'
+// types read; 2 unless told. Call it before the first Signature.
+func (r *Reader) SetDepth(pointers int) { r.depth = pointers }
+
+// damaged makes an error about the entry at off.
+func damaged(off dwarf.Offset, format string, args ...any) error {
+	return fmt.Errorf("%w: entry at %#x: %s", ErrDWARF, uint32(off), fmt.Sprintf(format, args...))
+}
+
+// entry reads the entry at off.
+func (r *Reader) entry(off dwarf.Offset) (*dwarf.Entry, error) {
+	if r.left--; r.left < 0 {
+		return nil, fmt.Errorf("%w: more than %d entries behind one function", ErrDWARF, maxDIEs)
+	}
+	r.die.Seek(off)
+	e, err := r.die.Next()
+	if err != nil {
+		return nil, damaged(off, "%v", err)
+	}
+	if e == nil || e.Tag == 0 || e.Offset != off {
+		return nil, damaged(off, "no entry there")
+	}
+	return e, nil
+}
+
+// children returns e's children that have one of the tags, in order.
+func (r *Reader) children(e *dwarf.Entry, tags ...dwarf.Tag) ([]*dwarf.Entry, error) {
+	if !e.Children {
+		return nil, nil
+	}
+	r.die.Seek(e.Offset)
+	if _, err := r.die.Next(); err != nil {
+		return nil, damaged(e.Offset, "%v", err)
+	}
+	var found []*dwarf.Entry
+	for depth := 0; ; {
+		c, err := r.die.Next()
+		if err != nil {
+			return nil, damaged(e.Offset, "read children: %v", err)
+		}
+		if r.left--; r.left < 0 {
+			return nil, fmt.Errorf("%w: more than %d entries behind one function", ErrDWARF, maxDIEs)
+		}
+		if c == nil || c.Tag == dwarf.TagCompileUnit || c.Tag == dwarf.TagPartialUnit {
+			return nil, damaged(e.Offset, "its children have no end")
+		}
+		if c.Tag == 0 {
+			if depth == 0 {
+				return found, nil
+			}
+			depth--
+			continue
+		}
+		if depth == 0 && hasTag(tags, c.Tag) && len(found) < maxMembers {
+			found = append(found, c)
+		}
+		if !c.Children {
+			continue
+		}
+		// Only ever forward, so that a forged sibling can't make a loop.
+		if s, ok := c.Val(dwarf.AttrSibling).(dwarf.Offset); ok && s > c.Offset {
+			r.die.Seek(s)
+		} else {
+			depth++
+		}
+	}
+}
+
+func hasTag(tags []dwarf.Tag, tag dwarf.Tag) bool {
+	for _, t := range tags {
+		if t == tag {
+			return true
+		}
+	}
+	return false
+}
+
+// number reads a constant attribute; negative ones are refused.
+func number(e *dwarf.Entry, attr dwarf.Attr) (uint64, bool) {
+	switch v := e.Val(attr).(type) {
+	case int64:
+		return uint64(v), v >= 0
+	case uint64:
+		return v, true
+	case []byte:
+		return plusConst(v)
+	}
+	return 0, false
+}
+
+func flag(e *dwarf.Entry, attr dwarf.Attr) bool {
+	switch v := e.Val(attr).(type) {
+	case bool:
+		return v
+	case int64:
+		return v != 0
+	}
+	return false
+}
+
+func text(e *dwarf.Entry, attr dwarf.Attr) string {
+	s, _ := e.Val(attr).(string)
+	if len(s) > maxName {
+		s = s[:maxName]
+	}
+	return s
+}
+
+func reference(e *dwarf.Entry, attr dwarf.Attr) (dwarf.Offset, bool) {
+	off, ok := e.Val(attr).(dwarf.Offset)
+	return off, ok
+}

@@ -1,0 +1,408 @@
+package types
+
+import (
+	"debug/dwarf"
+	"sort"
+	"strings"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// fillStruct reads a struct, class or union, and recognises the library types
+// that mean text or a sequence.
+func (r *Reader) fillStruct(n *node, t *trace.Type, e *dwarf.Entry) error {
+	t.Kind = trace.KindStruct
+	if e.Tag == dwarf.TagUnionType {
+		t.Kind, n.union = trace.KindUnion, true
+	}
+	if flag(e, dwarf.AttrDeclaration) {
+		return r.fillDeclared(n, t, e)
+	}
+	parts, err := r.children(e, dwarf.TagMember, dwarf.TagInheritance, dwarf.TagVariantPart,
+		dwarf.TagSubprogram, dwarf.TagTemplateTypeParameter)
+	if err != nil {
+		return err
+	}
+	m := record{r: r, n: n, t: t, align: 1}
+	for _, p := range parts {
+		if err := m.add(p); err != nil {
+			return err
+		}
+	}
+	m.finish()
+	n.byRef = m.nonTrivial(e, parts)
+	switch r.lang {
+	case trace.LangRust:
+		return r.recogniseRust(n, t, parts)
+	case trace.LangCPP:
+		r.recogniseCPP(n, t)
+	}
+	return nil
+}
+
+// record gathers the members of one struct.
+type record struct {
+	r       *Reader
+	n       *node
+	t       *trace.Type
+	align   uint32
+	virtual bool // has virtual functions or bases
+}
+
+func (m *record) add(p *dwarf.Entry) error {
+	switch p.Tag {
+	case dwarf.TagVariantPart:
+		m.t.Kind, m.n.union = trace.KindVariant, true
+		return nil
+	case dwarf.TagInheritance, dwarf.TagMember:
+		return m.member(p)
+	case dwarf.TagSubprogram:
+		if v, _ := number(p, dwarf.AttrVirtuality); v > 0 {
+			m.virtual = true
+		}
+	}
+	return nil
+}
+
+func (m *record) member(p *dwarf.Entry) error {
+	if flag(p, dwarf.AttrDeclaration) || flag(p, dwarf.AttrExternal) || p.Val(dwarf.AttrConstValue) != nil {
+		return nil // a static member lies elsewhere
+	}
+	off, ok := reference(p, dwarf.AttrType)
+	if !ok {
+		return damaged(p.Offset, "a member without a type")
+	}
+	name := text(p, dwarf.AttrName)
+	if strings.HasPrefix(name, "_vptr") {
+		m.virtual = true
+		return nil
+	}
+	child, err := m.r.node(off)
+	if err != nil {
+		return err
+	}
+	f := trace.Field{Name: name, Type: child.t, Embedded: p.Tag == dwarf.TagInheritance || name == "" || flag(p, attrGoEmbedded)}
+	if p.Tag == dwarf.TagInheritance {
+		f.Name = child.t.Name
+		if v, _ := number(p, dwarf.AttrVirtuality); v > 0 {
+			m.virtual = true
+			f.Unavailable = "in a virtual base"
+		}
+	}
+	if f.Unavailable == "" {
+		if err := place(&f, p, m.t.Size); err != nil {
+			return err
+		}
+	}
+	m.t.Fields = append(m.t.Fields, f)
+	m.absorb(f, child)
+	return nil
+}
+
+// place sets where a member lies; size is the whole struct's.
+func place(f *trace.Field, p *dwarf.Entry, size uint32) error {
+	if raw := p.Val(dwarf.AttrDataMemberLoc); raw != nil {
+		at, ok := number(p, dwarf.AttrDataMemberLoc)
+		if !ok || at > uint64(size) {
+			return damaged(p.Offset, "a member at %v of a struct of %d bytes", raw, size)
+		}
+		f.Offset = uint32(at)
+	}
+	bits, isBits := number(p, dwarf.AttrBitSize)
+	if !isBits {
+		if uint64(f.Offset)+uint64(f.Type.Size) > uint64(size) && f.Type.Size > 0 {
+			return damaged(p.Offset, "a member beyond the end of its struct")
+		}
+		return nil
+	}
+	if bits > 64 || f.Type.Size > 16 {
+		return damaged(p.Offset, "a bit-field of %d bits", bits)
+	}
+	first, ok := firstBit(f, p, bits)
+	if !ok || first+bits > uint64(size)*8 {
+		return damaged(p.Offset, "a bit-field outside its struct")
+	}
+	return placeBits(f, first, bits, size)
+}
+
+// firstBit is the number of a bit-field's lowest bit, counted from the struct's first byte.
+func firstBit(f *trace.Field, p *dwarf.Entry, bits uint64) (uint64, bool) {
+	if at, ok := number(p, dwarf.AttrDataBitOffset); ok {
+		return uint64(f.Offset)*8 + at, at < 1<<35
+	}
+	// DWARF 2 and 3 count from the most significant bit of the storage unit.
+	unit := uint64(f.Type.Size)
+	if size, ok := number(p, dwarf.AttrByteSize); ok && size <= 16 {
+		unit = size
+	}
+	skip, isOld := p.Val(dwarf.AttrBitOffset).(int64)
+	if !isOld {
+		return uint64(f.Offset) * 8, true
+	}
+	at := int64(f.Offset)*8 + int64(unit*8) - skip - int64(bits)
+	return uint64(at), at >= 0 && skip > -64 && skip < 1024
+}
+
+// placeBits chooses the bytes that a bit-field is read from.
+func placeBits(f *trace.Field, first, bits uint64, size uint32) error {
+	unit := f.Type.Size
+	if unit == 0 || unit > size {
+		f.Unavailable = "a bit-field of no storage unit"
+		return nil
+	}
+	at := uint32(first/8) / unit * unit
+	if first+bits > uint64(at+unit)*8 {
+		at = uint32(first / 8)
+	}
+	at = min(at, size-unit)
+	shift := first - uint64(at)*8
+	if shift+bits > uint64(unit)*8 {
+		f.Unavailable = "a bit-field across storage units"
+		return nil
+	}
+	f.Offset, f.BitSize, f.BitShift = at, uint8(bits), uint8(shift)
+	return nil
+}
+
+// absorb makes a member's scalar parts the struct's.
+func (m *record) absorb(f trace.Field, child *node) {
+	m.n.inline = append(m.n.inline, child)
+	m.n.array = m.n.array || child.array
+	m.n.union = m.n.union || child.union
+	m.n.byRef = m.n.byRef || child.byRef
+	m.n.many = m.n.many || child.many
+	if f.BitSize == 0 || m.t.Kind == trace.KindUnion {
+		m.align = max(m.align, child.align)
+	}
+	if f.Unavailable != "" {
+		m.n.many = true
+		return
+	}
+	if f.BitSize > 0 {
+		first, last := f.Offset*8+uint32(f.BitShift), f.Offset*8+uint32(f.BitShift)+uint32(f.BitSize)-1
+		m.n.leaves = append(m.n.leaves, leaf{off: first / 8, size: last/8 - first/8 + 1, bits: true})
+		m.align = max(m.align, child.align)
+		return
+	}
+	for _, l := range child.leaves {
+		l.off += f.Offset
+		m.n.leaves = append(m.n.leaves, l)
+	}
+	if len(m.n.leaves) > maxLeaves {
+		m.n.many, m.n.leaves = true, nil
+	}
+}
+
+func (m *record) finish() {
+	if m.n.many {
+		m.n.leaves = nil
+	}
+	sort.SliceStable(m.n.leaves, func(i, j int) bool { return m.n.leaves[i].off < m.n.leaves[j].off })
+	if m.n.align == 0 {
+		m.n.align = m.align
+	}
+	if m.virtual { // the hidden pointer to the virtual table
+		m.n.align = max(m.n.align, 8)
+		m.n.leaves = append(m.n.leaves, leaf{size: 8})
+	}
+}
+
+// DW_AT_calling_convention of a class (DWARF 5, section 5.7.1).
+const (
+	passByReference = 0x04
+	passByValue     = 0x05
+)
+
+// nonTrivial says whether C++ passes the class by invisible reference
+// (Itanium C++ ABI, section 3.1.2.3).
+func (m *record) nonTrivial(e *dwarf.Entry, parts []*dwarf.Entry) bool {
+	if m.r.lang != trace.LangCPP {
+		return false
+	}
+	if cc, ok := number(e, dwarf.AttrCalling); ok && (cc == passByReference || cc == passByValue) {
+		return cc == passByReference
+	}
+	if m.virtual || m.n.byRef {
+		return true
+	}
+	class := text(e, dwarf.AttrName)
+	if i := strings.IndexByte(class, '<'); i > 0 {
+		class = class[:i]
+	}
+	for _, p := range parts {
+		if p.Tag != dwarf.TagSubprogram || p.Val(attrDefaulted) != nil || flag(p, dwarf.AttrArtificial) {
+			continue
+		}
+		name := text(p, dwarf.AttrName)
+		if strings.HasPrefix(name, "~") || class != "" && name == class && m.copies(p, e.Offset) {
+			return true
+		}
+	}
+	return false
+}
+
+// copies says whether the constructor takes another object of its class by reference.
+func (m *record) copies(ctor *dwarf.Entry, class dwarf.Offset) bool {
+	params, err := m.r.children(ctor, dwarf.TagFormalParameter)
+	if err != nil || len(params) != 2 {
+		return false
+	}
+	off, ok := reference(params[1], dwarf.AttrType)
+	if !ok {
+		return false
+	}
+	ref, err := m.r.entry(off)
+	if err != nil || ref.Tag != dwarf.TagReferenceType && ref.Tag != dwarf.TagRvalueReferenceType {
+		return false
+	}
+	if off, ok = reference(ref, dwarf.AttrType); !ok {
+		return false
+	}
+	target, err := m.r.peel(off)
+	return err == nil && target != nil && target.Offset == class
+}
+
+// fillDeclared handles a type that is defined elsewhere. clang leaves out the
+// definition of std::string, whose layout is fixed by libstdc++'s ABI.
+func (r *Reader) fillDeclared(n *node, t *trace.Type, e *dwarf.Entry) error {
+	if r.lang == trace.LangCPP && strings.HasPrefix(t.Name, "std::__cxx11::basic_string<char,") {
+		t.Kind, t.Size, t.PtrOff, t.LenOff = trace.KindString, 32, 0, 8
+		t.Name, n.align, n.byRef = "std::string", 8, true
+		n.leaves = []leaf{{size: 8}, {off: 8, size: 8}, {off: 16, size: 8}, {off: 24, size: 8}}
+		return nil
+	}
+	t.Kind, t.Size, n.incomp = trace.KindUnknown, 0, true
+	n.align = 1
+	return nil
+}
+
+// recogniseCPP finds the standard library's strings by their members.
+func (r *Reader) recogniseCPP(n *node, t *trace.Type) {
+	base := t.Name
+	if i := strings.LastIndex(base[:strings.IndexByte(base+"<", '<')], "::"); i >= 0 {
+		base = base[i+2:]
+	}
+	switch {
+	case strings.HasPrefix(base, "basic_string_view<char,"):
+		if ptr, ok := fieldOffset(t, "_M_str"); ok {
+			if length, ok := fieldOffset(t, "_M_len"); ok {
+				asText(t, "std::string_view", ptr, length)
+			}
+		}
+	case strings.HasPrefix(base, "basic_string<char,"):
+		ptr, ok := fieldOffset(t, "_M_dataplus", "_M_p")
+		if !ok {
+			return
+		}
+		if length, ok := fieldOffset(t, "_M_string_length"); ok {
+			asText(t, "std::string", ptr, length)
+		} else if t.Size == 8 { // the reference-counted string of before GCC 5
+			t.Kind, t.Name, t.Fields = trace.KindCString, "std::string", nil
+		}
+	}
+}
+
+func asText(t *trace.Type, name string, ptr, length uint32) {
+	t.Kind, t.Name, t.PtrOff, t.LenOff, t.Fields = trace.KindString, name, ptr, length, nil
+}
+
+// fieldOffset follows the names through nested members.
+func fieldOffset(t *trace.Type, path ...string) (uint32, bool) {
+	off := uint32(0)
+next:
+	for _, name := range path {
+		for _, f := range t.Fields {
+			if f.Name == name && f.Unavailable == "" {
+				off, t = off+f.Offset, f.Type
+				continue next
+			}
+		}
+		return 0, false
+	}
+	return off, true
+}
+
+// recogniseRust finds text and sequences by their members: Rust's layout isn't
+// fixed, but its names are.
+func (r *Reader) recogniseRust(n *node, t *trace.Type, parts []*dwarf.Entry) error {
+	length, hasLen := fieldOffset(t, "length")
+	if ptr, ok := fieldOffset(t, "data_ptr"); ok && hasLen && t.Size == 16 {
+		if strings.HasSuffix(strings.TrimSuffix(t.Name, ", alloc::alloc::Global>"), "str") {
+			asText(t, t.Name, ptr, length)
+			return nil
+		}
+		asSlice(n, t, ptr, length, pointee(n, t, "data_ptr"))
+		return nil
+	}
+	switch {
+	case t.Name == "alloc::string::String":
+		if vec, ok := fieldOffset(t, "vec"); ok {
+			v := fieldType(t, "vec")
+			if v != nil && v.Kind == trace.KindSlice {
+				asText(t, t.Name, vec+v.PtrOff, vec+v.LenOff)
+			}
+		}
+	case strings.HasPrefix(t.Name, "alloc::vec::Vec<"):
+		length, ok := fieldOffset(t, "len")
+		buf, isVec := fieldOffset(t, "buf")
+		inner := fieldType(t, "buf")
+		if !ok || !isVec || inner == nil {
+			return nil
+		}
+		if ptr, ok := firstPointer(inner, 0); ok {
+			asSlice(n, t, buf+ptr, length, templateType(parts, "T"))
+		}
+	}
+	return nil
+}
+
+func asSlice(n *node, t *trace.Type, ptr, length uint32, elem dwarf.Offset) {
+	t.Kind, t.PtrOff, t.LenOff, t.Fields = trace.KindSlice, ptr, length, nil
+	n.target, n.inline = elem, nil
+}
+
+func fieldType(t *trace.Type, name string) *trace.Type {
+	for _, f := range t.Fields {
+		if f.Name == name {
+			return f.Type
+		}
+	}
+	return nil
+}
+
+// pointee is the offset of the type behind a pointer member.
+func pointee(n *node, t *trace.Type, name string) dwarf.Offset {
+	for i, f := range t.Fields {
+		if f.Name == name && i < len(n.inline) {
+			return n.inline[i].target
+		}
+	}
+	return 0
+}
+
+// firstPointer finds the pointer in nested one-member wrappers (RawVec, Unique, NonNull).
+func firstPointer(t *trace.Type, nesting int) (uint32, bool) {
+	if t.Kind == trace.KindPointer {
+		return 0, true
+	}
+	if nesting > maxNesting || t.Kind != trace.KindStruct {
+		return 0, false
+	}
+	for _, f := range t.Fields {
+		if off, ok := firstPointer(f.Type, nesting+1); ok {
+			return f.Offset + off, true
+		}
+	}
+	return 0, false
+}
+
+// templateType is the type that a generic's parameter stands for.
+func templateType(parts []*dwarf.Entry, name string) dwarf.Offset {
+	for _, p := range parts {
+		if p.Tag == dwarf.TagTemplateTypeParameter && text(p, dwarf.AttrName) == name {
+			off, _ := reference(p, dwarf.AttrType)
+			return off
+		}
+	}
+	return 0
+}
