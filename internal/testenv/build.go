@@ -210,18 +210,17 @@ func language(target Target) string {
 	return first
 }
 
-// rustc is the one on the path, or the one that rustup puts into the user's home.
+// rustc is the one that scripts/rustc.sh finds.
 func rustc() (string, error) {
-	if path, err := exec.LookPath("rustc"); err == nil {
-		return path, nil
+	root, err := Root()
+	if err != nil {
+		return "", err
 	}
-	if home, err := os.UserHomeDir(); err == nil {
-		path := filepath.Join(home, ".cargo", "bin", "rustc")
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
-		}
+	out, err := run(exec.Command(filepath.Join(root, "scripts", "rustc.sh")))
+	if err != nil {
+		return "", fmt.Errorf("find rustc (run make setup): %w", err)
 	}
-	return "", errors.New("no rustc: run make setup")
+	return strings.TrimSpace(out), nil
 }
 
 // cacheKey depends on everything that a build depends on. The source's path is

@@ -205,8 +205,11 @@ func (p *Process) Stderr() string {
 // Kill ends the program and what is left of its process group, and waits for the program.
 func (p *Process) Kill() {
 	_ = p.stdin.Close()
-	// A group's number isn't given to anybody else while it has members.
-	_ = syscall.Kill(-p.PID, syscall.SIGKILL)
+	// A group's number isn't given to a new process while the group has members.
+	// So once the program has ended, whoever has its number is a stranger.
+	if p.Running() || errors.Is(syscall.Kill(p.PID, 0), syscall.ESRCH) {
+		_ = syscall.Kill(-p.PID, syscall.SIGKILL)
+	}
 	<-p.done
 }
 

@@ -1,0 +1,72 @@
+# What can be made here. A fresh Debian 12 with Go, gcc and root is enough: each
+# target installs what it needs and is missing (scripts/setup.sh).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+MAKEFLAGS += --no-print-directory
+
+BIN := bin/observatory-trace
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GOLANGCI_LINT := bin/tools/golangci-lint-v2.15.0
+TEST_FLAGS ?= -count=1 -p 2 -timeout 15m
+PKG ?= ./...
+
+.PHONY: help setup build generate generate-check lint fmt test bench check demo clean
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Installs what the other targets need and is missing
+	@scripts/setup.sh
+
+build: ## Builds bin/observatory-trace
+	@scripts/setup.sh build
+	@mkdir -p bin
+	@go build -buildvcs=false -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/observatory-trace
+
+generate: ## Regenerates the BPF objects and their Go bindings
+	@scripts/setup.sh generate
+	@go generate ./...
+
+generate-check: ## Fails when the committed BPF objects are not what make generate makes
+	@scripts/setup.sh generate
+	@scripts/generate-check.sh
+
+lint: $(GOLANGCI_LINT) ## Checks the style of Go code and shell scripts
+	@scripts/setup.sh lint
+	@$(GOLANGCI_LINT) fmt --diff
+	@$(GOLANGCI_LINT) run
+	@test -z "$$(gofmt -l testdata | tee /dev/stderr)"
+	@cd testdata/targets/go && go vet ./...
+	@shellcheck scripts/*.sh .ci/run
+
+fmt: $(GOLANGCI_LINT) ## Formats the Go code
+	@$(GOLANGCI_LINT) fmt
+	@gofmt -w testdata
+
+$(GOLANGCI_LINT):
+	@echo 'building golangci-lint, once: this takes some minutes' >&2
+	@mkdir -p bin/tools/making
+	@GOFLAGS= GOBIN=$(CURDIR)/bin/tools/making \
+		go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(lastword $(subst -, ,$@))
+	@mv bin/tools/making/golangci-lint $@
+
+test: ## Runs all tests, privileged ones included (PKG=./folder/ for some)
+	@scripts/setup.sh test
+	@scripts/generate-check.sh
+	@go test $(TEST_FLAGS) $(PKG)
+
+bench: ## Measures what a call costs
+	@scripts/setup.sh bench
+	@go test -run '^$$' -bench . -benchtime 1x -count=1 -p 1 -timeout 15m $(PKG)
+
+check: lint generate-check test ## Runs everything that a change must pass
+
+demo: ## Traces a running order service for a few seconds
+	@scripts/setup.sh demo
+	@$(MAKE) build
+	@scripts/demo.sh
+
+clean: ## Removes what was built
+	@rm -rf bin logs
