@@ -41,7 +41,7 @@ func (c *catalog) len() int { return len(*c.functions.Load()) }
 
 // add gives the functions of one more file their ids and fills the BPF maps.
 // Nothing is visible to probes before their links exist.
-func (c *catalog) add(functions []*trace.Function, dynamic []types.Dynamic) error {
+func (c *catalog) add(functions []*trace.Function) error {
 	old := *c.functions.Load()
 	all := append(old[:len(old):len(old)], functions...)
 	file := c.files + 1
@@ -49,13 +49,6 @@ func (c *catalog) add(functions []*trace.Function, dynamic []types.Dynamic) erro
 	for i, f := range functions {
 		f.ID = uint32(len(old) + i)
 		t.Functions = append(t.Functions, c.record(f, file, &t))
-	}
-	for _, d := range dynamic {
-		direct := uint32(0)
-		if d.Direct {
-			direct = 1
-		}
-		t.Dynamic[bpf.DynamicKey{File: file, Address: d.Address}] = bpf.DynamicType{Type: c.compiler.Type(d.Type), Direct: direct}
 	}
 	programs, edges := c.compiler.Programs()
 	for _, p := range programs[c.programs:] {
@@ -95,7 +88,8 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 		for _, m := range p.Moves {
 			t.Moves = append(t.Moves, bpf.Move{Dst: m.Dst, Size: m.Size, Source: uint8(m.Source), Reg: m.Register, Off: m.Offset})
 		}
-		return c.compiler.Add(p), first, uint16(len(p.Moves)), uint16((p.Root.Size + 7) &^ 7)
+		c.compiler.Add(p)
+		return p.Root.ID, first, uint16(len(p.Moves)), uint16((p.Root.Size + 7) &^ 7)
 	}
 	r.Entry.Type, r.Entry.Moves, r.Entry.Nmoves, r.Entry.Root = side(f.EntryPlan)
 	r.Exit.Type, r.Exit.Moves, r.Exit.Nmoves, r.Exit.Root = side(f.ExitPlan)

@@ -196,20 +196,6 @@ func hasRoles(path string) bool {
 	return false
 }
 
-// attachRuntimes attaches to the shared objects that a program will load, which
-// its dynamic linker lists without executing it.
-func (s *Session) attachRuntimes(path string) error {
-	for _, lib := range sharedObjects(path) {
-		if !s.opts.lib(lib) && !hasRoles(lib) {
-			continue
-		}
-		if err := s.attachLib(lib, lib, "/"); err != nil && s.opts.lib(lib) {
-			return err
-		}
-	}
-	return nil
-}
-
 // sharedObjects lists the paths of the shared objects that a program needs;
 // none when it is static.
 func sharedObjects(path string) []string {

@@ -36,25 +36,26 @@ type Mapping struct {
 	Offset uint64
 }
 
-// mappings reads the files whose code a process has mapped, each once (its first
-// executable mapping), from /proc/PID/maps.
-func mappings(pid int) ([]Mapping, error) {
+// region is a line of /proc/PID/maps.
+type region struct {
+	Mapping
+	exec bool
+}
+
+// memoryMap reads a process's memory map, in order of the addresses.
+func memoryMap(pid int) ([]region, error) {
 	f, err := os.Open(procPath(pid, "maps"))
 	if err != nil {
 		return nil, processError(pid, err)
 	}
 	defer f.Close()
-	var out []Mapping
-	seen := map[FileID]bool{}
+	var out []region
 	sc := bufio.NewScanner(f)
 	sc.Buffer(make([]byte, 0, 8192), 1<<20)
 	for sc.Scan() {
-		m, ok := parseMapping(sc.Text())
-		if !ok || seen[m.ID] {
-			continue
+		if r, ok := parseRegion(sc.Text()); ok {
+			out = append(out, r)
 		}
-		seen[m.ID] = true
-		out = append(out, m)
 	}
 	// A process that ends while its map is read gives an empty or a cut one.
 	if err := sc.Err(); err != nil {
@@ -63,18 +64,35 @@ func mappings(pid int) ([]Mapping, error) {
 	return out, nil
 }
 
-// parseMapping reads a line of /proc/PID/maps that maps code of a file.
-func parseMapping(line string) (Mapping, bool) {
-	// start-end perms offset dev inode          path
-	fields := strings.SplitN(line, " ", 6)
-	if len(fields) < 6 || len(fields[1]) < 3 || fields[1][2] != 'x' || fields[4] == "0" {
-		return Mapping{}, false
+// mappings lists the files whose code a process has mapped, each once (its first
+// executable mapping).
+func mappings(pid int) ([]Mapping, error) {
+	regions, err := memoryMap(pid)
+	if err != nil {
+		return nil, err
 	}
-	path := strings.TrimLeft(fields[5], " ")
+	var out []Mapping
+	seen := map[FileID]bool{}
+	for _, r := range regions {
+		if !r.exec || r.ID.Inode == 0 || seen[r.ID] || !strings.HasPrefix(r.Path, "/") {
+			continue
+		}
+		seen[r.ID] = true
+		out = append(out, r.Mapping)
+	}
+	return out, nil
+}
+
+// parseRegion reads a line of /proc/PID/maps: start-end perms offset dev inode path.
+func parseRegion(line string) (region, bool) {
+	fields := strings.SplitN(line, " ", 6)
+	if len(fields) < 5 || len(fields[1]) < 3 {
+		return region{}, false
+	}
 	from, to, ok := strings.Cut(fields[0], "-")
 	major, minor, ok2 := strings.Cut(fields[3], ":")
-	if !ok || !ok2 || !strings.HasPrefix(path, "/") {
-		return Mapping{}, false
+	if !ok || !ok2 {
+		return region{}, false
 	}
 	var bad error
 	hex := func(s string) uint64 {
@@ -82,11 +100,15 @@ func parseMapping(line string) (Mapping, bool) {
 		bad = errors.Join(bad, err)
 		return v
 	}
-	m := Mapping{Path: path, Start: hex(from), End: hex(to), Offset: hex(fields[2])}
-	m.ID.Dev = unix.Mkdev(uint32(hex(major)), uint32(hex(minor)))
+	r := region{exec: fields[1][2] == 'x'}
+	r.Start, r.End, r.Offset = hex(from), hex(to), hex(fields[2])
+	r.ID.Dev = unix.Mkdev(uint32(hex(major)), uint32(hex(minor)))
 	inode, err := strconv.ParseUint(fields[4], 10, 64)
-	m.ID.Inode = inode
-	return m, bad == nil && err == nil
+	r.ID.Inode = inode
+	if len(fields) == 6 {
+		r.Path = strings.TrimLeft(fields[5], " ")
+	}
+	return r, bad == nil && err == nil
 }
 
 // fileIDOf identifies a file by its path.
@@ -191,23 +213,21 @@ func exePath(pid int) string { return procPath(pid, "exe") }
 // mappedPath is a path by which the tracer can open a mapped file: below the
 // process's own root, if the file is still there, else through its memory map
 // (which needs CAP_CHECKPOINT_RESTORE).
-func mappedPath(pid int, m Mapping) (string, FileID, error) {
+func mappedPath(pid int, m Mapping) (string, error) {
 	path := procPath(pid, "root") + m.Path
 	id, err := fileIDOf(path)
-	// Filesystems such as overlayfs show another device in the map than stat does.
+	// Only the inode: filesystems such as overlayfs show another device in the map than stat does.
 	if err == nil && id.Inode == m.ID.Inode {
-		return path, id, nil
+		return path, nil
 	}
 	byMap := filepath.Join(procPath(pid, "map_files"), fmt.Sprintf("%x-%x", m.Start, m.End))
-	mapped, mapErr := fileIDOf(byMap)
-	switch {
-	case mapErr == nil:
-		return byMap, mapped, nil
-	case err == nil:
-		return "", FileID{}, fmt.Errorf("open %s of process %d: the file on disk is no longer the one it runs; restart the process, or run with CAP_CHECKPOINT_RESTORE", m.Path, pid)
-	default:
-		return "", FileID{}, fmt.Errorf("open %s of process %d: %w", m.Path, pid, err)
+	if _, mapErr := os.Stat(byMap); mapErr == nil {
+		return byMap, nil
 	}
+	if err != nil {
+		return "", fmt.Errorf("open %s of process %d: %w", m.Path, pid, err)
+	}
+	return "", fmt.Errorf("open %s of process %d: the file on disk is no longer the one it runs; restart the process, or run with CAP_CHECKPOINT_RESTORE", m.Path, pid)
 }
 
 func procPath(pid int, name string) string {

@@ -48,19 +48,6 @@ type Options struct {
 	Warn func(error)
 }
 
-// future tells whether processes that start later are wanted, beyond children.
-func (o *Options) future() bool { return len(o.Names)+len(o.Exes) > 0 }
-
-// wants tells whether a process is one by its name or its executable.
-func (o *Options) wants(p *trace.Process) bool {
-	return pattern.Any(o.Names, p.Comm) || pattern.Any(o.Exes, p.Exe)
-}
-
-// libs tells whether a shared object's functions are wanted.
-func (o *Options) lib(path string) bool {
-	return pattern.Any(o.Libs, path) || pattern.Any(o.Libs, filepath.Base(path))
-}
-
 // Capacity of the BPF tables: what may come with files that are mapped later.
 const (
 	spareFunctions = 1 << 16
@@ -79,8 +66,9 @@ type Session struct {
 	cat    *catalog
 	tracks []link.Link // of the tracepoints
 
-	mu    sync.Mutex // guards files and attaching
-	files map[FileID]*attachedFile
+	mu       sync.Mutex // guards files and attaching
+	files    map[FileID]*attachedFile
+	detached bool
 
 	pmu       sync.RWMutex
 	processes map[uint32]*trace.Process
@@ -104,11 +92,17 @@ type arrival struct {
 // attachedFile is a file that was looked at, whether or not something was
 // found in it.
 type attachedFile struct {
-	path      string
-	module    string
 	functions []*trace.Function // matched, the refused included
 	links     []link.Link
 	err       error
+}
+
+// failure is why the file could not be attached to; nil for a file not looked at.
+func (f *attachedFile) failure() error {
+	if f == nil {
+		return nil
+	}
+	return f.err
 }
 
 // Start looks at the targets' files, attaches everything, and then lets events
@@ -158,7 +152,7 @@ func (s *Session) load() error {
 	}
 	s.objs = objs
 	s.linker = linker{objs: objs, perfEvents: perf}
-	s.cat = newCatalog(objs, types.NewCompiler())
+	s.cat = newCatalog(objs, types.NewCompiler(int(s.opts.MaxDepth)))
 	if s.reader, err = ringbuf.NewReader(objs.Events()); err != nil {
 		return errors.Join(fmt.Errorf("open ring buffer: %w", err), objs.Close())
 	}
@@ -238,33 +232,18 @@ func (s *Session) addCommand(c *Command) error {
 	if s.setProcess(&trace.Process{PID: c.PID(), Exe: path, Comm: filepath.Base(path), StartNS: time.Now().UnixNano()}) {
 		s.live.Add(1)
 	}
-	if err := s.attachExe(path, path, "/"); err != nil {
-		return err
-	}
-	return s.attachRuntimes(path)
+	return s.attachFiles(programFiles(path, &s.opts))
 }
 
 // addImages attaches to the files on disk that the patterns of executables
 // name, so that their processes are traced from their first instruction on.
 func (s *Session) addImages() error {
-	for _, p := range s.opts.Exes {
-		paths, err := filepath.Glob(p.String())
-		if err != nil {
-			continue // a regular expression, or a glob that only means something for running processes
+	for _, path := range s.opts.images() {
+		if err := s.attachFiles(programFiles(path, &s.opts)); err != nil {
+			return err
 		}
-		for _, path := range paths {
-			st, err := os.Stat(path)
-			if err != nil || !st.Mode().IsRegular() || st.Mode()&0o111 == 0 {
-				continue
-			}
-			if err := s.attachExe(path, path, "/"); errors.Is(err, symbols.ErrNotELF) {
-				continue
-			} else if err != nil {
-				return err
-			}
-			if err := s.addImage(path); err != nil {
-				return err
-			}
+		if err := s.addImage(path); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -278,80 +257,57 @@ func (s *Session) addImage(path string) error {
 	return s.objs.AddImage(bpf.Image{Inode: id.Inode, Dev: unix.Major(id.Dev)<<20 | unix.Minor(id.Dev)})
 }
 
-// attachProcess attaches to the executable and the wanted libraries that a
-// process has mapped, as far as they were not looked at yet.
+// attachProcess attaches to the files that a process has mapped, as far as they
+// were not attached to yet.
 func (s *Session) attachProcess(pid int) error {
-	exe, err := os.Readlink(exePath(pid))
+	files, err := processFiles(pid, &s.opts)
 	if err != nil {
-		return processError(pid, err)
+		return permission(err)
 	}
-	root := procPath(pid, "root")
-	if err := s.attachExe(exePath(pid), strings.TrimSuffix(exe, " (deleted)"), root); err != nil {
-		return err
-	}
-	maps, err := mappings(pid)
-	if err != nil {
-		return err
-	}
-	for _, m := range maps {
-		if m.Path == exe || !s.opts.lib(m.Path) && !hasRoles(m.Path) {
-			continue
-		}
-		path, _, err := mappedPath(pid, m)
-		if err == nil {
-			err = s.attachLib(path, m.Path, root)
-		}
-		if err != nil && s.opts.lib(m.Path) {
+	return s.attachFiles(files)
+}
+
+// attachFiles attaches to each file once. That one can't be read which only
+// tells of unwinding is no error.
+func (s *Session) attachFiles(files []targetFile) error {
+	for _, f := range files {
+		if err := s.attachFile(f); err != nil && f.wanted {
 			return err
 		}
 	}
 	return nil
 }
 
-// attachExe attaches to an executable's selected functions, and to those that
-// tell of unwinding. With libraries but no patterns, only libraries are wanted.
-func (s *Session) attachExe(path, module, root string) error {
-	wanted := len(s.opts.Libs) == 0 || len(s.opts.Selection.Include)+len(s.opts.Selection.Files) > 0
-	return s.attachFile(path, module, root, wanted)
-}
-
-// attachLib attaches to a shared object.
-func (s *Session) attachLib(path, module, root string) error {
-	return s.attachFile(path, module, root, s.opts.lib(module))
-}
-
-// attachFile attaches to one file, once. wanted: its functions are selected from;
-// else only those with roles are.
-func (s *Session) attachFile(path, module, root string, wanted bool) error {
-	id, err := fileIDOf(path)
+func (s *Session) attachFile(t targetFile) error {
+	id, err := fileIDOf(t.path)
 	if err != nil {
 		return fmt.Errorf("attach: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f := s.files[id]; f != nil {
-		return f.err
+	if f := s.files[id]; f != nil || s.detached {
+		return f.failure()
 	}
-	f := &attachedFile{path: path, module: module}
+	f := &attachedFile{}
 	s.files[id] = f
-	f.err = s.attachSelected(f, root, wanted)
+	f.err = s.attachSelected(f, t)
 	return f.err
 }
 
-func (s *Session) attachSelected(a *attachedFile, root string, wanted bool) error {
-	file, err := symbols.Open(a.path, symbols.Options{Module: a.module, Root: root})
+func (s *Session) attachSelected(a *attachedFile, t targetFile) error {
+	file, err := symbols.Open(t.path, symbols.Options{Module: t.module, Root: t.root})
 	if err != nil {
-		return fmt.Errorf("read %s: %w", a.module, permission(err))
+		return fmt.Errorf("read %s: %w", t.module, permission(err))
 	}
 	defer file.Close()
-	if wanted {
+	if t.wanted {
 		if a.functions, err = file.Select(s.opts.Selection); err != nil {
-			return fmt.Errorf("select functions of %s: %w", a.module, err)
+			return fmt.Errorf("select functions of %s: %w", t.module, err)
 		}
 	}
 	roles, err := file.Roles()
 	if err != nil {
-		return fmt.Errorf("select functions of %s: %w", a.module, err)
+		return fmt.Errorf("select functions of %s: %w", t.module, err)
 	}
 	traced := make([]*trace.Function, 0, len(a.functions)+len(roles))
 	for _, f := range append(roles, a.functions...) {
@@ -366,10 +322,10 @@ func (s *Session) attachSelected(a *attachedFile, root string, wanted bool) erro
 	if len(traced) == 0 {
 		return nil
 	}
-	if err := s.cat.add(traced, file.Dynamic()); err != nil {
+	if err := s.cat.add(traced); err != nil {
 		return err
 	}
-	a.links, err = s.linkAll(a.path, traced, file.FileOffset)
+	a.links, err = s.linkAll(t.path, traced, file.FileOffset)
 	return err
 }
 
@@ -429,22 +385,32 @@ func (s *Session) Live() int { return int(s.live.Load()) }
 // Function finds a function by the id in a record; nil when there is none.
 func (s *Session) Function(id uint32) *trace.Function { return s.cat.function(id) }
 
-// Close takes all probes out, and releases everything. Targets go on untouched.
+// Stop lets no event begin any more. What was delivered can still be read with Next.
+func (s *Session) Stop() error { return s.objs.Deactivate() }
+
+// Detach takes all probes out. Targets go on untouched; Next reads nothing new.
+func (s *Session) Detach() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	links := s.tracks
+	for _, f := range s.files {
+		links = append(links, f.links...)
+		f.links = nil
+	}
+	s.tracks = nil
+	s.detached = true
+	return closeLinks(links)
+}
+
+// Close takes all probes out and releases everything.
 func (s *Session) Close() error {
+	close(s.arrivals)
 	var errs []error
 	if s.objs != nil {
 		errs = append(errs, s.objs.Deactivate())
 	}
-	close(s.arrivals)
+	errs = append(errs, s.Detach())
 	s.wait.Wait()
-	s.mu.Lock()
-	links := s.tracks
-	for _, f := range s.files {
-		links = append(links, f.links...)
-	}
-	s.files, s.tracks = nil, nil
-	s.mu.Unlock()
-	errs = append(errs, closeLinks(links))
 	if s.reader != nil {
 		errs = append(errs, s.reader.Close())
 	}
