@@ -44,7 +44,7 @@ const volatile __u32 max_string = 256;    /* bytes of a string */
 const volatile __u32 max_items = 64;      /* elements of a slice */
 const volatile __u32 max_depth = 4;       /* pointers followed one behind the other */
 const volatile __u32 max_bytes = MAX_DATA; /* bytes of data per event */
-const volatile __u32 wake_bytes = 65536;  /* the reader is woken when so much waits; else it polls */
+const volatile __u32 wake_bytes = 65536;  /* the reader is woken once for so much written; else it polls */
 const volatile __u32 pool_size = 64;      /* entries of the pool */
 
 /* Everything is attached first; then this is set, and events begin. */
@@ -110,9 +110,10 @@ static __always_inline __u32 bounded(__u32 x, __u32 n)
 	return x;
 }
 
-static __always_inline __u64 wake_flags(void)
+/* A wake-up is an interrupt: one for every wake_bytes written; between them the reader polls. */
+static __always_inline __u64 wake_flags(__u32 len)
 {
-	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	return bpf_ringbuf_query(&events, BPF_RB_PROD_POS) % wake_bytes < len ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 /* Copies user memory, bringing it in when it is not resident. */
@@ -448,7 +449,7 @@ static __always_inline long deliver(struct pt_regs *ctx, struct func *f, struct 
 	if (len > MAX_DATA)
 		len = MAX_DATA;
 	s->event.size = sizeof(struct event) + len;
-	err = bpf_ringbuf_output(&events, &s->event, sizeof(struct event) + len, wake_flags());
+	err = bpf_ringbuf_output(&events, &s->event, sizeof(struct event) + len, wake_flags(sizeof(struct event) + len));
 	give_back(s);
 	return err;
 }
