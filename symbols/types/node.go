@@ -148,8 +148,9 @@ func (r *Reader) build(n *node, off dwarf.Offset) (*trace.Type, error) {
 	}
 	t := &trace.Type{Name: name, Lang: r.lang}
 	if size, ok := number(e, dwarf.AttrByteSize); ok {
-		if size > math.MaxInt32 {
-			return nil, damaged(off, "a type of %d bytes", size)
+		if size > math.MaxInt32 { // Go's runtime has such, only ever behind pointers
+			n.incomp, n.align = true, 1
+			return t, nil
 		}
 		t.Size = uint32(size)
 	}
@@ -423,11 +424,12 @@ func (r *Reader) fillArray(n *node, t *trace.Type, e *dwarf.Entry) error {
 	for i := len(dims) - 1; i >= 0; i-- {
 		count := extent(dims[i])
 		if size := uint64(inner.Size) * count; count > math.MaxInt32 || size > math.MaxInt32 {
-			return damaged(e.Offset, "an array of %d times %d bytes", count, inner.Size)
+			t.Kind, t.Elem, t.Size, n.incomp, n.align = trace.KindUnknown, nil, 0, true, 1
+			return nil
 		}
 		this := t
 		if i > 0 {
-			this = &trace.Type{Name: t.Name, Lang: r.lang}
+			this = &trace.Type{Name: t.Name, Lang: t.Lang}
 		}
 		this.Kind, this.Elem, this.Count, this.Size = trace.KindArray, inner, count, inner.Size*uint32(count)
 		if declared > this.Size && i == 0 && count == 0 && inner.Size > 0 {

@@ -170,7 +170,7 @@ func (m *record) absorb(f trace.Field, child *node) {
 	m.n.array = m.n.array || child.array
 	m.n.union = m.n.union || child.union
 	m.n.byRef = m.n.byRef || child.byRef
-	m.n.many = m.n.many || child.many
+	m.n.many = m.n.many || child.many || child.incomp
 	if f.BitSize == 0 || m.t.Kind == trace.KindUnion {
 		m.align = max(m.align, child.align)
 	}

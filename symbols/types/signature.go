@@ -103,12 +103,15 @@ func (r *Reader) function(f Subprogram) (*function, error) {
 		next, ok := reference(e, dwarf.AttrAbstractOrigin)
 		if ok {
 			declared = nil // the abstract instance has them all, in order
-		} else if next, ok = reference(e, dwarf.AttrSpecification); !ok {
+		} else {
+			next, ok = reference(e, dwarf.AttrSpecification)
+		}
+		if !ok {
 			break
 		}
 		off = next
 	}
-	if len(declared) == 0 {
+	if len(declared) == 0 || f.Language == trace.LangGo { // Go's abstract instances lack the unnamed ones
 		declared = own
 	}
 	return fn, r.parameters(fn, declared, own)
@@ -229,10 +232,12 @@ func (r *Reader) planGo(fn *function, entry, exit *plan) {
 	a.ints, a.fl = 0, 0
 	a.stack = alignUp(a.stack, 8)
 	index = 0
+	last := ""
 	for _, p := range fn.params {
-		if !p.result {
+		if !p.result || p.name != "" && p.name == last { // the compiler lists some unnamed results twice
 			continue
 		}
+		last = p.name
 		name := p.name
 		if name == "" || name == "_" || strings.HasPrefix(name, "~") {
 			name = "r" + strconv.Itoa(index)

@@ -67,6 +67,84 @@ func small(s single, t struct{}, u celsius, o order) (single, celsius, order) {
 	return s, u, o
 }
 
+//go:noinline
+func escaping(a int, s string, b [20]int, c int) (p *int, q *string, r *[20]int) {
+	if c > 100 {
+		return nil, nil, nil
+	}
+	return &a, &s, &b
+}
+
+//go:noinline
+func recovering(a int, s string) (n int, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("recovered from %v: %w", r, errors.ErrUnsupported)
+		}
+	}()
+	n = a
+	panic(s)
+}
+
+// inlined is inlined where it is called by name; its own body is called through a variable.
+func inlined(_ int, s string, _ bool, u []int, d int) (int, error) {
+	if d > 3 {
+		return len(s), os.ErrNotExist
+	}
+	return d, nil
+}
+
+// value is generic, with a receiver by value.
+//
+//go:noinline
+func (b box[T]) value(k T) (T, T) { return b.v, k }
+
+//go:noinline
+func closure(a int) func(b int, s string) (int, string) {
+	return func(b int, s string) (int, string) {
+		a++
+		return a + b, s
+	}
+}
+
+//go:noinline
+func genericClosure[T any](v T) func(k T, n int) T {
+	return func(k T, n int) T {
+		if n > 0 {
+			return v
+		}
+		return k
+	}
+}
+
+//go:noinline
+func pathError(code int) (string, error) {
+	if code > 0 {
+		return "opened", &os.PathError{Op: "open", Path: "/nowhere", Err: os.ErrPermission}
+	}
+	return "", nil
+}
+
+type failure struct {
+	Code  int
+	Cause string
+}
+
+func (f failure) Error() string { return f.Cause }
+
+//go:noinline
+func custom(code int) error { return failure{code, "custom"} }
+
+//go:noinline
+func bytes(a []byte, b [][]byte, c [2]string, d *string) []string {
+	return append([]string{string(a), string(b[0]), *d}, c[:]...)
+}
+
+var (
+	callInlined = inlined
+	written     any
+)
+
 func main() {
 	blanks(1, "warm", "z", true)
 	unused(1, "a", []int{1, 2})
@@ -80,4 +158,17 @@ func main() {
 	spill(1, 2, 3, 4, 5, 6, 7, 8, "nine", 10, [2]int16{11, 12})
 	ten(1, 2, 3, 4, 5)
 	small(single{[1]int32{6}}, struct{}{}, 7, *o)
+	escaping(1, "two", [20]int{3, 4}, 5)
+	recovering(1, "panicked")
+	i, err := inlined(6, "called", true, []int{7, 8}, 9)
+	fmt.Fprintln(os.Stderr, i, err)
+	callInlined(6, "called", true, []int{7, 8}, 9)
+	box[string]{"held"}.value("given")
+	closure(1)(2, "three")
+	genericClosure("kept")("given", 1)
+	pathError(13)
+	custom(14)
+	text := "text"
+	bytes([]byte("a"), [][]byte{[]byte("b")}, [2]string{"c", "d"}, &text)
+	written = custom(15)
 }

@@ -1,0 +1,135 @@
+package types
+
+import (
+	"debug/dwarf"
+	"fmt"
+	"strings"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// ITabType is the offset in bytes of the dynamic type's address in an itab
+// (internal/abi.ITab: Inter, Type, …), the same in Go 1.5 to 1.26.
+const ITabType = 8
+
+// Dynamic is a type that a Go interface's value can have at run time.
+type Dynamic struct {
+	Address uint64 // of the runtime's description of the type, in the file: the key of the dynamic map
+	Name    string // "*errors.errorString", "syscall.Errno"
+	// Type is what lies behind the data word: the pointer's target for a
+	// pointer type, else the value itself. nil when it isn't known.
+	Type *trace.Type
+	// Pointer says that the dynamic type is a pointer to Type.
+	Pointer bool
+	// Direct says that the data word is the value itself, and not a pointer to be followed.
+	Direct bool
+}
+
+// RuntimeType is a type entry that says where the runtime describes the type.
+type RuntimeType struct {
+	Offset  dwarf.Offset // of the entry
+	Address uint64       // of the description, in the file
+}
+
+// RuntimeTypes lists the types that the runtime of a Go program knows. types
+// is the address of the symbol runtime.types, from which DW_AT_go_runtime_type counts.
+func RuntimeTypes(d *dwarf.Data, types uint64) (list []RuntimeType, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			list, err = nil, fmt.Errorf("list runtime types: %w: %v", ErrDWARF, p)
+		}
+	}()
+	r := d.Reader()
+	for {
+		e, err := r.Next()
+		if err != nil {
+			return nil, fmt.Errorf("list runtime types: %w: %v", ErrDWARF, err)
+		}
+		if e == nil {
+			return list, nil
+		}
+		if t, ok := runtimeType(e, types); ok {
+			list = append(list, t)
+		}
+		if e.Tag != dwarf.TagCompileUnit && e.Children {
+			skip(r, e)
+		}
+	}
+}
+
+// skip leaves an entry's children out, without recursion and only forward.
+func skip(r *dwarf.Reader, e *dwarf.Entry) {
+	for depth := 1; depth > 0; {
+		c, err := r.Next()
+		if err != nil || c == nil {
+			return
+		}
+		if c.Tag == 0 {
+			depth--
+		} else if c.Children {
+			depth++
+		}
+	}
+}
+
+func runtimeType(e *dwarf.Entry, types uint64) (RuntimeType, bool) {
+	off, ok := e.Val(attrGoRuntimeType).(uint64)
+	if v, isInt := e.Val(attrGoRuntimeType).(int64); isInt {
+		off, ok = uint64(v), true
+	}
+	return RuntimeType{Offset: e.Offset, Address: types + off}, ok && off != 0
+}
+
+// Dynamic reads one runtime type, with what lies behind its pointers.
+func (r *Reader) Dynamic(rt RuntimeType) (dyn Dynamic, err error) {
+	r.left, r.nest, r.lang = maxDIEs, 0, trace.LangGo
+	defer func() {
+		if p := recover(); p != nil {
+			dyn, err = Dynamic{}, damaged(rt.Offset, "%v", p)
+		}
+	}()
+	n, err := r.node(rt.Offset)
+	if err != nil {
+		return Dynamic{}, fmt.Errorf("read runtime type: %w", err)
+	}
+	dyn = Dynamic{Address: rt.Address, Name: n.t.Name, Type: n.t, Direct: pointerShaped(n)}
+	if n.t.Kind == trace.KindPointer {
+		dyn.Pointer, dyn.Direct, dyn.Type = true, false, nil
+		if n.target != 0 {
+			if n, err = r.canonical(n.target); err != nil {
+				return Dynamic{}, fmt.Errorf("read runtime type: %w", err)
+			}
+			dyn.Type = n.t
+		}
+	}
+	if err := r.expand(n, r.depth); err != nil {
+		return Dynamic{}, fmt.Errorf("read runtime type: %w", err)
+	}
+	return dyn, nil
+}
+
+// pointerShaped says whether an interface's data word holds the value itself
+// (cmd/compile: types.IsDirectIface).
+func pointerShaped(n *node) bool {
+	switch n.t.Kind {
+	case trace.KindPointer, trace.KindMap, trace.KindChan, trace.KindFunc:
+		return true
+	case trace.KindStruct:
+		return len(n.inline) == 1 && pointerShaped(n.inline[0])
+	case trace.KindArray:
+		return n.t.Count == 1 && len(n.inline) == 1 && pointerShaped(n.inline[0])
+	}
+	return false
+}
+
+// ErrorType is the name of the dynamic type in the symbol of an error's itab
+// ("go:itab.*errors.errorString,error"; before Go 1.20 "go.itab.…").
+func ErrorType(symbol string) (string, bool) {
+	name, ok := strings.CutPrefix(symbol, "go:itab.")
+	if !ok {
+		if name, ok = strings.CutPrefix(symbol, "go.itab."); !ok {
+			return "", false
+		}
+	}
+	return strings.CutSuffix(name, ",error")
+}
