@@ -143,3 +143,9 @@ func ownOffset(address uint64) (uint64, error) {
 	}
 	return 0, fmt.Errorf("calibrate: address %#x is in no mapped file", address)
 }
+
+// emulatedOffset is the file offset of a function that begins with an emulated instruction.
+func emulatedOffset() (uint64, error) { return ownOffset(uint64(uintptr(C.emulated()))) }
+
+// callEmulated calls it n times.
+func callEmulated(n int) { C.time_calls(C.emulated(), C.int(n)) }

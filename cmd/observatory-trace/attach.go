@@ -1,0 +1,327 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/observatory-trace/observatory-trace/attach"
+	"github.com/observatory-trace/observatory-trace/trace"
+	"github.com/observatory-trace/observatory-trace/writer"
+)
+
+// attachFlags are the flags of attach.
+type attachFlags struct {
+	target   targetFlags
+	capture  captureFlags
+	db       string
+	output   string
+	duration time.Duration
+	limit    uint64
+	quiet    bool
+	verbose  bool
+	dryRun   bool
+}
+
+func newAttachCommand() *cobra.Command {
+	var f attachFlags
+	cmd := &cobra.Command{
+		Use:   "attach TARGET [flags] [-- COMMAND [ARG...]]",
+		Short: "Record the calls of running processes, or of a command",
+		Long: `Record the calls of running processes, or of a command, into a SQLite database.
+
+TARGET is one or more of --pid, --name and --exe, or a command behind "--", which is
+run with its first call seen and its exit code passed through. Without --symbol the
+application's own functions are traced. Ctrl-C stops; the targets go on untouched.`,
+		Example: `  observatory-trace attach -p 1234
+  observatory-trace attach -p 1234 -s 'main.(*Store).*' -d 10s
+  observatory-trace attach --exe /usr/lib/postgresql/15/bin/postgres -s 'exec_*' -o json
+  observatory-trace attach -s 'store::*' -- ./server --port 8080`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if n := cmd.ArgsLenAtDash(); n > 0 || n < 0 && len(args) > 0 {
+				return usageError{fmt.Errorf("unexpected argument %q: a command goes behind \"--\", a function pattern behind -s", args[0])}
+			}
+			return runAttach(cmd, f, args)
+		},
+	}
+	f.target.register(cmd)
+	f.capture.register(cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&f.db, "db", defaultDB, "write to this SQLite database, created when missing")
+	fl.StringVarP(&f.output, "output", "o", "table", "what to print: table (a summary at the end), json (a call a line), tree (calls, indented) or none")
+	fl.DurationVarP(&f.duration, "duration", "d", 0, "stop after this time")
+	fl.Uint64VarP(&f.limit, "max-calls", "n", 0, "stop after so many calls")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing on stderr but errors")
+	fl.BoolVarP(&f.verbose, "verbose", "v", false, "say which functions can't be traced, and why")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be attached and what it would cost, and attach nothing")
+	return cmd
+}
+
+func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) {
+	opts, err := f.options(command)
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		return dryRun(cmd.OutOrStdout(), opts, command)
+	}
+	notes := &notes{w: cmd.ErrOrStderr(), quiet: f.quiet}
+	opts.Warn = notes.warn
+
+	// From here on a signal ends the recording, not the program.
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	if len(command) > 0 {
+		if opts.Command, err = attach.NewCommand(command); err != nil {
+			return err
+		}
+	}
+	code, err := f.record(ctx, cmd.OutOrStdout(), notes, opts)
+	if err != nil {
+		return err
+	}
+	return exitWith(code)
+}
+
+// options translates the flags, and refuses those that don't fit together.
+func (f *attachFlags) options(command []string) (attach.Options, error) {
+	opts, err := f.target.options()
+	if err != nil {
+		return opts, err
+	}
+	if err := f.capture.apply(&opts); err != nil {
+		return opts, err
+	}
+	targets := len(opts.PIDs) + len(opts.Names) + len(opts.Exes)
+	switch {
+	case targets == 0 && len(command) == 0:
+		return opts, usageError{errors.New("nothing to trace: name a target with -p PID, --name GLOB or --exe PATH, or give a command behind \"--\"")}
+	case targets > 0 && len(command) > 0:
+		return opts, usageError{errors.New("trace either running processes or a command, not both at once")}
+	}
+	switch f.output {
+	case "table", "json", "tree", "none":
+	default:
+		return opts, usageError{fmt.Errorf("--output %q: one of table, json, tree, none", f.output)}
+	}
+	return opts, nil
+}
+
+// record attaches, records and detaches. It gives the command's exit code, if there is one.
+func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, opts attach.Options) (code int, err error) {
+	command := opts.Command
+	released := false
+	defer func() {
+		if command != nil && !released {
+			err = errors.Join(err, command.Abandon())
+		}
+	}()
+	session, err := attach.Start(opts)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, session.Close()) }()
+
+	functions, processes := session.Attached()
+	if functions == 0 && !waitsForMore(opts) {
+		return 0, noMatch(opts, commandPath(command))
+	}
+	store, err := writer.Open(f.db, writer.Options{Session: f.session()})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := store.Attached(functions, processes); err != nil {
+		return 0, err
+	}
+	notes.attached(session, functions, processes, f.verbose)
+
+	ended := make(chan struct{})
+	if command != nil {
+		released = true
+		if err := command.Release(); err != nil {
+			return 0, err
+		}
+		go func() {
+			defer close(ended)
+			var waitErr error
+			if code, waitErr = command.Wait(); waitErr != nil {
+				notes.warn(waitErr)
+			}
+		}()
+	} else {
+		close(ended)
+	}
+	started := time.Now()
+	r := newRecorder(session, store, shower(f.output, out), f.limit)
+	runErr := r.run(withDuration(ctx, f.duration), waitsForMore(opts))
+	// The probes go before the command is waited for: it may run on for long.
+	err = errors.Join(runErr, session.Detach(), store.Flush())
+	<-ended
+	if err != nil {
+		return code, err
+	}
+	return code, f.summary(out, notes, r, started)
+}
+
+// waitsForMore tells whether targets may come that don't run yet.
+func waitsForMore(o attach.Options) bool { return len(o.Names)+len(o.Exes) > 0 }
+
+func withDuration(ctx context.Context, d time.Duration) context.Context {
+	if d <= 0 {
+		return ctx
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	time.AfterFunc(d, cancel)
+	return ctx
+}
+
+// session describes this run for the sessions view.
+func (f *attachFlags) session() writer.Session {
+	command, _ := json.Marshal(os.Args) // strings always have a form
+	settings, _ := json.Marshal(map[string]any{
+		"pid": f.target.pids, "name": f.target.names, "exe": f.target.exes,
+		"symbol": f.target.symbols, "exclude": f.target.exclude, "lib": f.target.libs, "file": f.target.files,
+		"depth": f.capture.depth, "max_string": f.capture.maxString, "max_items": f.capture.maxItems,
+		"max_bytes": f.capture.maxBytes, "ring_buffer": f.capture.ring,
+	})
+	return writer.Session{Version: version(), Command: command, Settings: settings}
+}
+
+// summary ends the recording: the report of this run, and where the calls are.
+func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started time.Time) error {
+	if f.output == "table" {
+		if err := reportSince(out, f.db, started); err != nil {
+			return err
+		}
+	}
+	if r.lostCalls > 0 {
+		notes.say("%d calls were not recorded: the ring buffer was full; raise --ring-buffer (now %s) or select fewer functions", r.lostCalls, f.capture.ring)
+	}
+	notes.say("recorded %d calls in %s", r.recorded, f.db)
+	return nil
+}
+
+// notes writes diagnostics. It is safe for concurrent use.
+type notes struct {
+	mu    sync.Mutex
+	w     io.Writer
+	quiet bool
+}
+
+func (n *notes) warn(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	fmt.Fprintln(n.w, "observatory-trace: warning:", err)
+}
+
+func (n *notes) say(format string, args ...any) {
+	if n.quiet {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	fmt.Fprintf(n.w, format+"\n", args...)
+}
+
+// attached says that recording has begun. The line is an interface: scripts wait for it.
+func (n *notes) attached(s *attach.Session, functions, processes int, verbose bool) {
+	if verbose {
+		for _, f := range s.Functions() {
+			if !f.Traceable {
+				n.say("not traced: %s: %s", f.Name, f.Reason)
+			}
+		}
+	}
+	n.say("attached: %d functions in %d processes", functions, processes)
+}
+
+// shower gives what prints each call, nil when the form prints none.
+func shower(form string, out io.Writer) func(*trace.Call) error {
+	w := bufio.NewWriterSize(out, 1<<16)
+	switch form {
+	case "json":
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		return func(c *trace.Call) error {
+			if err := enc.Encode(jsonCallOf(c)); err != nil {
+				return fmt.Errorf("print call: %w", err)
+			}
+			return w.Flush()
+		}
+	case "tree":
+		return func(c *trace.Call) error {
+			writeTreeLine(w, c)
+			return w.Flush()
+		}
+	}
+	return nil
+}
+
+// jsonCall is a call as -o json prints it: the columns of process_trace and data_trace.
+type jsonCall struct {
+	ID        uint64          `json:"id"`
+	TS        string          `json:"ts"`
+	TSNS      int64           `json:"ts_ns"`
+	Process   string          `json:"process"`
+	Group     string          `json:"process_group,omitempty"`
+	Duration  float64         `json:"duration_ms"`
+	Status    string          `json:"status"`
+	Error     string          `json:"error,omitempty"`
+	ErrorType string          `json:"error_type,omitempty"`
+	PID       int             `json:"pid"`
+	TID       int             `json:"tid"`
+	Goroutine uint64          `json:"goroutine,omitempty"`
+	Thread    string          `json:"thread,omitempty"`
+	Exe       string          `json:"exe"`
+	Parent    uint64          `json:"parent_id,omitempty"`
+	Depth     int             `json:"depth"`
+	Args      json.RawMessage `json:"args,omitempty"`
+	Result    json.RawMessage `json:"result,omitempty"`
+	Stack     string          `json:"stack,omitempty"`
+	Flags     string          `json:"flags,omitempty"`
+}
+
+func jsonCallOf(c *trace.Call) jsonCall {
+	j := jsonCall{
+		ID: c.ID, TS: time.Unix(0, c.StartNS).UTC().Format("2006-01-02 15:04:05.000"), TSNS: c.StartNS,
+		Process: c.Func.Name, Group: c.Func.Group, Duration: float64(c.DurationNS) / 1e6, Status: c.Status.String(),
+		PID: c.Process.PID, TID: c.TID, Goroutine: c.Goroutine, Thread: c.Thread, Exe: c.Process.Exe,
+		Parent: c.ParentID, Depth: c.Depth, Args: c.Args, Result: c.Result, Flags: c.Flags.String(),
+	}
+	if c.Err != nil {
+		j.Error, j.ErrorType, j.Stack = c.Err.Message, c.Err.Type, c.Err.Stack
+	}
+	return j
+}
+
+// writeTreeLine prints a call when it ends: callees stand, deeper, above their callers.
+func writeTreeLine(w *bufio.Writer, c *trace.Call) {
+	fmt.Fprintf(w, "%s %7d %10s %-4s %*s%s%s", time.Unix(0, c.StartNS).UTC().Format("15:04:05.000000"), c.TID,
+		time.Duration(c.DurationNS).Round(100*time.Nanosecond), c.Status, 2*c.Depth, "", c.Func.Name, c.Args)
+	if len(c.Result) > 0 {
+		fmt.Fprintf(w, " = %s", c.Result)
+	}
+	if c.Err != nil {
+		fmt.Fprintf(w, " ! %s: %s", c.Err.Type, c.Err.Message)
+	}
+	w.WriteByte('\n')
+}
+
+func commandPath(c *attach.Command) string {
+	if c == nil {
+		return ""
+	}
+	return c.Path
+}

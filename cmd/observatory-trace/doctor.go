@@ -1,0 +1,99 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/observatory-trace/observatory-trace/attach"
+	"github.com/observatory-trace/observatory-trace/bpf"
+)
+
+func newDoctorCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what this kernel and these privileges allow, and what a probe costs here",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return doctor(cmd.OutOrStdout()) },
+	}
+}
+
+// finding is a line of doctor's report.
+type finding struct {
+	ok   bool
+	what string
+	hint string // the way out, when not ok
+}
+
+func doctor(w io.Writer) error {
+	var uts unix.Utsname
+	_ = unix.Uname(&uts) // fails only for a bad address
+	fmt.Fprintf(w, "observatory-trace %s on Linux %s, %s\n\n", version(), cstring(uts.Release[:]), cstring(uts.Machine[:]))
+	bad := 0
+	for _, f := range findings() {
+		mark := "ok"
+		if !f.ok {
+			mark = "NO"
+			bad++
+		}
+		fmt.Fprintf(w, "  %-3s %s\n", mark, f.what)
+		if !f.ok && f.hint != "" {
+			fmt.Fprintf(w, "      %s\n", f.hint)
+		}
+	}
+	costs, err := attach.Calibrate()
+	if err != nil {
+		fmt.Fprintf(w, "\nwhat a probe costs could not be measured: %v\n", err)
+		return err
+	}
+	fmt.Fprintf(w, `
+What one hit costs the thread that hits it, its record delivered (measured now):
+  nop5 site          %10s   a function that begins with a 5-byte nop
+  emulated site      %10s   push, call, jump, nop: sought for every function
+  single-step site   %10s   any other instruction
+  uretprobe's return %10s   only where nothing can unwind through the function
+`, round(costs.Nop5), round(costs.Emulated), round(costs.SingleStep), round(costs.Return))
+	if bad > 0 {
+		return fmt.Errorf("%d of the above are missing", bad)
+	}
+	return nil
+}
+
+func findings() []finding {
+	var out []finding
+	for _, c := range attach.Capabilities {
+		out = append(out, finding{c.Held(), "CAP_" + c.Name + ": " + c.For, "run as root, or: setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep observatory-trace"})
+	}
+	_, err := os.Stat("/sys/kernel/btf/vmlinux")
+	out = append(out, finding{err == nil, "kernel type information (BTF)", "the kernel needs CONFIG_DEBUG_INFO_BTF"})
+	err = bpf.HaveUprobeMulti()
+	out = append(out, finding{err == nil, "uprobe_multi: many probes with one link, quick to detach (Linux 6.6)",
+		fmt.Sprintf("perf-event uprobes are used: at most %d probes, about 0.1 s to detach each", attach.MaxPerfEventSites)})
+	objs, err := bpf.Load(bpf.Settings{Functions: 2})
+	if err == nil {
+		err = objs.Close()
+	}
+	hint := ""
+	if err != nil {
+		hint = strings.SplitN(err.Error(), "\n", 2)[0]
+	}
+	out = append(out, finding{err == nil, "the probes' programs load", hint})
+	own, errOwn := os.Readlink("/proc/self/ns/pid")
+	root, errRoot := os.Readlink("/proc/1/ns/pid")
+	out = append(out, finding{errors.Join(errOwn, errRoot) == nil && own == root && own == initialPIDNamespace,
+		"the initial pid namespace: process ids are the kernel's", "in a container, run with the host's pid namespace (hostPID: true, --pid=host)"})
+	return out
+}
+
+// initialPIDNamespace is the inode of the first pid namespace (PROC_PID_INIT_INO, include/linux/proc_ns.h).
+const initialPIDNamespace = "pid:[4026531836]"
+
+func cstring(b []byte) string {
+	s, _, _ := strings.Cut(string(b), "\x00")
+	return s
+}

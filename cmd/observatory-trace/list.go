@@ -1,0 +1,276 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/observatory-trace/observatory-trace/attach"
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+func newListCommand() *cobra.Command {
+	var target targetFlags
+	var output string
+	cmd := &cobra.Command{
+		Use:   "list TARGET|FILE [flags]",
+		Short: "Show which functions match, and how they would be traced",
+		Long: `Show which functions match, with their signatures, where the probes would sit and why,
+and why some can't be traced. Nothing is attached. FILE is an executable or a shared object.`,
+		Example: `  observatory-trace list ./server
+  observatory-trace list -p 1234 -s 'main.(*Store).*'
+  observatory-trace list /lib/x86_64-linux-gnu/libssl.so.3 -s 'SSL_*' -o json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if output != "table" && output != "json" {
+				return usageError{fmt.Errorf("--output %q: table or json", output)}
+			}
+			opts, err := target.options()
+			if err != nil {
+				return err
+			}
+			var file string
+			switch {
+			case len(args) > 1:
+				return usageError{fmt.Errorf("unexpected argument %q: list takes one file", args[1])}
+			case len(args) == 1:
+				// A shared object by its path is meant itself, not what it loads.
+				file = args[0]
+			case len(opts.PIDs)+len(opts.Names)+len(opts.Exes) == 0:
+				return usageError{errors.New("nothing to list: name a file, or a target with -p PID, --name GLOB or --exe PATH")}
+			}
+			found, err := attach.Survey(opts, file)
+			if err != nil {
+				return err
+			}
+			if len(found) == 0 {
+				return noMatch(opts, file)
+			}
+			if output == "json" {
+				return listJSON(cmd.OutOrStdout(), found)
+			}
+			return listTable(cmd.OutOrStdout(), found)
+		},
+	}
+	target.register(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	return cmd
+}
+
+// noMatch says that nothing matched, with the nearest names.
+func noMatch(opts attach.Options, command string) error {
+	names := attach.Nearest(opts, command, 5)
+	if len(names) == 0 {
+		return nothingMatchedError{errors.New("no function matched; see what there is with: observatory-trace list FILE -s '*'")}
+	}
+	return nothingMatchedError{fmt.Errorf("no function matched; the nearest names are:\n  %s", strings.Join(names, "\n  "))}
+}
+
+// listed is a function as list -o json prints it.
+type listed struct {
+	Name      string        `json:"name"`
+	RawName   string        `json:"raw_name"`
+	Language  string        `json:"language"`
+	Module    string        `json:"module"`
+	File      string        `json:"file"`
+	Line      int           `json:"line"`
+	Address   uint64        `json:"address"`
+	Size      uint64        `json:"size"`
+	Params    []listedParam `json:"params"`
+	Results   []listedParam `json:"results"`
+	Entry     *listedEntry  `json:"entry"`
+	Exit      *listedExit   `json:"exit"`
+	Traceable bool          `json:"traceable"`
+	Reason    string        `json:"reason"`
+}
+
+type listedParam struct {
+	Name     string `json:"name"`
+	Type     string `json:"type"`
+	Location string `json:"location"`
+}
+
+type listedEntry struct {
+	Offset uint64 `json:"offset"`
+	Site   string `json:"site"`
+	Reason string `json:"reason"`
+}
+
+type listedExit struct {
+	Kind    string  `json:"kind"`
+	Offsets []int64 `json:"offsets"`
+	Reason  string  `json:"reason"`
+}
+
+func listedOf(f *trace.Function) listed {
+	l := listed{
+		Name: f.Name, RawName: f.RawName, Language: f.Language.String(), Module: f.Module, File: f.File, Line: f.Line,
+		Address: f.Address, Size: f.Size, Params: listedParams(f.Params), Results: listedParams(f.Results),
+		Traceable: f.Traceable, Reason: f.Reason,
+	}
+	if !f.Traceable {
+		return l
+	}
+	l.Entry = &listedEntry{f.Entry.Offset, f.Entry.Site.String(), f.Entry.Reason}
+	l.Exit = &listedExit{Kind: f.Exit.Kind.String(), Offsets: []int64{}, Reason: f.Exit.Reason}
+	for _, s := range f.Exit.Sites {
+		l.Exit.Offsets = append(l.Exit.Offsets, int64(s.Offset))
+	}
+	return l
+}
+
+func listedParams(params []trace.Param) []listedParam {
+	out := []listedParam{}
+	for _, p := range params {
+		out = append(out, listedParam{p.Name, typeName(p.Type), p.Location})
+	}
+	return out
+}
+
+func typeName(t *trace.Type) string {
+	if t == nil {
+		return ""
+	}
+	return t.Name
+}
+
+func listJSON(w io.Writer, found []*trace.Function) error {
+	all := make([]listed, 0, len(found))
+	for _, f := range found {
+		all = append(all, listedOf(f))
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(all); err != nil {
+		return fmt.Errorf("print list: %w", err)
+	}
+	return nil
+}
+
+// listTable prints, for each function, its signature and where it is, and below
+// where its probes would sit.
+func listTable(w io.Writer, found []*trace.Function) error {
+	var b strings.Builder
+	traceable := 0
+	for _, f := range found {
+		fmt.Fprintf(&b, "%s\n", signature(f))
+		fmt.Fprintf(&b, "    %-8s %s\n", f.Language, place(f))
+		if !f.Traceable {
+			fmt.Fprintf(&b, "    not traceable: %s\n", f.Reason)
+			continue
+		}
+		traceable++
+		fmt.Fprintf(&b, "    entry    +%d %s: %s\n", f.Entry.Offset, f.Entry.Site, f.Entry.Reason)
+		fmt.Fprintf(&b, "    exit     %s\n", exitText(f.Exit))
+	}
+	fmt.Fprintf(&b, "\n%d functions, %d traceable\n", len(found), traceable)
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("print list: %w", err)
+	}
+	return nil
+}
+
+func place(f *trace.Function) string {
+	if f.File == "" {
+		return fmt.Sprintf("%s+%#x", f.Module, f.Address)
+	}
+	return fmt.Sprintf("%s:%d", f.File, f.Line)
+}
+
+// signature is a function as Go would declare it: names before types.
+func signature(f *trace.Function) string {
+	list := func(params []trace.Param) string {
+		var parts []string
+		for _, p := range params {
+			parts = append(parts, strings.TrimSpace(p.Name+" "+typeName(p.Type)))
+		}
+		return strings.Join(parts, ", ")
+	}
+	s := f.Name + "(" + list(f.Params) + ")"
+	switch {
+	case len(f.Results) == 1:
+		s += " " + typeName(f.Results[0].Type)
+	case len(f.Results) > 1:
+		s += " (" + list(f.Results) + ")"
+	}
+	return s
+}
+
+func exitText(e trace.Exit) string {
+	s := e.Kind.String()
+	if len(e.Sites) > 0 {
+		var at []string
+		for _, site := range e.Sites {
+			kind := ""
+			if site.Tail {
+				kind = " tail jump"
+			}
+			at = append(at, fmt.Sprintf("%+d%s (%s)", int64(site.Offset), kind, site.Site))
+		}
+		const most = 6
+		if len(at) > most {
+			at = append(at[:most], fmt.Sprintf("and %d more", len(at)-most))
+		}
+		s += ": " + strings.Join(at, ", ")
+	}
+	if e.Reason != "" {
+		s += "; " + e.Reason
+	}
+	return s
+}
+
+// dryRun says what attach would do, and what each call of it would cost here.
+func dryRun(w io.Writer, opts attach.Options, command []string) error {
+	var file string
+	if len(command) > 0 {
+		path, err := exec.LookPath(command[0])
+		if err != nil {
+			return fmt.Errorf("start command: %w", err)
+		}
+		file = path
+	}
+	found, err := attach.Survey(opts, file)
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 {
+		return noMatch(opts, file)
+	}
+	costs, err := attach.Calibrate()
+	if err != nil {
+		return err
+	}
+	if err := listTable(w, found); err != nil {
+		return err
+	}
+	var sites int
+	var sum, most time.Duration
+	var dearest *trace.Function
+	n := 0
+	for _, f := range found {
+		if !f.Traceable {
+			continue
+		}
+		n++
+		sites += 1 + len(f.Exit.Sites)
+		c := costs.Of(f)
+		sum += c
+		if c > most {
+			most, dearest = c, f
+		}
+	}
+	fmt.Fprintf(w, "would place %d probes in %d functions; nothing was attached\n", sites, n)
+	if dearest != nil {
+		fmt.Fprintf(w, "a call costs its thread about %s here on average over the functions, at most %s (%s)\n",
+			round(sum/time.Duration(n)), round(most), dearest.Name)
+	}
+	return nil
+}
+
+func round(d time.Duration) time.Duration { return d.Round(10 * time.Nanosecond) }

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/observatory-trace/observatory-trace/attach"
+	"github.com/observatory-trace/observatory-trace/decode"
+	"github.com/observatory-trace/observatory-trace/trace"
+	"github.com/observatory-trace/observatory-trace/writer"
+)
+
+// recorder carries records from a session through the decoder to the store. All
+// of it runs in one goroutine, so that calls keep their order.
+type recorder struct {
+	session *attach.Session
+	store   *writer.Store
+	decoder *decode.Decoder
+	show    func(*trace.Call) error // -o json and tree; nil for none
+	limit   uint64                  // calls, 0 for no limit
+
+	stats     writer.Accumulator
+	batch     []*trace.Call
+	recorded  uint64
+	lostCalls uint64 // entries that the ring buffer had no room for
+	ids       idBlock
+	err       error // of a callback; ends the run
+	swept     time.Time
+}
+
+// idBlock is ids reserved in the store and not yet given to calls.
+type idBlock struct{ next, end uint64 }
+
+const (
+	batchCalls = 512
+	idsAtOnce  = 4096
+)
+
+func newRecorder(session *attach.Session, store *writer.Store, show func(*trace.Call) error, limit uint64) *recorder {
+	r := &recorder{session: session, store: store, show: show, limit: limit, swept: time.Now()}
+	threads := threadNames{}
+	r.decoder = decode.New(decode.Config{
+		Function:  session.Function,
+		Process:   r.process,
+		Thread:    threads.name,
+		NextID:    r.nextID,
+		Wall:      session.Clock.Wall,
+		Symbol:    session.Symbol,
+		SameStack: session.SameMapping,
+		Emit:      r.emit,
+		Gap:       r.gap,
+	})
+	return r
+}
+
+// run records until the context ends, every target has ended (unless more may
+// come), or the limit is reached. Then what is still open is recorded so.
+func (r *recorder) run(ctx context.Context, more bool) error {
+	var rec ringbuf.Record
+	for n := 0; r.err == nil && !r.full(); n++ {
+		err := r.session.Next(&rec)
+		if err == nil {
+			err = r.decoder.Record(rec.RawSample)
+		}
+		idle := errors.Is(err, attach.ErrIdle)
+		if err != nil && !idle {
+			return err
+		}
+		if !idle && n%256 != 0 {
+			continue
+		}
+		if ctx.Err() != nil || idle && !more && r.session.Live() == 0 {
+			break
+		}
+		r.housekeep(idle)
+	}
+	return r.finish()
+}
+
+func (r *recorder) full() bool { return r.limit > 0 && r.recorded >= r.limit }
+
+// housekeep hands over what has waited long enough, and counts losses once a second.
+func (r *recorder) housekeep(idle bool) {
+	if idle {
+		r.flush()
+	}
+	if now := time.Now(); now.Sub(r.swept) >= time.Second {
+		r.swept = now
+		r.sweep(now)
+	}
+}
+
+// sweep stores the statistics and the losses since the last one.
+func (r *recorder) sweep(now time.Time) {
+	gaps, err := r.session.Losses()
+	r.fail(err)
+	for _, g := range gaps {
+		if g.Reason == attach.GapEntriesLost {
+			r.lostCalls += g.Count
+			r.stats.Dropped(g.Func, g.Count)
+		}
+		r.decoder.Lost(g.Func.ID, g.Count)
+		r.gap(g)
+	}
+	r.flush()
+	r.fail(r.store.Stats(r.stats.Take(now)))
+}
+
+// finish stops the probes, reads what they delivered, and stores the rest.
+func (r *recorder) finish() error {
+	r.fail(r.session.Stop())
+	var rec ringbuf.Record
+	for r.err == nil && !r.full() {
+		err := r.session.Next(&rec)
+		if errors.Is(err, attach.ErrIdle) {
+			break
+		}
+		if err == nil {
+			err = r.decoder.Record(rec.RawSample)
+		}
+		r.fail(err)
+	}
+	r.decoder.Close(attach.Monotonic())
+	r.sweep(time.Now())
+	return r.err
+}
+
+func (r *recorder) emit(c *trace.Call) {
+	if r.full() {
+		return
+	}
+	r.recorded++
+	r.stats.Add(c)
+	if r.show != nil {
+		r.fail(r.show(c))
+	}
+	r.batch = append(r.batch, c)
+	if len(r.batch) >= batchCalls {
+		r.flush()
+	}
+}
+
+func (r *recorder) flush() {
+	if len(r.batch) == 0 {
+		return
+	}
+	r.fail(r.store.Write(r.batch))
+	r.batch = make([]*trace.Call, 0, batchCalls)
+}
+
+func (r *recorder) gap(g trace.Gap) { r.fail(r.store.Gap(g)) }
+
+func (r *recorder) nextID() uint64 {
+	if r.ids.next == r.ids.end {
+		first, err := r.store.NextIDs(idsAtOnce)
+		r.fail(err)
+		r.ids = idBlock{first, first + idsAtOnce}
+	}
+	r.ids.next++
+	return r.ids.next - 1
+}
+
+// process is never nil: of a process whose start was missed, the id is known.
+func (r *recorder) process(tgid uint32) *trace.Process {
+	if p := r.session.Process(tgid); p != nil {
+		return p
+	}
+	return &trace.Process{PID: int(tgid)}
+}
+
+// fail keeps the first error.
+func (r *recorder) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+// threadNames remembers threads' names, which are read when a thread is first seen.
+type threadNames map[uint64]string
+
+func (t threadNames) name(tgid, tid uint32) string {
+	key := uint64(tgid)<<32 | uint64(tid)
+	name, ok := t[key]
+	if !ok {
+		if len(t) > 1<<16 {
+			clear(t)
+		}
+		name = attach.Thread(tgid, tid)
+		t[key] = name
+	}
+	return name
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	"github.com/observatory-trace/observatory-trace/query"
+)
+
+// readFlags are the flags that the commands that read a database share.
+type readFlags struct {
+	db      string
+	since   time.Duration
+	process string
+	output  string
+}
+
+func (f *readFlags) register(cmd *cobra.Command, forms ...string) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.db, "db", defaultDB, "read this database")
+	fl.StringVarP(&f.output, "output", "o", forms[0], "one of "+strings.Join(forms, ", "))
+	check := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if !slices.Contains(forms, f.output) {
+			return usageError{fmt.Errorf("--output %q: one of %s", f.output, strings.Join(forms, ", "))}
+		}
+		if f.since < 0 {
+			return usageError{fmt.Errorf("--since %s: give how long ago, for instance 10m", f.since)}
+		}
+		if check != nil {
+			return check(cmd, args)
+		}
+		return nil
+	}
+}
+
+// registerRange adds the flags that select what is read.
+func (f *readFlags) registerRange(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.DurationVar(&f.since, "since", 0, "only what began in the last such time, for instance 10m (default: all)")
+	fl.StringVar(&f.process, "process", "", "only functions whose name matches this glob (* ? [a-z] {a,b})")
+}
+
+func (f *readFlags) selection() query.Range {
+	r := query.Range{Process: f.process}
+	if f.since > 0 {
+		r.Since = time.Now().Add(-f.since)
+	}
+	return r
+}
+
+// withDatabase opens the database for the time of a function.
+func (f *readFlags) withDatabase(read func(*query.Database) error) (err error) {
+	db, err := query.Open(f.db)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return read(db)
+}
+
+func newReportCommand() *cobra.Command {
+	var f readFlags
+	var by string
+	cmd := &cobra.Command{
+		Use:   "report",
+		Short: "Summarize what was recorded, a row for every function",
+		Long: `Summarize what was recorded, a row for every function. Calls, errors and percentiles
+are exact: they count also the calls that were sampled out or dropped.`,
+		Example: `  observatory-trace report
+  observatory-trace report --since 10m --sort p99
+  observatory-trace report -o json | jq '.[] | select(.errors > 0)'`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !slices.Contains(query.Sorts, query.Sort(by)) {
+				return usageError{fmt.Errorf("--sort %q: one of %s", by, sortNames())}
+			}
+			return f.withDatabase(func(db *query.Database) error {
+				return f.report(cmd.Context(), cmd.OutOrStdout(), db, query.Sort(by))
+			})
+		},
+	}
+	f.register(cmd, "table", "json")
+	f.registerRange(cmd)
+	cmd.Flags().StringVar(&by, "sort", string(query.SortTotal), "order by one of "+sortNames())
+	return cmd
+}
+
+func sortNames() string {
+	names := make([]string, len(query.Sorts))
+	for i, s := range query.Sorts {
+		names[i] = string(s)
+	}
+	return strings.Join(names, ", ")
+}
+
+// noArgs refuses arguments as a usage error.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no argument, got %q", cmd.Name(), args[0])}
+	}
+	return nil
+}
+
+func (f *readFlags) report(ctx context.Context, out io.Writer, db *query.Database, by query.Sort) error {
+	summaries, err := db.Summaries(ctx, f.selection())
+	if err != nil {
+		return err
+	}
+	query.SortSummaries(summaries, by)
+	if f.output == "json" {
+		return writeJSON(out, summaries)
+	}
+	missing, err := db.Missing(ctx, f.selection())
+	if err != nil {
+		return err
+	}
+	return writeReport(newScreen(out), summaries, missing)
+}
+
+// reportSince prints the report of what was recorded since a time.
+func reportSince(out io.Writer, path string, since time.Time) error {
+	f := readFlags{db: path}
+	return f.withDatabase(func(db *query.Database) error {
+		r := query.Range{Since: since}
+		summaries, err := db.Summaries(context.Background(), r)
+		if err != nil {
+			return err
+		}
+		missing, err := db.Missing(context.Background(), r)
+		if err != nil {
+			return err
+		}
+		return writeReport(newScreen(out), summaries, missing)
+	})
+}
+
+// writeReport prints the table, its sum, and what is missing and how to have it.
+func writeReport(s screen, summaries []query.Summary, missing []query.Missing) error {
+	if len(summaries) == 0 {
+		_, err := fmt.Fprintln(s.w, "no calls were recorded")
+		return err
+	}
+	if err := reportGrid(s, summaries).write(s); err != nil {
+		return err
+	}
+	var calls, failed, sampled, dropped uint64
+	for i := range summaries {
+		calls += summaries[i].Calls
+		failed += summaries[i].Errors
+		sampled += summaries[i].SampledOut
+		dropped += summaries[i].Dropped
+	}
+	line := fmt.Sprintf("\n%s, %s, %s", plural(uint64(len(summaries)), "function"), plural(calls, "call"), plural(failed, "error"))
+	if sampled > 0 {
+		line += fmt.Sprintf(", %s sampled out", formatCount(sampled))
+	}
+	if dropped > 0 {
+		line += ", " + s.paint(formatCount(dropped)+" dropped", text.FgYellow)
+	}
+	for _, m := range missing {
+		line += fmt.Sprintf("\nmissing: %s: %s", formatCount(m.Count), oneLine(m.Reason))
+		if m.Hint != "" {
+			line += ": " + oneLine(m.Hint)
+		}
+	}
+	_, err := fmt.Fprintln(s.w, line)
+	return err
+}
+
+// reportGrid leaves out the columns that say nothing.
+func reportGrid(s screen, summaries []query.Summary) *grid {
+	type field struct {
+		column
+		empty func(*query.Summary) bool // nil: always shown
+		show  func(*query.Summary) string
+	}
+	count := func(of func(*query.Summary) uint64, colors ...text.Color) func(*query.Summary) string {
+		return func(r *query.Summary) string {
+			n := of(r)
+			if n == 0 || len(colors) == 0 {
+				return formatCount(n)
+			}
+			return s.paint(formatCount(n), colors...)
+		}
+	}
+	optional := func(of func(*query.Summary) *float64) func(*query.Summary) string {
+		return func(r *query.Summary) string { return formatOptionalMS(of(r)) }
+	}
+	fields := []field{
+		{column{title: "PROCESS", name: true}, nil, func(r *query.Summary) string { return oneLine(r.Process) }},
+		{column{title: "GROUP", drop: 3}, func(r *query.Summary) bool { return r.Group == "" }, func(r *query.Summary) string { return oneLine(r.Group) }},
+		{column{title: "CALLS", right: true}, nil, count(func(r *query.Summary) uint64 { return r.Calls })},
+		{column{title: "ERRORS", right: true}, nil, count(func(r *query.Summary) uint64 { return r.Errors }, text.FgRed)},
+		{column{title: "SAMPLED OUT", right: true, drop: 7}, func(r *query.Summary) bool { return r.SampledOut == 0 }, count(func(r *query.Summary) uint64 { return r.SampledOut })},
+		{column{title: "DROPPED", right: true, drop: 1}, func(r *query.Summary) bool { return r.Dropped == 0 }, count(func(r *query.Summary) uint64 { return r.Dropped }, text.FgYellow)},
+		{column{title: "MEAN", right: true, drop: 2}, nil, optional(func(r *query.Summary) *float64 { return r.MeanMS })},
+		{column{title: "P50", right: true, drop: 4}, nil, optional(func(r *query.Summary) *float64 { return r.P50MS })},
+		{column{title: "P95", right: true, drop: 6}, nil, optional(func(r *query.Summary) *float64 { return r.P95MS })},
+		{column{title: "P99", right: true, drop: 1}, nil, optional(func(r *query.Summary) *float64 { return r.P99MS })},
+		{column{title: "MAX", right: true, drop: 5}, nil, optional(func(r *query.Summary) *float64 { return r.MaxMS })},
+		{column{title: "CPU", right: true, drop: 8}, func(r *query.Summary) bool { return r.CPUMS == nil }, optional(func(r *query.Summary) *float64 { return r.CPUMS })},
+		{column{title: "TOTAL", right: true}, nil, func(r *query.Summary) string { return formatMS(r.TotalMS) }},
+		{column{title: "OVERHEAD", right: true, drop: 9}, func(r *query.Summary) bool { return r.OverheadMS == 0 }, func(r *query.Summary) string { return formatMS(r.OverheadMS) }},
+	}
+	fields = slices.DeleteFunc(fields, func(f field) bool {
+		return f.empty != nil && !slices.ContainsFunc(summaries, func(r query.Summary) bool { return !f.empty(&r) })
+	})
+	g := &grid{}
+	for _, f := range fields {
+		g.columns = append(g.columns, f.column)
+	}
+	for i := range summaries {
+		row := make([]string, len(fields))
+		for n, f := range fields {
+			row[n] = f.show(&summaries[i])
+		}
+		g.rows = append(g.rows, row)
+	}
+	return g
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/observatory-trace/observatory-trace/attach"
+	"github.com/observatory-trace/observatory-trace/symbols"
+	"github.com/observatory-trace/observatory-trace/symbols/pattern"
+)
+
+// targetFlags are the flags that say which processes and which functions.
+type targetFlags struct {
+	pids             []int
+	names, exes      []string
+	symbols, exclude []string
+	libs, files      []string
+	groups           []string
+	noFollow         bool
+}
+
+func (f *targetFlags) register(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.IntSliceVarP(&f.pids, "pid", "p", nil, "trace this running process (repeatable)")
+	fl.StringArrayVar(&f.names, "name", nil, "trace processes, running and future, whose command name matches this `GLOB`")
+	fl.StringArrayVar(&f.exes, "exe", nil, "trace processes, running and future, whose executable's path matches this `GLOB`")
+	fl.StringArrayVarP(&f.symbols, "symbol", "s", nil, "trace functions whose name matches this `PATTERN`: a glob, /regex/ or uprobe:/path:pattern (default: the application's own)")
+	fl.StringArrayVarP(&f.exclude, "exclude", "x", nil, "but not those that match this `PATTERN`")
+	fl.StringArrayVarP(&f.libs, "lib", "l", nil, "trace shared objects whose path or name matches this `GLOB`, also those loaded later")
+	fl.StringArrayVar(&f.files, "file", nil, "trace functions whose source file matches this `GLOB`")
+	fl.StringArrayVar(&f.groups, "group", nil, "name a group of functions: `NAME=PATTERN`")
+	fl.BoolVar(&f.noFollow, "no-follow", false, "do not trace the children of traced processes")
+}
+
+// options translates the flags. Patterns are compiled: a bad one is a usage error.
+func (f *targetFlags) options() (attach.Options, error) {
+	o := attach.Options{PIDs: f.pids, FollowChildren: !f.noFollow}
+	var errs []error
+	compile := func(texts []string) (out []*pattern.Pattern) {
+		for _, t := range texts {
+			p, err := pattern.Compile(t)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			out = append(out, p)
+		}
+		return out
+	}
+	o.Names, o.Exes, o.Libs = compile(f.names), compile(f.exes), compile(f.libs)
+	targeted := len(f.pids)+len(f.names)+len(f.exes) > 0
+	var include []string
+	for _, text := range f.symbols {
+		spec, err := pattern.ParseSpec(text)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		include = append(include, spec.Pattern)
+		if spec.Path != "" {
+			path := compile([]string{spec.Path})
+			o.Libs = append(o.Libs, path...)
+			if !targeted {
+				o.Exes = append(o.Exes, path...)
+			}
+		}
+	}
+	o.Selection = symbols.Selection{Include: compile(include), Exclude: compile(f.exclude), Files: compile(f.files)}
+	group, err := groupsOf(f.groups)
+	o.Group = group
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return o, usageError{err}
+	}
+	return o, nil
+}
+
+// groupsOf compiles NAME=PATTERN flags to a function from a function's name to its group.
+func groupsOf(texts []string) (func(string) string, error) {
+	type group struct {
+		name string
+		p    *pattern.Pattern
+	}
+	var groups []group
+	for _, t := range texts {
+		name, text, ok := strings.Cut(t, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("--group %q: write NAME=PATTERN", t)
+		}
+		p, err := pattern.Compile(text)
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, group{name, p})
+	}
+	return func(function string) string {
+		for _, g := range groups {
+			if g.p.Match(function) {
+				return g.name
+			}
+		}
+		return ""
+	}, nil
+}
+
+// captureFlags bound what is copied of each call.
+type captureFlags struct {
+	depth, maxString, maxItems, maxBytes uint32
+	ring                                 string
+}
+
+func (f *captureFlags) register(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.Uint32Var(&f.depth, "depth", 3, "follow pointers this deep")
+	fl.Uint32Var(&f.maxString, "max-string", 256, "copy at most so many bytes of a string")
+	fl.Uint32Var(&f.maxItems, "max-items", 64, "copy at most so many elements of a slice")
+	fl.Uint32Var(&f.maxBytes, "max-bytes", 4096, "copy at most so many bytes on each side of a call")
+	fl.StringVar(&f.ring, "ring-buffer", "32MiB", "size of the buffer between the probes and the reader, rounded up to a power of two")
+}
+
+const (
+	maxStringLimit = 4096 // MAX_BLOCK of the probes
+	maxBytesLimit  = 8192 // MAX_DATA of the probes
+)
+
+func (f *captureFlags) apply(o *attach.Options) error {
+	ring, err := parseSize(f.ring)
+	switch {
+	case err != nil:
+		return usageError{fmt.Errorf("--ring-buffer: %w", err)}
+	case ring < 4096 || ring > 1<<30:
+		return usageError{fmt.Errorf("--ring-buffer %s: between 4KiB and 1GiB", f.ring)}
+	case f.maxString < 1 || f.maxString > maxStringLimit:
+		return usageError{fmt.Errorf("--max-string %d: between 1 and %d", f.maxString, maxStringLimit)}
+	case f.maxBytes < 256 || f.maxBytes > maxBytesLimit:
+		return usageError{fmt.Errorf("--max-bytes %d: between 256 and %d", f.maxBytes, maxBytesLimit)}
+	case f.depth < 1 || f.depth > 16:
+		return usageError{fmt.Errorf("--depth %d: between 1 and 16", f.depth)}
+	case f.maxItems < 1 || f.maxItems > 4096:
+		return usageError{fmt.Errorf("--max-items %d: between 1 and 4096", f.maxItems)}
+	}
+	o.RingBytes = 1 << bits.Len64(ring-1)
+	o.MaxDepth, o.MaxString, o.MaxItems, o.MaxBytes = f.depth, f.maxString, f.maxItems, f.maxBytes
+	return nil
+}
+
+// parseSize reads a number of bytes: 4096, 512KiB, 32MiB, 1GiB (also K, M, G).
+func parseSize(s string) (uint64, error) {
+	number := strings.TrimRight(s, "KMGiB")
+	n, err := strconv.ParseUint(number, 10, 40)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no size: write, for example, 64MiB", s)
+	}
+	switch unit := strings.TrimSuffix(strings.TrimSuffix(s[len(number):], "B"), "i"); unit {
+	case "":
+		return n, nil
+	case "K":
+		return n << 10, nil
+	case "M":
+		return n << 20, nil
+	case "G":
+		return n << 30, nil
+	default:
+		return 0, fmt.Errorf("%q is no size: write, for example, 64MiB", s)
+	}
+}
