@@ -1,0 +1,330 @@
+package query
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// Call is one recorded call: its columns in process_trace and data_trace.
+// Columns that are NULL are nil or empty.
+type Call struct {
+	ID          uint64   `json:"id"`
+	TS          string   `json:"ts"` // UTC, to the millisecond
+	TSNS        int64    `json:"ts_ns"`
+	Process     string   `json:"process"` // the function's name
+	Group       string   `json:"process_group,omitempty"`
+	DurationMS  float64  `json:"duration_ms"`
+	OverheadMS  float64  `json:"overhead_ms"`
+	Status      string   `json:"status"`
+	Error       string   `json:"error,omitempty"`
+	ErrorType   string   `json:"error_type,omitempty"`
+	PID         int      `json:"pid,omitempty"`
+	TID         int      `json:"tid,omitempty"`
+	Goroutine   uint64   `json:"goroutine,omitempty"`
+	Thread      string   `json:"thread,omitempty"`
+	Exe         string   `json:"exe,omitempty"`
+	ParentID    uint64   `json:"parent_id,omitempty"`
+	Depth       int      `json:"depth"`
+	CPUMS       *float64 `json:"cpu_ms,omitempty"`
+	MinorFaults *int64   `json:"minor_faults,omitempty"`
+	MajorFaults *int64   `json:"major_faults,omitempty"`
+	RSSDeltaKB  *int64   `json:"rss_delta_kb,omitempty"`
+	Switches    *int64   `json:"switches,omitempty"`
+	SampleRate  float64  `json:"sample_rate"`
+	Container   string   `json:"container,omitempty"`
+	Pod         string   `json:"pod,omitempty"`
+	Namespace   string   `json:"namespace,omitempty"`
+	TraceID     string   `json:"trace_id,omitempty"`
+	SpanID      string   `json:"span_id,omitempty"`
+
+	Args   json.RawMessage `json:"args,omitempty"`   // an object by parameter name
+	Result json.RawMessage `json:"result,omitempty"` // any JSON value
+	Stack  string          `json:"stack,omitempty"`
+	Flags  string          `json:"flags,omitempty"`
+
+	File     string `json:"file,omitempty"` // where the function is declared
+	Line     int    `json:"line,omitempty"`
+	Language string `json:"language,omitempty"`
+	Module   string `json:"module,omitempty"` // the executable or shared object that it is in
+
+	seq int64 // the order in which calls were written
+}
+
+// Duration is how long the call took.
+func (c *Call) Duration() time.Duration { return time.Duration(c.DurationMS * 1e6) }
+
+// Filter selects calls. Its zero value selects all.
+type Filter struct {
+	Range
+	Status string // OK, ERR or OPEN; empty: all
+}
+
+const callColumns = `
+	c.seq, c.id, c.ts, c.start_ns, f.name, f.process_group, c.duration_ns / 1e6, c.overhead_ns / 1e6, c.status,
+	coalesce(e.message, ''), coalesce(e.type, ''), coalesce(p.pid, 0), coalesce(t.tid, 0), coalesce(c.goroutine, 0),
+	coalesce(t.name, ''), coalesce(p.exe, ''), coalesce(c.parent_id, 0), c.depth, c.cpu_ns / 1e6,
+	c.minor_faults, c.major_faults, c.rss_delta_kb, c.switches, c.sample_rate,
+	coalesce(p.container, ''), coalesce(p.pod, ''), coalesce(p.namespace, ''), c.root_id, s.seed,
+	d.args, d.result, coalesce(e.stack, ''), coalesce(d.flags, ''), f.file, f.line, f.language, f.module`
+
+// callJoins follow a FROM that names the calls c.
+const callJoins = `
+	CROSS JOIN function f ON f.id = c.function_id
+	LEFT JOIN error e ON e.seq = c.seq
+	LEFT JOIN data d ON d.seq = c.seq
+	LEFT JOIN thread t ON t.id = c.thread_id
+	LEFT JOIN target p ON p.id = t.target_id
+	LEFT JOIN session s ON s.id = p.session_id`
+
+func scanCall(rows *sql.Rows) (c Call, err error) {
+	var root, seed *int64
+	var args, result *string
+	if err := rows.Scan(&c.seq, &c.ID, &c.TS, &c.TSNS, &c.Process, &c.Group, &c.DurationMS, &c.OverheadMS, &c.Status,
+		&c.Error, &c.ErrorType, &c.PID, &c.TID, &c.Goroutine, &c.Thread, &c.Exe, &c.ParentID, &c.Depth, &c.CPUMS,
+		&c.MinorFaults, &c.MajorFaults, &c.RSSDeltaKB, &c.Switches, &c.SampleRate,
+		&c.Container, &c.Pod, &c.Namespace, &root, &seed,
+		&args, &result, &c.Stack, &c.Flags, &c.File, &c.Line, &c.Language, &c.Module); err != nil {
+		return c, err
+	}
+	if seed != nil {
+		c.SpanID = fmt.Sprintf("%016x", int64(c.ID)^*seed)
+		if root != nil {
+			c.TraceID = fmt.Sprintf("%016x%016x", *seed, *root^*seed)
+		}
+	}
+	c.Args, c.Result = rawJSON(args), rawJSON(result)
+	return c, nil
+}
+
+// rawJSON keeps text that isn't JSON after all from breaking what it is printed in.
+func rawJSON(text *string) json.RawMessage {
+	if text == nil {
+		return nil
+	}
+	if raw := json.RawMessage(*text); json.Valid(raw) {
+		return raw
+	}
+	quoted, _ := json.Marshal(*text) // strings always have a form
+	return quoted
+}
+
+// calls runs a query whose columns are callColumns.
+func (d *Database) calls(ctx context.Context, query string, args ...any) ([]Call, error) {
+	rows, err := d.sql.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, d.wrap("read calls", err)
+	}
+	defer rows.Close()
+	var calls []Call
+	for rows.Next() {
+		c, err := scanCall(rows)
+		if err != nil {
+			return nil, d.wrap("read calls", err)
+		}
+		calls = append(calls, c)
+	}
+	return calls, d.wrap("read calls", rows.Err())
+}
+
+// Errors gives the latest calls that ended in an error, the latest first.
+func (d *Database) Errors(ctx context.Context, r Range, limit int) ([]Call, error) {
+	where, args := r.functions("c.function_id")
+	if !r.Since.IsZero() {
+		where, args = " AND c.ts >= ?"+where, append([]any{timestamp(r.Since)}, args...)
+	}
+	return d.calls(ctx, "SELECT"+callColumns+" FROM call c"+callJoins+
+		" WHERE c.status = 'ERR'"+where+" ORDER BY c.ts DESC, c.seq DESC LIMIT ?", append(args, limit)...)
+}
+
+// timestamp is a time as the ts columns have it.
+func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000") }
+
+// Latest gives the calls that were written last, in the order of writing, which
+// is the order in which they ended but for some milliseconds.
+func (d *Database) Latest(ctx context.Context, f Filter, limit int) ([]Call, error) {
+	where, args := f.where()
+	calls, err := d.calls(ctx, "SELECT"+callColumns+" FROM call c"+callJoins+
+		" WHERE true"+where+" ORDER BY c.seq DESC LIMIT ?", append(args, limit)...)
+	slices.Reverse(calls)
+	return calls, err
+}
+
+func (f Filter) where() (where string, args []any) {
+	where, args = f.functions("c.function_id")
+	if f.Status != "" {
+		where, args = where+" AND c.status = ?", append(args, f.Status)
+	}
+	if !f.Since.IsZero() {
+		where, args = where+" AND c.ts >= ?", append(args, timestamp(f.Since))
+	}
+	return where, args
+}
+
+// Follower gives calls as they are written. It is not safe for concurrent use.
+type Follower struct {
+	d       *Database
+	filter  Filter
+	last    int64 // seq of the last call that was looked at
+	Skipped uint64
+}
+
+// Follow starts behind the calls that are in the database now.
+func (d *Database) Follow(ctx context.Context, f Filter) (*Follower, error) {
+	last, err := d.lastSeq(ctx)
+	return &Follower{d: d, filter: f, last: last}, err
+}
+
+// FollowFrom starts behind a call that Latest gave.
+func (d *Database) FollowFrom(c *Call, f Filter) *Follower {
+	return &Follower{d: d, filter: f, last: c.seq}
+}
+
+func (d *Database) lastSeq(ctx context.Context) (int64, error) {
+	var last int64
+	err := d.sql.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM call").Scan(&last)
+	return last, d.wrap("read calls", err)
+}
+
+// Next gives the calls that were written since the last Next and that the
+// filter selects: at most limit, the latest ones; how many it left out is added
+// to Skipped. It doesn't wait: no calls, no error, is nothing new.
+func (f *Follower) Next(ctx context.Context, limit int) ([]Call, error) {
+	if now, err := os.Stat(f.d.path); err != nil || !os.SameFile(now, f.d.identity) {
+		return nil, &Error{Op: "follow database", Path: f.d.path, Err: errors.New("it was deleted or replaced"), hint: "start again to follow the new one"}
+	}
+	last, err := f.d.lastSeq(ctx)
+	if err != nil || last <= f.last {
+		return nil, err
+	}
+	where, args := f.filter.where()
+	args = append([]any{f.last, last}, args...)
+	calls, err := f.d.calls(ctx, "SELECT"+callColumns+" FROM call c"+callJoins+
+		" WHERE c.seq > ? AND c.seq <= ?"+where+" ORDER BY c.seq DESC LIMIT ?", append(args, limit)...)
+	if err != nil {
+		return nil, err
+	}
+	if len(calls) == limit {
+		var n uint64
+		err := f.d.sql.QueryRowContext(ctx, "SELECT count(*) FROM call c WHERE c.seq > ? AND c.seq <= ?"+where, args...).Scan(&n)
+		if err != nil {
+			return nil, f.d.wrap("read calls", err)
+		}
+		f.Skipped += n - uint64(len(calls))
+	}
+	f.last = last
+	slices.Reverse(calls)
+	return calls, nil
+}
+
+// Node is a call and the recorded calls made within it.
+type Node struct {
+	Call
+	Callees []*Node // in order of their start
+}
+
+// Tree is a call in its place.
+type Tree struct {
+	Callers []Call // from the outermost down; those that are recorded
+	// Unknown is the call that made the first of Callers (or, without any, the
+	// call itself) and is not recorded: still open, sampled out, dropped or expired. 0: none.
+	Unknown uint64
+	Node    *Node
+	Cut     bool // there are more callees than were asked for; the deepest are missing
+}
+
+// maxDepth bounds how far up callers are followed.
+const maxDepth = 10_000
+
+// Tree gives a call with its callers and at most limit calls below it. Its
+// error wraps ErrNoCall when the call isn't there.
+func (d *Database) Tree(ctx context.Context, id uint64, limit int) (*Tree, error) {
+	c, err := d.Call(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tree{Node: &Node{Call: c}}
+	if err := d.climb(ctx, t); err != nil {
+		return nil, err
+	}
+	// Breadth first, so that the limit cuts the deepest; a parent's id is less than
+	// its callees', so that there is an end.
+	below, err := d.calls(ctx, `
+		WITH RECURSIVE below(id, level) AS (
+			SELECT ?, 0
+			UNION ALL
+			SELECT n.id, b.level + 1 FROM below b CROSS JOIN call n ON n.parent_id = b.id AND n.id > b.id
+			ORDER BY 2 LIMIT ?
+		)
+		SELECT`+callColumns+" FROM below b CROSS JOIN call c ON c.id = b.id"+callJoins+
+		" WHERE b.level > 0 ORDER BY c.id", int64(id), limit+2)
+	if err != nil {
+		return nil, err
+	}
+	if len(below) > limit {
+		below, t.Cut = below[:limit], true
+	}
+	t.Node.adopt(below)
+	return t, nil
+}
+
+// adopt puts calls, callers before callees, below the node.
+func (n *Node) adopt(calls []Call) {
+	nodes := map[uint64]*Node{n.ID: n}
+	for _, c := range calls {
+		if parent := nodes[c.ParentID]; parent != nil {
+			node := &Node{Call: c}
+			nodes[c.ID] = node
+			parent.Callees = append(parent.Callees, node)
+		}
+	}
+}
+
+// climb finds the callers.
+func (d *Database) climb(ctx context.Context, t *Tree) error {
+	for c := &t.Node.Call; c.ParentID != 0 && c.ParentID < c.ID && len(t.Callers) < maxDepth; c = &t.Callers[len(t.Callers)-1] {
+		parent, err := d.Call(ctx, c.ParentID)
+		if errors.Is(err, ErrNoCall) {
+			t.Unknown = c.ParentID
+			break
+		}
+		if err != nil {
+			return err
+		}
+		t.Callers = append(t.Callers, parent)
+	}
+	slices.Reverse(t.Callers)
+	return nil
+}
+
+// Call gives one call. Its error wraps ErrNoCall when it isn't there.
+func (d *Database) Call(ctx context.Context, id uint64) (Call, error) {
+	calls, err := d.calls(ctx, "SELECT"+callColumns+" FROM call c"+callJoins+" WHERE c.id = ?", int64(id))
+	switch {
+	case err != nil:
+		return Call{}, err
+	case len(calls) == 0:
+		return Call{}, &Error{Op: "find call", Path: d.path, Err: fmt.Errorf("%w: %d", ErrNoCall, id),
+			hint: "a call is written when it ends: one that is still open isn't there yet; one that was sampled out or dropped never is"}
+	}
+	return calls[0], nil
+}
+
+// Statuses are the values of the status column.
+var Statuses = []string{trace.StatusOK.String(), trace.StatusErr.String(), trace.StatusOpen.String()}
+
+// ParseStatus gives a status in the database's form, whatever its case.
+func ParseStatus(text string) (string, error) {
+	if s := strings.ToUpper(text); slices.Contains(Statuses, s) {
+		return s, nil
+	}
+	return "", fmt.Errorf("unknown status %q: one of %s", text, strings.Join(Statuses, ", "))
+}

@@ -1,0 +1,274 @@
+package query
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// Summary is what one function did, from its exact statistics. Times that
+// were not measured, because no call has ended yet or for lack of resources, are nil.
+type Summary struct {
+	Process    string   `json:"process"` // the function's name
+	Group      string   `json:"group"`
+	Calls      uint64   `json:"calls"`
+	Errors     uint64   `json:"errors"`
+	SampledOut uint64   `json:"sampled_out"`
+	Dropped    uint64   `json:"dropped"`
+	Recorded   uint64   `json:"recorded"`
+	MeanMS     *float64 `json:"mean_ms"`
+	P50MS      *float64 `json:"p50_ms"`
+	P95MS      *float64 `json:"p95_ms"`
+	P99MS      *float64 `json:"p99_ms"`
+	MaxMS      *float64 `json:"max_ms"`
+	TotalMS    float64  `json:"total_ms"`
+	CPUMS      *float64 `json:"cpu_ms"`
+	OverheadMS float64  `json:"overhead_ms"`
+
+	Latency trace.Histogram `json:"-"` // of the calls that ended
+}
+
+// Range selects statistics and calls. Its zero value selects all.
+type Range struct {
+	Since   time.Time // zero: from the beginning; statistics are told apart by whole seconds
+	Process string    // glob of the function's name, with * ? [a-z] {a,b}; empty: all
+}
+
+// Summaries gives a row for every function and group that was called, by total time.
+func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
+	where, args := r.functions("x.function_id")
+	rows, err := d.sql.QueryContext(ctx, `
+		SELECT f.name, f.process_group, x.calls, x.errors, x.sampled_out, x.dropped, x.recorded,
+			x.total_ns, x.max_ns, x.cpu_ns, x.overhead_ns, x.histogram
+		FROM stat x CROSS JOIN function f ON f.id = x.function_id
+		WHERE x.second >= ?`+where, append([]any{r.second()}, args...)...)
+	if err != nil {
+		return nil, d.wrap("summarize", err)
+	}
+	defer rows.Close()
+	sums := make(map[[2]string]*sum)
+	for rows.Next() {
+		var key [2]string
+		var s sum
+		var cpu *int64
+		var histogram []byte
+		if err := rows.Scan(&key[0], &key[1], &s.Calls, &s.Errors, &s.SampledOut, &s.Dropped, &s.Recorded,
+			&s.totalNS, &s.maxNS, &cpu, &s.overheadNS, &histogram); err != nil {
+			return nil, d.wrap("summarize", err)
+		}
+		if err := s.Latency.UnmarshalBinary(histogram); err != nil {
+			return nil, d.wrap("summarize", fmt.Errorf("%w: %w", ErrDamaged, err))
+		}
+		if cpu != nil {
+			s.cpuNS, s.hasCPU = *cpu, true
+		}
+		if whole := sums[key]; whole != nil {
+			whole.add(&s)
+		} else {
+			s.Process, s.Group = key[0], key[1]
+			sums[key] = &s
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, d.wrap("summarize", err)
+	}
+	summaries := make([]Summary, 0, len(sums))
+	for _, s := range sums {
+		summaries = append(summaries, s.finish())
+	}
+	SortSummaries(summaries, SortTotal)
+	return summaries, nil
+}
+
+// sum adds rows of statistics up.
+type sum struct {
+	Summary
+	totalNS, maxNS, cpuNS, overheadNS int64
+	hasCPU                            bool
+}
+
+func (s *sum) add(o *sum) {
+	s.Calls += o.Calls
+	s.Errors += o.Errors
+	s.SampledOut += o.SampledOut
+	s.Dropped += o.Dropped
+	s.Recorded += o.Recorded
+	s.totalNS += o.totalNS
+	s.maxNS = max(s.maxNS, o.maxNS)
+	s.cpuNS += o.cpuNS
+	s.hasCPU = s.hasCPU || o.hasCPU
+	s.overheadNS += o.overheadNS
+	s.Latency.Merge(&o.Latency)
+}
+
+func (s *sum) finish() Summary {
+	s.TotalMS, s.OverheadMS = ms(s.totalNS), ms(s.overheadNS)
+	if n := s.Latency.Count(); n > 0 {
+		mean, longest := s.TotalMS/float64(n), ms(s.maxNS)
+		s.MeanMS, s.MaxMS = &mean, &longest
+		for q, p := range map[float64]**float64{0.5: &s.P50MS, 0.95: &s.P95MS, 0.99: &s.P99MS} {
+			at := ms(min(s.Latency.Quantile(q), s.maxNS)) // a bucket's middle may lie above all that is in it
+			*p = &at
+		}
+	}
+	if s.hasCPU {
+		cpu := ms(s.cpuNS)
+		s.CPUMS = &cpu
+	}
+	return s.Summary
+}
+
+func ms(ns int64) float64 { return float64(ns) / 1e6 }
+
+// Sort is an order of summaries, named as its column.
+type Sort string
+
+// The orders; all but SortProcess begin with the most.
+const (
+	SortTotal   Sort = "total"
+	SortCalls   Sort = "calls"
+	SortErrors  Sort = "errors"
+	SortMean    Sort = "mean"
+	SortP50     Sort = "p50"
+	SortP95     Sort = "p95"
+	SortP99     Sort = "p99"
+	SortMax     Sort = "max"
+	SortCPU     Sort = "cpu"
+	SortProcess Sort = "process"
+)
+
+// Sorts are all orders.
+var Sorts = []Sort{SortTotal, SortCalls, SortErrors, SortMean, SortP50, SortP95, SortP99, SortMax, SortCPU, SortProcess}
+
+// SortSummaries sorts; equals are sorted by name. An unknown order is the one by total time.
+func SortSummaries(summaries []Summary, by Sort) {
+	slices.SortFunc(summaries, func(a, b Summary) int {
+		order := 0
+		if by != SortProcess {
+			order = cmp.Compare(by.of(&b), by.of(&a))
+		}
+		return cmp.Or(order, strings.Compare(a.Process, b.Process), strings.Compare(a.Group, b.Group))
+	})
+}
+
+func (by Sort) of(s *Summary) float64 {
+	optional := func(v *float64) float64 {
+		if v == nil {
+			return -1
+		}
+		return *v
+	}
+	switch by {
+	case SortCalls:
+		return float64(s.Calls)
+	case SortErrors:
+		return float64(s.Errors)
+	case SortMean:
+		return optional(s.MeanMS)
+	case SortP50:
+		return optional(s.P50MS)
+	case SortP95:
+		return optional(s.P95MS)
+	case SortP99:
+		return optional(s.P99MS)
+	case SortMax:
+		return optional(s.MaxMS)
+	case SortCPU:
+		return optional(s.CPUMS)
+	default:
+		return s.TotalMS
+	}
+}
+
+// Missing is calls, or parts of them, that are not in the database, for one reason.
+type Missing struct {
+	Reason string `json:"reason"`
+	Hint   string `json:"hint"` // the way out; may be empty
+	Count  uint64 `json:"count"`
+}
+
+// Missing adds the gaps up by reason, the most first.
+func (d *Database) Missing(ctx context.Context, r Range) ([]Missing, error) {
+	where, args := r.functions("function_id")
+	rows, err := d.sql.QueryContext(ctx, `SELECT reason, hint, sum(count) FROM gap WHERE ts_ns >= ?`+where+`
+		GROUP BY reason, hint ORDER BY 3 DESC, 1, 2`, append([]any{r.second() * 1e9}, args...)...)
+	if err != nil {
+		return nil, d.wrap("read gaps", err)
+	}
+	defer rows.Close()
+	var missing []Missing
+	for rows.Next() {
+		var m Missing
+		if err := rows.Scan(&m.Reason, &m.Hint, &m.Count); err != nil {
+			return nil, d.wrap("read gaps", err)
+		}
+		missing = append(missing, m)
+	}
+	return missing, d.wrap("read gaps", rows.Err())
+}
+
+func (r Range) second() int64 {
+	if r.Since.IsZero() {
+		return 0
+	}
+	return r.Since.Unix()
+}
+
+// functions gives the condition that the range's glob puts on a column of function ids.
+func (r Range) functions(column string) (where string, args []any) {
+	if r.Process == "" {
+		return "", nil
+	}
+	globs := expandBraces(r.Process)
+	for _, g := range globs {
+		args = append(args, g)
+	}
+	return fmt.Sprintf(" AND %s IN (SELECT id FROM function WHERE name GLOB ?%s)", column,
+		strings.Repeat(" OR name GLOB ?", len(globs)-1)), args
+}
+
+// maxGlobs bounds what braces expand to; what is left over stays unexpanded.
+const maxGlobs = 256
+
+// expandBraces gives the globs that {a,b} stands for, of which SQLite's GLOB
+// knows nothing. Braces that don't close stand for themselves.
+func expandBraces(glob string) []string {
+	var done []string
+	for todo := []string{glob}; len(todo) > 0; {
+		next := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		before, parts, after, ok := cutBraces(next)
+		if !ok || len(done)+len(todo)+len(parts) > maxGlobs {
+			done = append(done, next)
+			continue
+		}
+		for _, part := range slices.Backward(parts) {
+			todo = append(todo, before+part+after)
+		}
+	}
+	return done
+}
+
+// cutBraces splits at the first pair of braces, and what they hold at its commas.
+func cutBraces(glob string) (before string, parts []string, after string, ok bool) {
+	open := strings.IndexByte(glob, '{')
+	depth, start := 0, open+1
+	for i := max(open, 0); i < len(glob) && open >= 0; i++ {
+		switch c := glob[i]; {
+		case c == '{':
+			depth++
+		case c == ',' && depth == 1:
+			parts, start = append(parts, glob[start:i]), i+1
+		case c == '}':
+			if depth--; depth == 0 {
+				return glob[:open], append(parts, glob[start:i]), glob[i+1:], true
+			}
+		}
+	}
+	return glob, nil, "", false
+}
