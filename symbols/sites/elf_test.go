@@ -1,0 +1,96 @@
+package sites
+
+import (
+	"debug/elf"
+	"os"
+	"sort"
+	"strings"
+	"testing"
+)
+
+// binary is a real program whose functions are analysed.
+type binary struct {
+	name  string
+	path  string
+	arch  Arch
+	text  []byte // .text
+	base  uint64 // its address
+	funcs []symbol
+	parts map[string][]symbol // .cold parts by their function's name
+	addr  map[string]uint64   // symbols by name
+}
+
+type symbol struct {
+	name string
+	addr uint64
+	size uint64
+}
+
+// openBinary reads the .text section and the functions of the symbol tables.
+func openBinary(t testing.TB, path string) *binary {
+	t.Helper()
+	f, err := elf.Open(path)
+	if err != nil {
+		t.Fatalf("open %s: %v (apt-get install binutils gcc g++ postgresql libpython3.11)", path, err)
+	}
+	defer f.Close()
+	text := f.Section(".text")
+	if text == nil {
+		t.Fatalf("%s has no .text", path)
+	}
+	b := &binary{path: path, base: text.Addr, parts: map[string][]symbol{}, addr: map[string]uint64{}}
+	if f.Machine == elf.EM_AARCH64 {
+		b.arch = ARM64
+	}
+	if b.text, err = text.Data(); err != nil {
+		t.Fatal(err)
+	}
+	syms, _ := f.Symbols()
+	dyn, _ := f.DynamicSymbols()
+	seen := map[uint64]bool{}
+	for _, s := range append(syms, dyn...) {
+		if elf.ST_TYPE(s.Info) != elf.STT_FUNC || s.Size == 0 || s.Value < b.base || s.Value+s.Size > b.base+uint64(len(b.text)) {
+			continue
+		}
+		b.addr[s.Name] = s.Value
+		if i := strings.Index(s.Name, ".cold"); i > 0 {
+			b.parts[s.Name[:i]] = append(b.parts[s.Name[:i]], symbol{s.Name, s.Value, s.Size})
+			continue
+		}
+		if seen[s.Value] {
+			continue
+		}
+		seen[s.Value] = true
+		b.funcs = append(b.funcs, symbol{s.Name, s.Value, s.Size})
+	}
+	sort.Slice(b.funcs, func(i, j int) bool { return b.funcs[i].addr < b.funcs[j].addr })
+	if len(b.funcs) == 0 {
+		t.Fatalf("%s has no function symbols", path)
+	}
+	return b
+}
+
+func (b *binary) code(s symbol) Range {
+	return Range{Addr: s.addr, Code: b.text[s.addr-b.base:][:s.size]}
+}
+
+func (b *binary) input(s symbol, isGo bool, morestack func(uint64) bool) Input {
+	in := Input{Arch: b.arch, Body: b.code(s), Go: isGo, Morestack: morestack}
+	for _, p := range b.parts[s.name] {
+		in.Parts = append(in.Parts, b.code(p))
+	}
+	return in
+}
+
+// morestack is the Input.Morestack of a Go program.
+func (b *binary) morestack() func(uint64) bool {
+	m := map[uint64]bool{}
+	for name, addr := range b.addr {
+		if strings.HasPrefix(name, "runtime.morestack") {
+			m[addr] = true
+		}
+	}
+	return func(a uint64) bool { return m[a] }
+}
+
+func exists(path string) bool { _, err := os.Stat(path); return err == nil }
