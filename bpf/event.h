@@ -38,7 +38,7 @@ struct event {
 	__u32 size;   /* bytes of the whole record, this header included */
 	__u8 kind;    /* enum event_kind */
 	__u8 flags;   /* enum event_flag */
-	__u16 root;   /* bytes of the root block, padded to 8; bytes that could not be read are zero */
+	__u16 root;   /* bytes of the root block, padded to 8; bytes that no move fills are undefined */
 	__u32 func;   /* function id; 0 for process events */
 	__u32 missed; /* bit i: move i of the plan could not be read */
 	__u32 tgid;   /* process id, initial pid namespace */

@@ -26,11 +26,13 @@ struct inode { unsigned long i_ino; struct super_block *i_sb; } __attribute__((p
 struct file { struct inode *f_inode; } __attribute__((preserve_access_index));
 struct linux_binprm { struct file *file; const char *filename; } __attribute__((preserve_access_index));
 struct counter { int counter; };
-struct signal_struct { struct counter live; } __attribute__((preserve_access_index));
+struct signal_struct { struct counter live; int nr_threads; } __attribute__((preserve_access_index));
+struct mm_struct { struct counter mm_users; } __attribute__((preserve_access_index));
 struct task_struct {
 	int pid;
 	int tgid;
 	struct signal_struct *signal;
+	struct mm_struct *mm;
 	struct thread_struct thread;
 } __attribute__((preserve_access_index));
 
@@ -460,7 +462,22 @@ static __always_inline void lose(__u64 *counter)
 	__sync_fetch_and_add(&lost_events, 1);
 }
 
-/* Whether the current process is traced; if not, 1 takes this probe out of it. */
+/*
+ * What a probe returns that was hit by a process that is not traced: 1 takes it out of that
+ * process. Not when the process shares its memory with another, as after vfork: the other
+ * one may be traced, and would lose the probe with it.
+ */
+static __always_inline int leave_alone(void)
+{
+	struct task_struct *task;
+
+	if (!leave_others)
+		return 0;
+	task = (void *)bpf_get_current_task();
+	return BPF_CORE_READ(task, mm, mm_users.counter) <= BPF_CORE_READ(task, signal, nr_threads);
+}
+
+/* Whether a process is traced. */
 static __always_inline bool wanted(__u32 tgid)
 {
 	return bpf_map_lookup_elem(&processes, &tgid) != NULL;
@@ -479,7 +496,7 @@ int enter(struct pt_regs *ctx)
 		return 0;
 	id_pair = bpf_get_current_pid_tgid();
 	if (!wanted(id_pair >> 32))
-		return leave_others;
+		return leave_alone();
 	head.ts = bpf_ktime_get_ns();
 	cookie = bpf_get_attach_cookie(ctx);
 	id = (__u32)cookie;
@@ -511,7 +528,7 @@ static __always_inline int exited(struct pt_regs *ctx, __u64 cfa, __u8 flags)
 		return 0;
 	id_pair = bpf_get_current_pid_tgid();
 	if (!wanted(id_pair >> 32))
-		return leave_others;
+		return leave_alone();
 	cookie = bpf_get_attach_cookie(ctx);
 	if (cookie & COOKIE_COND && !condition_holds(ctx, cookie >> COOKIE_COND_SHIFT & 15))
 		return 0;
