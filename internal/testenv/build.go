@@ -394,7 +394,7 @@ func compileRust(target Target, source, output string) error {
 		level = "2"
 	}
 	args := []string{
-		"--edition=2021", "-g", "--cap-lints=allow", "-Copt-level=" + level,
+		"--edition=2021", "--crate-name=" + filepath.Base(source), "-g", "--cap-lints=allow", "-Copt-level=" + level,
 		"-o", output, filepath.Join(source, "main.rs"),
 	}
 	switch {

@@ -19,6 +19,12 @@ var variants = []Target{
 	{Source: "c/counts", Opt: "-O0", NoPIE: true},
 	{Source: "c/counts", Opt: "-O3", Static: true, DWARF: 4},
 	{Source: "c/counts", Compiler: "clang-19", DWARF: 5},
+	{Source: "cpp/counts"},
+	{Source: "cpp/counts", Opt: "-O0", DWARF: 4},
+	{Source: "cpp/counts", Compiler: "clang++-19", Opt: "-O3", NoPIE: true},
+	{Source: "rust/counts"},
+	{Source: "rust/counts", Opt: "-O0", DWARF: 5},
+	{Source: "rust/counts", Opt: "-O3", NoPIE: true, DWARF: 4},
 }
 
 // TestCounts guards that a target's counts are the same however it is built and
@@ -106,6 +112,17 @@ func TestCrashes(t *testing.T) {
 		{Target{Source: "c/counts"}, "trap", -1, syscall.SIGILL},
 		{Target{Source: "c/counts"}, "exit", 3, 0},
 		{Target{Source: "c/counts"}, "_exit", 4, 0},
+		{Target{Source: "cpp/counts"}, "uncaught", -1, syscall.SIGABRT},
+		{Target{Source: "cpp/counts"}, "noexcept", -1, syscall.SIGABRT},
+		{Target{Source: "cpp/counts"}, "double", -1, syscall.SIGABRT},
+		{Target{Source: "cpp/counts"}, "thread", -1, syscall.SIGABRT},
+		{Target{Source: "cpp/counts"}, "terminate", -1, syscall.SIGABRT},
+		{Target{Source: "cpp/counts"}, "exit", 3, 0},
+		{Target{Source: "rust/counts"}, "panic", 101, 0},
+		{Target{Source: "rust/counts"}, "thread", 6, 0},
+		{Target{Source: "rust/counts"}, "double", -1, syscall.SIGABRT},
+		{Target{Source: "rust/counts"}, "abort", -1, syscall.SIGABRT},
+		{Target{Source: "rust/counts"}, "exit", 3, 0},
 	} {
 		t.Run(c.target.Source+" "+c.kind, func(t *testing.T) {
 			result := Run(t, Build(t, c.target), "-n", "3", "-crash", c.kind)
@@ -120,7 +137,9 @@ func TestCrashes(t *testing.T) {
 
 // TestOpen guards that a target can be held inside of a call.
 func TestOpen(t *testing.T) {
-	for source, name := range map[string]string{"go/counts": "main.held", "c/counts": "held"} {
+	for source, name := range map[string]string{
+		"go/counts": "main.held", "c/counts": "held", "cpp/counts": "shop::held", "rust/counts": "counts::held",
+	} {
 		t.Run(source, func(t *testing.T) {
 			p := Start(t, Build(t, Target{Source: source}), "-wait", "open").Ready()
 			p.Go()
