@@ -171,10 +171,9 @@ func (f Filter) where() (where string, args []any) {
 
 // Follower gives calls as they are written. It is not safe for concurrent use.
 type Follower struct {
-	d       *Database
-	filter  Filter
-	last    int64 // seq of the last call that was looked at
-	Skipped uint64
+	d      *Database
+	filter Filter
+	last   int64 // seq of the last call that was looked at
 }
 
 // Follow starts behind the calls that are in the database now.
@@ -183,10 +182,8 @@ func (d *Database) Follow(ctx context.Context, f Filter) (*Follower, error) {
 	return &Follower{d: d, filter: f, last: last}, err
 }
 
-// FollowFrom starts behind a call that Latest gave.
-func (d *Database) FollowFrom(c *Call, f Filter) *Follower {
-	return &Follower{d: d, filter: f, last: c.seq}
-}
+// Pass leaves out a call that was seen already, and those before it.
+func (f *Follower) Pass(c *Call) { f.last = max(f.last, c.seq) }
 
 func (d *Database) lastSeq(ctx context.Context) (int64, error) {
 	var last int64
@@ -195,34 +192,32 @@ func (d *Database) lastSeq(ctx context.Context) (int64, error) {
 }
 
 // Next gives the calls that were written since the last Next and that the
-// filter selects: at most limit, the latest ones; how many it left out is added
-// to Skipped. It doesn't wait: no calls, no error, is nothing new.
-func (f *Follower) Next(ctx context.Context, limit int) ([]Call, error) {
+// filter selects: at most limit, the latest ones, and how many that leaves out.
+// It doesn't wait: neither calls nor an error is nothing new.
+func (f *Follower) Next(ctx context.Context, limit int) (calls []Call, skipped uint64, err error) {
 	if now, err := os.Stat(f.d.path); err != nil || !os.SameFile(now, f.d.identity) {
-		return nil, &Error{Op: "follow database", Path: f.d.path, Err: errors.New("it was deleted or replaced"), hint: "start again to follow the new one"}
+		return nil, 0, &Error{Op: "follow database", Path: f.d.path, Err: ErrReplaced, hint: "start again to follow the new one"}
 	}
 	last, err := f.d.lastSeq(ctx)
 	if err != nil || last <= f.last {
-		return nil, err
+		return nil, 0, err
 	}
 	where, args := f.filter.where()
-	args = append([]any{f.last, last}, args...)
-	calls, err := f.d.calls(ctx, "SELECT"+callColumns+" FROM call c"+callJoins+
-		" WHERE c.seq > ? AND c.seq <= ?"+where+" ORDER BY c.seq DESC LIMIT ?", append(args, limit)...)
+	where, args = " WHERE c.seq > ? AND c.seq <= ?"+where, append([]any{f.last, last}, args...)
+	calls, err = f.d.calls(ctx, "SELECT"+callColumns+" FROM call c"+callJoins+where+
+		" ORDER BY c.seq DESC LIMIT ?", append(slices.Clone(args), limit)...)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if len(calls) == limit {
-		var n uint64
-		err := f.d.sql.QueryRowContext(ctx, "SELECT count(*) FROM call c WHERE c.seq > ? AND c.seq <= ?"+where, args...).Scan(&n)
-		if err != nil {
-			return nil, f.d.wrap("read calls", err)
+		if err := f.d.sql.QueryRowContext(ctx, "SELECT count(*) FROM call c"+where, args...).Scan(&skipped); err != nil {
+			return nil, 0, f.d.wrap("read calls", err)
 		}
-		f.Skipped += n - uint64(len(calls))
+		skipped -= uint64(len(calls))
 	}
 	f.last = last
 	slices.Reverse(calls)
-	return calls, nil
+	return calls, skipped, nil
 }
 
 // Node is a call and the recorded calls made within it.

@@ -22,12 +22,13 @@ const applicationID = 0x6f627376
 
 // What errors of this package may wrap.
 var (
-	ErrMissing = errors.New("no such database")
-	ErrForeign = errors.New("not an observatory-trace database")
-	ErrNewer   = errors.New("written by a newer observatory-trace")
-	ErrDamaged = errors.New("damaged")
-	ErrRefused = errors.New("only statements that read are allowed")
-	ErrNoCall  = errors.New("no such call")
+	ErrMissing  = errors.New("no such database")
+	ErrForeign  = errors.New("not an observatory-trace database")
+	ErrNewer    = errors.New("written by a newer observatory-trace")
+	ErrDamaged  = errors.New("damaged")
+	ErrReplaced = errors.New("deleted or replaced")
+	ErrRefused  = errors.New("only statements that read are allowed")
+	ErrNoCall   = errors.New("no such call")
 )
 
 // Error is what went wrong with reading a database, and the way out.

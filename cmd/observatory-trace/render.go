@@ -239,7 +239,10 @@ func formatCount(n uint64) string {
 
 // plural gives a counted noun.
 func plural(n uint64, noun string) string {
-	if n != 1 {
+	switch {
+	case n != 1 && strings.HasSuffix(noun, "ch"):
+		noun += "es"
+	case n != 1:
 		noun += "s"
 	}
 	return formatCount(n) + " " + noun
