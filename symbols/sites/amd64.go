@@ -20,9 +20,9 @@ const (
 	r15
 )
 
-// Registers that may carry an argument: System V's six, rax (how many vector
-// registers a variadic call uses) and r10 (static chain).
-const amd64SysVArgs = 1<<rdi | 1<<rsi | 1<<rdx | 1<<rcx | 1<<r8 | 1<<r9 | 1<<rax | 1<<r10
+// Registers that may carry an argument: System V's six. rax (how many vector
+// registers a variadic call uses) and r10 (static chain) hold none that a caller wrote.
+const amd64SysVArgs = 1<<rdi | 1<<rsi | 1<<rdx | 1<<rcx | 1<<r8 | 1<<r9
 
 // Go's ABIInternal: nine integer registers, rdx (closure context), r14 (g), r15 (GOT).
 const amd64GoArgs = 1<<rax | 1<<rbx | 1<<rcx | 1<<rdi | 1<<rsi | 1<<r8 | 1<<r9 | 1<<r10 | 1<<r11 |
@@ -342,7 +342,8 @@ func (x *x86) dest() (d destination, fixed uint32) {
 			return destNone, 0 // cmp
 		}
 		return [8]destination{destRM, destRM, destReg, destReg, destFixed, destFixed, destOther, destOther}[op&7], 1 << rax
-	case op >= 0x50 && op <= 0x57, op == 0x68, op == 0x6a, op == 0x9c:
+	case op >= 0x50 && op <= 0x57, op == 0x68, op == 0x6a, op == 0x9c,
+		op >= 0x70 && op <= 0x7f, op == 0xe9, op == 0xeb: // push, jumps
 		return destNone, 0
 	case op >= 0x58 && op <= 0x5f, op >= 0xb8 && op <= 0xbf:
 		return destFixed, low
@@ -388,6 +389,8 @@ func (x *x86) destTwoByte() (d destination, fixed uint32) {
 	switch op := x.op; {
 	case op >= 0x18 && op <= 0x1f && op != 0x1a && op != 0x1b && op != 0x1c && op != 0x1e:
 		return destNone, 0 // prefetch, nop
+	case op >= 0x80 && op <= 0x8f: // jumps
+		return destNone, 0
 	case op >= 0x40 && op <= 0x4f, op == 0xaf, op >= 0xb6 && op <= 0xb8, op >= 0xbc && op <= 0xbf:
 		return destReg, 0
 	case op >= 0x90 && op <= 0x9f:

@@ -49,7 +49,7 @@ func TestDev(t *testing.T) {
 			var ks []string
 			for k := range m { ks = append(ks, k) }
 			sort.Slice(ks, func(i, j int) bool { return m[ks[i]] > m[ks[j]] })
-			for i, k := range ks { if i < 22 { fmt.Printf("  %s %6d %s [%s]\n", what, m[k], k, examples[k]) } }
+			for i, k := range ks { if i < 22 && os.Getenv("Q") == "" || len(examples[k]) > 0 && i < 10 { fmt.Printf("  %s %6d %s [%s]\n", what, m[k], k, examples[k]) } }
 		}
 		show("refused", refused); show("exit", ex); show("entry", reasons)
 	}

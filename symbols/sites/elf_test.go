@@ -2,6 +2,7 @@ package sites
 
 import (
 	"debug/elf"
+	encbinary "encoding/binary"
 	"os"
 	"sort"
 	"strings"
@@ -18,6 +19,8 @@ type binary struct {
 	funcs []symbol
 	parts map[string][]symbol // .cold parts by their function's name
 	addr  map[string]uint64   // symbols by name
+	fdes  []symbol            // ranges of .eh_frame, sorted
+	named map[uint64]bool     // addresses of b.funcs
 }
 
 type symbol struct {
@@ -63,6 +66,14 @@ func openBinary(t testing.TB, path string) *binary {
 		seen[s.Value] = true
 		b.funcs = append(b.funcs, symbol{s.Name, s.Value, s.Size})
 	}
+	b.named = seen
+	if eh := f.Section(".eh_frame"); eh != nil {
+		data, err := eh.Data()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.fdes = parseFDEs(data, eh.Addr)
+	}
 	sort.Slice(b.funcs, func(i, j int) bool { return b.funcs[i].addr < b.funcs[j].addr })
 	if len(b.funcs) == 0 {
 		t.Fatalf("%s has no function symbols", path)
@@ -79,7 +90,44 @@ func (b *binary) input(s symbol, isGo bool, morestack func(uint64) bool) Input {
 	for _, p := range b.parts[s.name] {
 		in.Parts = append(in.Parts, b.code(p))
 	}
+	if len(b.fdes) > 0 {
+		in.Part = b.part
+	}
 	return in
+}
+
+// part is an Input.Part by unwind information.
+func (b *binary) part(target uint64, moved bool) (Range, bool) {
+	i := sort.Search(len(b.fdes), func(i int) bool { return b.fdes[i].addr > target }) - 1
+	if i < 0 || target >= b.fdes[i].addr+b.fdes[i].size || b.named[b.fdes[i].addr] {
+		return Range{}, false
+	}
+	s := b.fdes[i]
+	if !moved && target == s.addr || s.addr < b.base || s.addr+s.size > b.base+uint64(len(b.text)) {
+		return Range{}, false
+	}
+	return b.code(s), true
+}
+
+// parseFDEs reads the ranges of an .eh_frame section (LSB, Exception Frames),
+// for the pointer encoding that gcc, clang and rustc use: pcrel | sdata4.
+func parseFDEs(data []byte, addr uint64) []symbol {
+	var fdes []symbol
+	le := encbinary.LittleEndian
+	for off := 0; off+12 <= len(data); {
+		size := int(le.Uint32(data[off:]))
+		if size == 0 || off+4+size > len(data) {
+			break
+		}
+		if le.Uint32(data[off+4:]) != 0 && size >= 12 { // not a CIE
+			at := addr + uint64(off) + 8
+			start := at + uint64(int64(int32(le.Uint32(data[off+8:]))))
+			fdes = append(fdes, symbol{addr: start, size: uint64(le.Uint32(data[off+12:]))})
+		}
+		off += 4 + size
+	}
+	sort.Slice(fdes, func(i, j int) bool { return fdes[i].addr < fdes[j].addr })
+	return fdes
 }
 
 // morestack is the Input.Morestack of a Go program.

@@ -74,7 +74,7 @@ func (f *function) exit(pl place, what string) (ExitSite, string) {
 		return ExitSite{}, fmt.Sprintf("the kernel can't probe the %s at +%#x", what, f.offset(pl))
 	}
 	if f.pieces[pl.p].state != nil && nonZero(f.state(pl).depth) {
-		return ExitSite{}, fmt.Sprintf("the %s at +%#x leaves with the stack pointer moved", what, f.offset(pl))
+		return ExitSite{}, fmt.Sprintf("the %s at +%#x leaves with the stack pointer moved: a part of the function may be missing", what, f.offset(pl))
 	}
 	return ExitSite{
 		Site: Site{Offset: f.offset(pl), Kind: in.kind()},

@@ -14,6 +14,7 @@ type function struct {
 	// morestack are the jumps of toEntry that retry after a stack growth.
 	morestack map[place]bool
 	jumps     []jump // indirect jumps, and direct ones out of all pieces
+	branches  []edge // all direct branches by target, once needed
 }
 
 // piece is one decoded Range.
@@ -139,6 +140,7 @@ func (f *function) link() error {
 }
 
 func (f *function) linkBranch(from, to place) {
+	f.at(to).label = true
 	if to.p != 0 {
 		return
 	}

@@ -19,6 +19,7 @@ type inst struct {
 	odd    bool // does not occur in a program that runs: a sign of data
 	pad    bool // fills gaps
 	data   bool // arm64: a literal
+	label  bool // a direct branch leads here
 }
 
 // condRegister is the condition of a branch on a register, which no flags tell.

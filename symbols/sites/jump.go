@@ -1,10 +1,21 @@
 package sites
 
+import (
+	"cmp"
+	"slices"
+)
+
 // jump is an indirect jump, or a direct one that leads out of all pieces.
 type jump struct {
 	at     place
 	kind   jumpKind
 	reason string // of an ambiguous jump
+}
+
+// edge is a direct branch.
+type edge struct {
+	target uint64
+	from   place
 }
 
 type jumpKind uint8
@@ -60,30 +71,85 @@ func (f *function) indirectJump(pl place) jumpKind {
 		shape = f.arm64JumpShape
 	}
 	k := shape(pl)
-	if k == jumpTail && depth != 0 {
+	switch {
+	case k == jumpTail && depth != 0:
 		return jumpAmbiguous
+	case k == jumpAmbiguous && depth == 0 && !f.in.Asm && f.tearsDown(pl):
+		return jumpTail
 	}
 	return k
 }
 
 // backSteps is how many instructions before a jump are searched for the one
 // that computes its target.
-const backSteps = 24
+const backSteps = 32
 
-// definition finds the nearest instruction before pl, in straight line, for
-// which match is true.
+// previous is the one instruction that can be executed before pl, if there is
+// just one and it is no call.
+func (f *function) previous(pl place) (place, bool) {
+	prev := place{pl.p, pl.i - 1}
+	falls := pl.i > 0 && f.at(prev).falls() && (f.pieces[prev.p].seen[prev.i] || !f.at(prev).pad)
+	if f.at(pl).label {
+		from, n := f.branchesTo(pl)
+		if falls || n != 1 {
+			return place{}, false
+		}
+		return from, true
+	}
+	return prev, falls && f.at(prev).flow <= flowCond
+}
+
+// branchesTo counts the direct branches that lead to pl, and gives one.
+func (f *function) branchesTo(pl place) (from place, n int) {
+	if f.branches == nil {
+		for p := range f.pieces {
+			for i := range f.pieces[p].insts {
+				in := &f.pieces[p].insts[i]
+				if in.flow == flowJump || in.flow == flowCond {
+					f.branches = append(f.branches, edge{in.target, place{int32(p), int32(i)}})
+				}
+			}
+		}
+		slices.SortFunc(f.branches, func(a, b edge) int { return cmp.Compare(a.target, b.target) })
+	}
+	target := f.pieces[pl.p].addr + uint64(f.at(pl).off)
+	i, _ := slices.BinarySearchFunc(f.branches, target, func(e edge, t uint64) int { return cmp.Compare(e.target, t) })
+	for ; i+n < len(f.branches) && n < 2 && f.branches[i+n].target == target; n++ {
+		from = f.branches[i+n].from
+	}
+	return from, n
+}
+
+// definition finds the nearest instruction before pl, on the only path to it,
+// for which match is true. Failing that it gives the first of that path.
 func (f *function) definition(pl place, match func(code []byte) bool) (place, bool) {
-	for n := 0; n < backSteps && pl.i > 0; n++ {
-		pl.i--
-		in := f.at(pl)
-		if in.flow != flowNext && in.flow != flowCond {
+	for n := 0; n < backSteps; n++ {
+		prev, ok := f.previous(pl)
+		if !ok {
 			break
 		}
-		if match(f.pieces[pl.p].code[in.off:in.end()]) {
+		pl = prev
+		if match(f.code(pl)) {
 			return pl, true
 		}
 	}
 	return pl, false
+}
+
+// tearsDown reports that the only path to pl gives the frame back: what follows
+// an epilogue is not a switch.
+func (f *function) tearsDown(pl place) bool {
+	for n := 0; n < backSteps; n++ {
+		prev, ok := f.previous(pl)
+		if !ok {
+			return false
+		}
+		pl = prev
+		if d := f.state(pl).depth; d != 0 {
+			return nonZero(d)
+		}
+	}
+	return false
 }
 
 // amd64JumpShape judges a jump by the instructions that lead to it:
@@ -131,7 +197,7 @@ func (f *function) amd64JumpRegister(pl place, r uint8) jumpKind {
 		def, ok := f.definition(pl, writes)
 		if !ok {
 			// Untouched since the entry: an argument.
-			if def == (place{}) && amd64SysVArgs&(1<<r) != 0 && f.lowest > f.at(pl).off {
+			if def == (place{}) && amd64SysVArgs&(1<<r) != 0 {
 				return jumpTail
 			}
 			return jumpAmbiguous

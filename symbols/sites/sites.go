@@ -3,6 +3,7 @@ package sites
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Arch is an instruction set.
@@ -29,9 +30,16 @@ type Input struct {
 	Arch Arch
 	// Body is the main piece; its first byte is the function's entry.
 	Body Range
-	// Parts are further pieces (gcc's .cold). A jump to a piece that is left
-	// out is taken for a tail call.
+	// Parts are further pieces (gcc's .cold).
 	Parts []Range
+	// Part is asked where a jump out of all pieces leads: it returns the piece
+	// of this function that contains target, or false when target is another
+	// function. moved says that the stack pointer is not what it was at entry,
+	// so that it can't be a tail call. For programs without a symbol table: the
+	// unwind information (.eh_frame) tells the pieces; a jump into the middle of
+	// one that no symbol names, and any that has moved, leads to a part. Nil:
+	// every jump out is to another function. Not used for Go.
+	Part func(target uint64, moved bool) (Range, bool)
 	// Go selects Go's conventions: its argument registers, and the stack check,
 	// behind which the entry site lies.
 	Go bool
@@ -126,19 +134,9 @@ func Analyze(in Input) (Result, error) {
 	if in.Arch > ARM64 {
 		return Result{}, errArch
 	}
-	f := function{in: &in}
-	if err := f.sweep(); err != nil {
+	f, err := flowOf(&in)
+	if err != nil {
 		return Result{}, err
-	}
-	if err := f.link(); err != nil {
-		return Result{}, err
-	}
-	if err := f.reach(); err != nil {
-		return Result{}, err
-	}
-	f.findJumps()
-	if len(f.jumps) > 0 || !in.Go {
-		f.trackStack()
 	}
 	f.classifyJumps()
 	var r Result
@@ -148,4 +146,57 @@ func Analyze(in Input) (Result, error) {
 	f.findExits(&r)
 	f.collectFacts(&r)
 	return r, nil
+}
+
+// maxParts bounds how many parts Input.Part may add.
+const maxParts = 16
+
+// flowOf decodes a function and follows its jumps and its stack, asking for
+// parts until none is missing.
+func flowOf(in *Input) (*function, error) {
+	in.Parts = slices.Clip(in.Parts)
+	for asked := map[uint64]bool{}; ; {
+		f := &function{in: in}
+		for _, step := range []func() error{f.sweep, f.link, f.reach} {
+			if err := step(); err != nil {
+				return nil, err
+			}
+		}
+		f.findJumps()
+		if len(f.jumps) > 0 || !in.Go {
+			f.trackStack()
+		}
+		if in.Go || in.Part == nil || !f.addParts(asked) {
+			return f, nil
+		}
+	}
+}
+
+// addParts asks where each jump out leads, once for each target, and reports
+// whether that brought new parts.
+func (f *function) addParts(asked map[uint64]bool) bool {
+	added := false
+	for _, j := range f.jumps {
+		to := f.at(j.at).target
+		if to == 0 || asked[to] || len(f.in.Parts) >= maxParts {
+			continue
+		}
+		asked[to] = true
+		r, ok := f.in.Part(to, nonZero(f.state(j.at).depth))
+		if !ok || to-r.Addr >= uint64(len(r.Code)) || f.overlaps(r) {
+			continue
+		}
+		f.in.Parts = append(f.in.Parts, r)
+		added = true
+	}
+	return added
+}
+
+func (f *function) overlaps(r Range) bool {
+	for _, o := range append(f.in.Parts, f.in.Body) {
+		if r.Addr-o.Addr < uint64(len(o.Code)) || o.Addr-r.Addr < uint64(len(r.Code)) {
+			return true
+		}
+	}
+	return false
 }

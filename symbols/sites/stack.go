@@ -6,7 +6,7 @@ type stackState struct {
 	depth int32
 	// frame is the same for the frame pointer.
 	frame int32
-	// strong: a path that doesn't rest on a call's return leads here.
+	// strong: no call has to return for this to be so.
 	strong bool
 }
 
@@ -111,7 +111,7 @@ func (f *function) spread(from place, s stackState) {
 			f.successors(pl, func(next place, weak bool) {
 				if weak {
 					later = append(later, pl)
-				} else if f.meet(next, after, true) {
+				} else if f.meet(next, after) {
 					work = append(work, next)
 				}
 			})
@@ -119,7 +119,9 @@ func (f *function) spread(from place, s stackState) {
 			pl := later[len(later)-1]
 			later = later[:len(later)-1]
 			next := place{pl.p, pl.i + 1}
-			if f.meet(next, f.at(pl).after(*f.state(pl)), false) {
+			after := f.at(pl).after(*f.state(pl))
+			after.strong = false
+			if f.meet(next, after) {
 				work = append(work, next)
 			}
 		default:
@@ -130,16 +132,15 @@ func (f *function) spread(from place, s stackState) {
 
 func (f *function) state(pl place) *stackState { return &f.pieces[pl.p].state[pl.i] }
 
-// meet joins s into the state of an instruction and reports whether that changed it.
-func (f *function) meet(pl place, s stackState, strong bool) bool {
+// meet joins s into the state of an instruction and reports whether that changed
+// it. What rests on a call's return yields to what doesn't.
+func (f *function) meet(pl place, s stackState) bool {
 	have := f.state(pl)
 	switch {
-	case have.depth == depthUnset || strong && !have.strong:
-		s.strong = strong
-		changed := *have != s
+	case have.depth == depthUnset || s.strong && !have.strong:
 		*have = s
-		return changed
-	case have.strong && !strong:
+		return true
+	case have.strong && !s.strong:
 		return false
 	}
 	joined := stackState{join(have.depth, s.depth), join(have.frame, s.frame), have.strong}
@@ -203,10 +204,11 @@ func (f *function) before(pl place) int32 {
 		return depthUnset
 	}
 	d := depthUnset
-	f.successors(pl, func(next place, _ bool) {
+	f.successors(pl, func(next place, weak bool) {
 		s := f.state(next).depth
 		switch {
 		case !known(s):
+		case weak && f.at(next).label: // the call may not return: others lead there
 		case d == depthUnset:
 			d = s
 		case d != s:
