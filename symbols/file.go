@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -43,7 +44,9 @@ type File struct {
 	golang *goProgram
 	noGo   bool // it is known not to be a Go program
 	debug  *debugInfo
+	prog   *program
 	table  *table
+	warned []error
 }
 
 // Segment is a part of the file that is mapped into memory.
@@ -77,11 +80,28 @@ func (f *File) Close() error {
 	if f.debug != nil && f.debug.img != f.img {
 		err = errors.Join(err, f.debug.img.close())
 	}
-	f.debug, f.table, f.golang = nil, nil, nil
+	f.debug, f.prog, f.table, f.golang = nil, nil, nil, nil
 	return err
 }
 
-// Path is the path that was opened; Module the path as the traced process knows it.
+// Warnings are what was found wrong with the file so far, and worked around:
+// debug information that is damaged or belongs to another build.
+func (f *File) Warnings() []error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.warned)
+}
+
+// maxWarnings bounds what a file with many faults is worth.
+const maxWarnings = 16
+
+func (f *File) warn(err error) {
+	if len(f.warned) < maxWarnings {
+		f.warned = append(f.warned, err)
+	}
+}
+
+// Path is the path that was opened.
 func (f *File) Path() string { return f.path }
 
 // Module is the path of the file as the traced process knows it.

@@ -19,11 +19,12 @@ import (
 // image is one mapped ELF file: the program itself, or the file that its
 // debug information was split off into.
 type image struct {
-	data    []byte // the whole file, read-only
-	elf     *elf.File
-	dev     uint64
-	ino     uint64
-	inflate map[string][]byte // compressed sections, once read
+	data      []byte // the whole file, read-only
+	elf       *elf.File
+	dev       uint64
+	ino       uint64
+	inflate   map[string][]byte // compressed sections, once read
+	relocated map[uint64]uint64 // see relative
 }
 
 // openImage maps a file and reads its ELF headers.
@@ -194,27 +195,50 @@ func (m *image) bytesAt(addr uint64) []byte {
 	return nil
 }
 
-// uint64At reads a word that the dynamic linker would find at an address,
-// relative relocation included.
+// uint64At reads the word that a running program finds at an address:
+// relative relocations are applied, the load bias is taken for 0.
 func (m *image) uint64At(addr uint64) (uint64, bool) {
-	if s := m.elf.Section(".rela.dyn"); s != nil && m.elf.Type == elf.ET_DYN {
-		b, err := m.raw(s)
-		for ; err == nil && len(b) >= 24; b = b[24:] {
-			if binary.LittleEndian.Uint64(b) != addr {
-				continue
-			}
-			t := uint32(binary.LittleEndian.Uint64(b[8:]))
-			if t == uint32(elf.R_X86_64_RELATIVE) && m.elf.Machine == elf.EM_X86_64 ||
-				t == uint32(elf.R_AARCH64_RELATIVE) && m.elf.Machine == elf.EM_AARCH64 {
-				return binary.LittleEndian.Uint64(b[16:]), true
-			}
-		}
+	if v, ok := m.relative()[addr]; ok {
+		return v, true
 	}
 	b := m.bytesAt(addr)
 	if len(b) < 8 {
 		return 0, false
 	}
 	return binary.LittleEndian.Uint64(b), true
+}
+
+// relative returns the values that relative relocations write, by address.
+func (m *image) relative() map[uint64]uint64 {
+	if m.relocated != nil || m.elf.Type != elf.ET_DYN {
+		return m.relocated
+	}
+	m.relocated = map[uint64]uint64{}
+	m.relocations(func(r elf.Rela64) {
+		t := elf.R_TYPE64(r.Info)
+		if t == uint32(elf.R_X86_64_RELATIVE) && m.elf.Machine == elf.EM_X86_64 ||
+			t == uint32(elf.R_AARCH64_RELATIVE) && m.elf.Machine == elf.EM_AARCH64 {
+			m.relocated[r.Off] = uint64(r.Addend)
+		}
+	})
+	return m.relocated
+}
+
+const relaSize = 24 // elf.Rela64
+
+// relocations calls visit for all that the dynamic linker relocates.
+func (m *image) relocations(visit func(elf.Rela64)) {
+	for _, s := range m.elf.Sections {
+		if s.Type != elf.SHT_RELA || s.Flags&elf.SHF_ALLOC == 0 {
+			continue
+		}
+		b, err := m.raw(s)
+		for ; err == nil && len(b) >= relaSize; b = b[relaSize:] {
+			visit(elf.Rela64{
+				Off: binary.LittleEndian.Uint64(b), Info: binary.LittleEndian.Uint64(b[8:]), Addend: int64(binary.LittleEndian.Uint64(b[16:])),
+			})
+		}
+	}
 }
 
 // text views bytes as a string without copying. The string dies with the image.

@@ -15,6 +15,7 @@ type Function struct {
 	Line        int
 	Trampoline  bool // written by the compiler to get to another function (DW_AT_trampoline)
 	NoReturn    bool
+	Language    uint16 // DW_LANG_… of the unit that declares it: link-time optimisation mixes units
 }
 
 // shape is what the entries of a function, its declaration and its abstract
@@ -109,7 +110,7 @@ const maxOrigins = 4
 
 // function puts together what a function's entry and those it refers to say.
 func (x *Index) function(u *Unit, off int, s shape, ranges []Range) Function {
-	f := Function{Offset: uint64(off), Low: ranges[0].Low, Ranges: ranges, Unit: u, Trampoline: s.trampoline, NoReturn: s.noreturn}
+	f := Function{Offset: uint64(off), Low: ranges[0].Low, Ranges: ranges, Unit: u, Trampoline: s.trampoline, NoReturn: s.noreturn, Language: u.Language}
 	if low, ok := x.address(u, s.low); ok && s.ranges.form == 0 {
 		f.Low = low
 	}
@@ -136,6 +137,7 @@ func (x *Index) function(u *Unit, off int, s shape, ranges []Range) Function {
 			return f
 		}
 		at, s = next.unit, next.shape
+		f.Language = at.Language
 	}
 }
 

@@ -1,0 +1,150 @@
+package symbols
+
+import (
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// goABI is what probes must know of the Go runtime that a program has, or why
+// that can't be known.
+type goABI struct {
+	goid    uint32
+	goidErr error
+	tls     int32
+	tlsErr  error
+}
+
+// goidOffsets are the offsets of goid in runtime.g on 64-bit architectures, in
+// bytes, by Go release.
+var goidOffsets = map[string]uint32{"go1.22": 152, "go1.23": 160, "go1.24": 160, "go1.25": 152, "go1.26": 152}
+
+// goABI finds out about the program's Go runtime.
+func (f *File) goABI(t *table) *goABI {
+	a := &goABI{}
+	a.goid, a.goidErr = f.goidOffset()
+	a.tls, a.tlsErr = f.goTLSOffset()
+	return a
+}
+
+// goidOffset reads the offset of goid from the debug information, else from
+// what is known of the release.
+func (f *File) goidOffset() (uint32, error) {
+	if x := f.dwarf().index; x != nil {
+		for _, u := range x.Units() {
+			if u.Name != "runtime" {
+				continue
+			}
+			if off, ok := x.MemberOffset(u, "runtime.g", "goid"); ok && off < 1<<16 {
+				return uint32(off), nil
+			}
+		}
+	}
+	version := ""
+	if f.golang.build != nil {
+		version = f.golang.build.GoVersion
+	}
+	if off, ok := goidOffsets[goRelease(version)]; ok {
+		return off, nil
+	}
+	if version == "" {
+		version = "an unknown version"
+	}
+	return 0, fmt.Errorf("built with %s without debug information: goroutines can't be told apart (known without it are Go 1.22 to 1.26)", version)
+}
+
+// goRelease cuts a version to its release: "go1.24.6" is "go1.24". It is empty
+// for versions whose runtime may differ: development and experiments.
+func goRelease(version string) string {
+	if strings.ContainsAny(version, " -+") || !strings.HasPrefix(version, "go1.") {
+		return ""
+	}
+	release := version
+	if i := strings.IndexByte(version[len("go1."):], '.'); i >= 0 {
+		release = version[:len("go1.")+i]
+	}
+	if i := strings.Index(release, "rc"); i > 0 {
+		release = release[:i]
+	}
+	return release
+}
+
+// goTLSOffset finds where the current goroutine lies from the thread pointer.
+// The Go linker places it right below; with the system's linker it is where
+// the symbol runtime.tlsg says (ELF Handling For Thread-Local Storage, variant II).
+func (f *File) goTLSOffset() (int32, error) {
+	var tls *elf.Prog
+	for _, p := range f.img.elf.Progs {
+		if p.Type == elf.PT_TLS {
+			tls = p
+		}
+	}
+	if f.img.elf.Machine != elf.EM_X86_64 {
+		return 0, errors.New("assembly: where its goroutine is kept is not known on this architecture")
+	}
+	if tls == nil || tls.Memsz == 8 {
+		return -8, nil
+	}
+	value, ok := f.symbolValue("runtime.tlsg")
+	if !ok || tls.Memsz > 1<<20 || value >= tls.Memsz {
+		return 0, errors.New("assembly: where its goroutine is kept is not known (the program is stripped and uses the C library's linker)")
+	}
+	align := max(tls.Align, 1)
+	size := tls.Memsz + (-tls.Vaddr-tls.Memsz)&(align-1)
+	return int32(int64(value) - int64(size)), nil
+}
+
+// symbolValue looks a symbol of any kind up in the symbol table.
+func (f *File) symbolValue(name string) (uint64, bool) {
+	for _, m := range []*image{f.img, f.debugInfo().img} {
+		if m == nil {
+			continue
+		}
+		for _, s := range m.elf.Sections {
+			if s.Type != elf.SHT_SYMTAB || int(s.Link) >= len(m.elf.Sections) {
+				continue
+			}
+			b, err := m.raw(s)
+			names, err2 := m.raw(m.elf.Sections[s.Link])
+			for ; err == nil && err2 == nil && len(b) >= symSize; b = b[symSize:] {
+				if hasName(names, binary.LittleEndian.Uint32(b), name) {
+					return binary.LittleEndian.Uint64(b[8:]), true
+				}
+			}
+		}
+	}
+	return 0, false
+}
+
+// hasName reports whether the string at an offset is name.
+func hasName(names []byte, off uint32, name string) bool {
+	end := uint64(off) + uint64(len(name))
+	return end < uint64(len(names)) && names[end] == 0 && string(names[off:end]) == name
+}
+
+// apply fills in a function's ABI, or says why it can't be traced.
+func (a *goABI) apply(fn *trace.Function, b body) error {
+	if a.goidErr != nil {
+		return a.goidErr
+	}
+	if b.abi0 && a.tlsErr != nil {
+		return a.tlsErr
+	}
+	fn.Go = &trace.GoABI{ABI0: b.abi0, GoidOffset: a.goid, TLSOffset: a.tls}
+	return nil
+}
+
+// morestack lists the addresses of the runtime's functions that grow a stack.
+func (t *table) morestack() (addrs []uint64) {
+	for _, e := range t.entries {
+		switch strings.TrimSuffix(t.name(e), ".abi0") {
+		case "runtime.morestack", "runtime.morestack_noctxt", "runtime.morestackc":
+			addrs = append(addrs, t.addr(e))
+		}
+	}
+	return addrs
+}

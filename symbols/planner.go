@@ -1,0 +1,309 @@
+package symbols
+
+import (
+	"debug/dwarf"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/observatory-trace/observatory-trace/symbols/sites"
+	"github.com/observatory-trace/observatory-trace/symbols/types"
+	"github.com/observatory-trace/observatory-trace/symbols/units"
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// planner fills in what is known of chosen functions: language, source,
+// signature, capture plans and probe sites.
+type planner struct {
+	f         *File
+	t         *table
+	locations bool // some function's parameters need location lists
+	golang    *goABI
+	morestack []uint64
+	graph     *callGraph
+}
+
+func newPlanner(f *File, t *table, chosen []int) *planner {
+	p := &planner{f: f, t: t}
+	for _, i := range chosen {
+		if !t.isGo(t.entries[i]) {
+			p.locations = true
+			break
+		}
+	}
+	if t.pcln != nil {
+		p.golang = f.goABI(t)
+		p.morestack = t.morestack()
+	}
+	p.graph = newCallGraph(p)
+	return p
+}
+
+// body is one function's code and what is known of it beforehand.
+type body struct {
+	addr, size uint64
+	lang       trace.Language
+	asm        bool // not made by a compiler, or that isn't known
+	abi0       bool // Go's assembly
+	dwarf      units.Function
+	described  bool // dwarf is set
+	parts      []units.Range
+}
+
+// body finds out what an entry's code consists of.
+func (p *planner) body(e entry) body {
+	b := body{addr: p.t.addr(e), size: p.t.size(e)}
+	b.dwarf, b.described = p.f.described(b.addr)
+	if fn, ok := p.t.goFunc(e); ok {
+		b.lang, b.asm, b.abi0 = trace.LangGo, fn.Asm, fn.Asm
+		return b
+	}
+	raw := p.t.name(e)
+	if b.described {
+		b.lang = language(b.dwarf.Language)
+	}
+	if b.lang == trace.LangUnknown || b.lang == trace.LangCPP {
+		// Rust's own name counts more than the unit of a mixed program.
+		if l := languageOfName(raw); l != trace.LangUnknown {
+			b.lang = l
+		}
+	}
+	b.asm = b.lang == trace.LangAsm || b.lang == trace.LangUnknown
+	b.parts = p.parts(e, &b)
+	return b
+}
+
+// parts lists the pieces of an entry that lie elsewhere: by its debug
+// information, else by its symbols.
+func (p *planner) parts(e entry, b *body) (parts []units.Range) {
+	if b.described && len(b.dwarf.Ranges) > 1 {
+		for _, r := range b.dwarf.Ranges {
+			if b.addr < r.Low || b.addr >= r.High {
+				parts = append(parts, r)
+			}
+		}
+	}
+	for _, i := range p.t.pieces[p.t.addr(e)] {
+		piece := p.t.entries[i]
+		r := units.Range{Low: p.t.addr(piece), High: p.t.addr(piece) + p.t.size(piece)}
+		if r.High > r.Low && !slices.ContainsFunc(parts, func(q units.Range) bool { return q.Low < r.High && r.Low < q.High }) {
+			parts = append(parts, r)
+		}
+	}
+	if b.size == 0 && b.described && len(b.dwarf.Ranges) > 0 {
+		b.size = b.dwarf.Ranges[0].High - b.addr
+	}
+	return parts
+}
+
+// function describes one entry in full.
+func (p *planner) function(index int) *trace.Function {
+	e := p.t.entries[index]
+	b := p.body(e)
+	raw := p.rawName(e, b)
+	fn := &trace.Function{
+		RawName: strings.Clone(raw), Module: p.f.module, Language: b.lang, Address: b.addr, Size: b.size,
+	}
+	p.name(fn, e, b)
+	if err := p.plan(fn, e, b); err != nil {
+		fn.Reason = reasonOf(err)
+		return fn
+	}
+	fn.Traceable = true
+	return fn
+}
+
+// rawName picks the symbol that a function is shown by: the one that its debug
+// information knows, else the best.
+func (p *planner) rawName(e entry, b body) string {
+	if b.described {
+		for _, s := range p.t.symbols(e) {
+			if name := p.t.symName(s); name == b.dwarf.LinkageName || b.dwarf.LinkageName == "" && name == b.dwarf.Name {
+				return name
+			}
+		}
+	}
+	return p.t.name(e)
+}
+
+// name fills in the names and the source position.
+func (p *planner) name(fn *trace.Function, e entry, b body) {
+	if gofn, ok := p.t.goFunc(e); ok {
+		fn.Name = strings.Clone(goName(fn.RawName))
+		fn.File, fn.Line = strings.Clone(p.t.pcln.File(gofn)), gofn.Line
+		return
+	}
+	fn.Name = strings.Clone(demangled(fn.RawName))
+	if b.described {
+		fn.File, fn.Line = strings.Clone(b.dwarf.File), b.dwarf.Line
+	}
+}
+
+// plan fills in signature, plans and sites, or says why the function can't be traced.
+func (p *planner) plan(fn *trace.Function, e entry, b body) error {
+	p.signature(fn, b)
+	if err := p.t.precheck(e, b.size); err != nil {
+		return err
+	}
+	if b.lang == trace.LangGo {
+		if err := p.golang.apply(fn, b); err != nil {
+			return err
+		}
+	}
+	result, err := p.analyze(b, argumentRegisters(fn.EntryPlan))
+	if err != nil {
+		return err
+	}
+	fn.Entry = trace.Entry{Offset: uint64(result.Entry.Offset), Site: siteKind(result.Entry.Kind), Reason: result.EntryReason}
+	return p.exit(fn, b, result)
+}
+
+// signature fills in parameters, results and capture plans.
+func (p *planner) signature(fn *trace.Function, b body) {
+	if b.described && b.lang != trace.LangAsm && b.lang != trace.LangUnknown && !b.abi0 {
+		if r := p.f.signatures(p.locations); r != nil {
+			sig, err := r.Signature(types.Subprogram{
+				Offset: dwarf.Offset(b.dwarf.Offset), Language: b.lang, LowPC: b.addr, Symbol: fn.RawName,
+			})
+			if err == nil {
+				p.sign(fn, sig)
+				return
+			}
+			p.f.warn(fmt.Errorf("read the signature of %s: %w", fn.Name, err))
+		}
+	}
+	if b.abi0 {
+		return // assembly's arguments are in memory, and described nowhere
+	}
+	p.sign(fn, types.Raw(b.lang, p.f.typesArch()))
+}
+
+func (p *planner) sign(fn *trace.Function, sig types.Signature) {
+	fn.Params, fn.Results = sig.Params, sig.Results
+	fn.EntryPlan, fn.ExitPlan = sig.Entry, sig.Exit
+}
+
+// argumentRegisters is the set of DWARF registers that a plan reads.
+func argumentRegisters(plan *trace.Plan) uint32 {
+	var set uint32
+	if plan == nil {
+		return 0
+	}
+	for _, m := range plan.Moves {
+		if (m.Source == trace.SourceRegister || m.Source == trace.SourceMemory) && m.Register < 32 {
+			set |= 1 << m.Register
+		}
+	}
+	return set
+}
+
+func (p *planner) sitesArch() sites.Arch {
+	if p.f.img.elf.Machine == elf.EM_AARCH64 {
+		return sites.ARM64
+	}
+	return sites.AMD64
+}
+
+// analyze chooses the probe sites of a function whose plan reads these registers.
+func (p *planner) analyze(b body, args uint32) (sites.Result, error) {
+	in := sites.Input{
+		Arch: p.sitesArch(), Go: b.lang == trace.LangGo, Asm: b.asm, Args: args, ArgsKnown: true,
+	}
+	var err error
+	if in.Body, err = p.code(units.Range{Low: b.addr, High: b.addr + b.size}); err != nil {
+		return sites.Result{}, err
+	}
+	for _, r := range b.parts {
+		part, err := p.code(r)
+		if err != nil {
+			return sites.Result{}, err
+		}
+		in.Parts = append(in.Parts, part)
+	}
+	if in.Go {
+		in.Morestack = func(addr uint64) bool { return slices.Contains(p.morestack, addr) }
+	}
+	result, err := sites.Analyze(in)
+	if err != nil {
+		return result, err
+	}
+	return result, p.checkTails(b, result)
+}
+
+// code returns the bytes of a range.
+func (p *planner) code(r units.Range) (sites.Range, error) {
+	if _, ok := p.f.FileOffset(r.Low); !ok || r.High < r.Low {
+		return sites.Range{}, errOutside
+	}
+	bytes := p.f.img.bytesAt(r.Low)
+	if uint64(len(bytes)) < r.High-r.Low {
+		return sites.Range{}, errOutside
+	}
+	return sites.Range{Addr: r.Low, Code: bytes[:r.High-r.Low]}, nil
+}
+
+// checkTails refuses functions whose jumps out of themselves lead into the
+// middle of something: they are no tail calls, and no ways out.
+func (p *planner) checkTails(b body, result sites.Result) error {
+	for _, x := range result.Exits {
+		if !x.Tail || x.Target == 0 || x.Target == b.addr {
+			continue
+		}
+		i := p.t.containing(x.Target)
+		if i < 0 {
+			continue
+		}
+		into := p.t.entries[i]
+		if p.t.syms[into.first].flags&symPart != 0 || p.t.addr(into) != x.Target {
+			return fmt.Errorf("it jumps into %s at +%#x, which is no call", strings.Clone(p.t.display(into)), x.Target-p.t.addr(into))
+		}
+	}
+	return nil
+}
+
+func siteKind(k sites.Kind) trace.SiteKind {
+	switch k {
+	case sites.Nop5:
+		return trace.SiteNop5
+	case sites.Emulated:
+		return trace.SiteEmulated
+	default:
+		return trace.SiteSingleStep
+	}
+}
+
+// exit decides how the function's returns are seen.
+func (p *planner) exit(fn *trace.Function, b body, result sites.Result) error {
+	single := slices.ContainsFunc(result.Exits, func(x sites.ExitSite) bool { return x.Kind == sites.SingleStep })
+	if b.lang != trace.LangGo && !result.NoReturn && (single || result.ExitReason != "") {
+		why := p.graph.unwinds(b, result)
+		if why == "" {
+			fn.Exit = trace.Exit{Kind: trace.ExitReturn, Reason: "nothing can unwind through it"}
+			return nil
+		}
+		fn.Exit.Reason = why
+	}
+	switch {
+	case len(result.Exits) > 0:
+		fn.Exit.Kind = trace.ExitSites
+		for _, x := range result.Exits {
+			fn.Exit.Sites = append(fn.Exit.Sites, trace.ExitSite{Offset: uint64(x.Offset), Site: siteKind(x.Kind), Tail: x.Tail, Cond: x.Cond})
+		}
+	case result.NoReturn:
+		fn.Exit.Reason = "it never returns"
+	default:
+		return errors.New(result.ExitReason)
+	}
+	return nil
+}
+
+// reasonOf is an error in list's words.
+func reasonOf(err error) string {
+	var refusal *sites.Refusal
+	if errors.As(err, &refusal) {
+		return refusal.Reason
+	}
+	return err.Error()
+}

@@ -1,0 +1,55 @@
+package units
+
+// MemberOffset returns the offset in bytes of a structure's member: of the
+// first structure of that name in a unit.
+func (x *Index) MemberOffset(u *Unit, structure, member string) (uint64, bool) {
+	table, err := x.abbrev.read(x.sec.Abbrev, u)
+	if err != nil {
+		return 0, false
+	}
+	inside := false
+	b := buf{data: x.sec.Info[:u.end], off: u.root}
+	for b.off < u.end && !b.bad {
+		code := b.uleb()
+		if code == 0 {
+			if inside {
+				return 0, false
+			}
+			continue
+		}
+		if code >= uint64(len(table)) || table[code] == nil {
+			return 0, false
+		}
+		ab := table[code]
+		if ab.tag != tagStruct && (ab.tag != tagMember || !inside) {
+			b.pass(ab, u)
+			continue
+		}
+		name, location := x.member(&b, ab, u)
+		switch {
+		case inside && name == member && location.form != 0:
+			return location.num, !b.bad
+		case ab.tag == tagStruct && name == structure && ab.children:
+			inside = true
+		}
+	}
+	return 0, false
+}
+
+// member reads the name and the place of a structure or member. Places given
+// as expressions are read as 0-form values, which are none.
+func (x *Index) member(b *buf, ab *abbrev, u *Unit) (name string, location value) {
+	for _, a := range ab.attrs {
+		v := b.value(a, u)
+		switch a.attr {
+		case attrName:
+			name = x.str(u, v)
+		case attrMemberLocation:
+			switch v.form {
+			case formData1, formData2, formData4, formData8, formUdata, formSdata, formImplicitConst:
+				location = v
+			}
+		}
+	}
+	return name, location
+}
