@@ -429,7 +429,6 @@ func compileC(target Target, source, output string) error {
 		}
 	}
 	common := append([]string{standard, "-w", "-pthread"}, debugFlags(target)...)
-	common = append(common, target.Flags...)
 	args := append(append([]string{}, common...), "-o", output, "-Wl,--build-id")
 	switch {
 	case target.Static:
@@ -440,14 +439,15 @@ func compileC(target Target, source, output string) error {
 	case target.NoPIE:
 		args = append(args, "-fno-pie", "-no-pie")
 	}
-	if err := tool(target.Compiler, append(append(args, own...), "-ldl")...); err != nil {
+	args = append(append(args, own...), "-ldl")
+	if err := tool(target.Compiler, append(args, target.Flags...)...); err != nil {
 		return err
 	}
 	for _, file := range library {
 		name := "lib" + strings.TrimSuffix(filepath.Base(file), suffix) + ".so"
 		args := append(append([]string{}, common...), "-shared", "-fPIC", "-Wl,--build-id",
 			"-o", filepath.Join(filepath.Dir(output), name), file)
-		if err := tool(target.Compiler, args...); err != nil {
+		if err := tool(target.Compiler, append(args, target.Flags...)...); err != nil {
 			return err
 		}
 	}
