@@ -76,6 +76,7 @@ const (
 	RoleLongjmp                // longjmp and its relatives
 	RoleRustPanic              // rust_panic or begin_panic_handler: a Rust panic starts
 	RoleLibraryMap             // _dl_debug_state: the dynamic linker mapped or unmapped something
+	RoleGoRecovery             // runtime.recovery(gp): a panic is recovered; the probes take no note of it
 )
 
 // Param is a parameter or a result.

@@ -1,0 +1,156 @@
+package decode
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// function is what is kept of a traced function.
+type function struct {
+	*trace.Function
+	isGo      bool
+	uretprobe bool // its exit is seen after a tail call's
+	args      []param
+	results   []param
+	failure   int // index of the result that is a Go error, -1 when there is none
+
+	lostEntries, lostExits uint64 // told by Lost and not yet used to explain something
+	evicted                uint64 // calls given up, whose exits may still come
+	early, lost            uint64 // exits without an entry, not yet reported
+	astrayPID              int    // their process, 0 when there are several
+}
+
+// param is one parameter or result, ready to be printed.
+type param struct {
+	key   []byte // `"name":`
+	field trace.Field
+	moves uint32 // bit i: move i of the plan fills (a part of) it
+}
+
+func newFunction(f *trace.Function) *function {
+	fn := &function{
+		Function:  f,
+		isGo:      f.Language == trace.LangGo || f.Go != nil,
+		uretprobe: f.Exit.Kind == trace.ExitReturn,
+		args:      newParams(f.EntryPlan, "arg"),
+		results:   newParams(f.ExitPlan, "r"),
+		failure:   -1,
+	}
+	if n := len(fn.results); n > 0 && fn.isGo {
+		if t := fn.results[n-1].field.Type; t != nil && t.Kind == trace.KindError {
+			fn.failure = n - 1
+		}
+	}
+	return fn
+}
+
+// newParams prepares a plan's fields. Those without a name get one from the
+// prefix and their place: r0, r1.
+func newParams(plan *trace.Plan, prefix string) []param {
+	if plan == nil || plan.Root == nil {
+		return nil
+	}
+	params := make([]param, 0, len(plan.Root.Fields))
+	for i, f := range plan.Root.Fields {
+		name := f.Name
+		// Go's compiler calls unnamed ones ~p0, ~r0.
+		if name == "" || name == "_" || strings.HasPrefix(name, "~") {
+			name = prefix + strconv.Itoa(i)
+		}
+		p := param{key: append(appendString(nil, name), ':'), field: f}
+		if f.Unavailable == "" && f.Type != nil {
+			p.moves = movesOf(plan, f)
+			if p.moves == 0 && f.Type.Size > 0 && !(f.Type.Kind == trace.KindStruct && len(f.Type.Fields) == 0) {
+				p.field.Unavailable = "not captured"
+			}
+		}
+		params = append(params, p)
+	}
+	return params
+}
+
+// movesOf gives the moves that fill a field of a plan's root.
+func movesOf(plan *trace.Plan, f trace.Field) uint32 {
+	var set uint32
+	start, end := uint64(f.Offset), uint64(f.Offset)+uint64(f.Type.Size)
+	for i, m := range plan.Moves {
+		if i < maxMoves && uint64(m.Dst) < end && uint64(m.Dst)+uint64(m.Size) > start {
+			set |= 1 << i
+		}
+	}
+	return set
+}
+
+// readable says whether a parameter's own bytes were captured.
+func (p *param) readable(e *Event) bool {
+	return p.field.Unavailable == "" && p.field.Type != nil && p.moves&e.Missed == 0 &&
+		uint64(p.field.Offset)+uint64(p.field.Type.Size) <= uint64(len(e.Root))
+}
+
+// param appends one parameter's value.
+func (p *printer) param(dst []byte, param *param, e *Event) []byte {
+	if param.moves&e.Missed != 0 {
+		return p.unavailable(dst, "memory not readable")
+	}
+	return p.field(dst, &param.field, e.Root)
+}
+
+// object appends parameters as a JSON object by name.
+func (p *printer) object(dst []byte, params []param, e *Event) []byte {
+	dst = append(dst, '{')
+	for i := range params {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, params[i].key...)
+		dst = p.param(dst, &params[i], e)
+	}
+	return append(dst, '}')
+}
+
+// begin prepares the printer for a new value at the end of dst.
+func (p *printer) begin(dst []byte) {
+	p.limit = len(dst) + p.config.MaxValue
+	p.nesting = 0
+	p.path = p.path[:0]
+}
+
+// args gives a call's arguments as a JSON object of their own memory, nil
+// when the function has none.
+func (d *Decoder) args(e *Event, fn *function) []byte {
+	if len(fn.args) == 0 {
+		return nil
+	}
+	d.printer.begin(d.scratch[:0])
+	d.scratch = d.printer.object(d.scratch[:0], fn.args, e)
+	return append(make([]byte, 0, len(d.scratch)), d.scratch...)
+}
+
+// result gives a call's result as JSON of its own memory: the value, or an
+// object of several.
+func (d *Decoder) result(e *Event, fn *function) []byte {
+	d.printer.begin(d.scratch[:0])
+	switch len(fn.results) {
+	case 0:
+		return nil
+	case 1:
+		d.scratch = d.printer.param(d.scratch[:0], &fn.results[0], e)
+	default:
+		d.scratch = d.printer.object(d.scratch[:0], fn.results, e)
+	}
+	return append(make([]byte, 0, len(d.scratch)), d.scratch...)
+}
+
+// failed gives the error that a Go function returned, nil when it returned none.
+func (d *Decoder) failed(e *Event, fn *function) *trace.Error {
+	if fn.failure < 0 {
+		return nil
+	}
+	p := &fn.results[fn.failure]
+	if !p.readable(e) {
+		return nil
+	}
+	return d.printer.errorOf(p.field.Type, e.Root[p.field.Offset:])
+}

@@ -1,0 +1,539 @@
+package decode
+
+import (
+	"slices"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// space tells apart what an owner's id is, and how its positions compare.
+type space uint32
+
+const (
+	// spaceThread: C, C++ and Rust, by thread. Positions are ~CFA. A thread can
+	// run on several stacks, whose positions say nothing of each other.
+	spaceThread space = iota
+	// spaceGoroutine: by goid. One stack, which may move: positions decide.
+	spaceGoroutine
+	// spaceSystem: Go code on a thread's own stacks (g0 and gsignal, whose
+	// goid is 0), by thread. The stack is known by its upper end: pos + CFA.
+	// The scheduler leaves such frames without returning.
+	spaceSystem
+	// spaceNoG: Go code whose goroutine could not be read, by thread. Positions are ~CFA.
+	spaceNoG
+)
+
+// ownerKey is whose calls nest: a goroutine's or a thread's.
+type ownerKey struct {
+	tgid  uint32
+	space space
+	id    uint64 // tid or goid
+}
+
+// owner is one goroutine or thread with its open calls.
+type owner struct {
+	key     ownerKey
+	process *process
+	// open are the frames in order of entry. Unless mixed, their positions ascend.
+	open   []frame
+	mixed  bool
+	live   int     // frames whose call is yet to be emitted
+	raises []raise // in order of time
+	spans  []span
+
+	lastTS   uint64 // of its last event, monotonic ns
+	lastTID  uint32
+	thread   threadName // of the thread named, which is 0 at first
+	named    uint32
+	list     *ownerList
+	next     [linkKinds]*owner
+	previous [linkKinds]*owner
+}
+
+// frame is a call on an owner's stack.
+type frame struct {
+	seq   uint64 // order of entry among this Decoder's frames and raises
+	pos   uint64
+	cfa   uint64
+	ts    uint64 // of entry, monotonic ns
+	id    uint64 // the call's, for its children
+	root  uint64
+	depth int
+	fn    *function
+	// call is nil when it has been emitted, or is another process's: its exit
+	// is then expected but of no interest.
+	call *trace.Call
+	// passed: a call above it at the same position has returned, so that its
+	// own return, seen by a uretprobe, must come next.
+	passed bool
+}
+
+type linkKind uint8
+
+const (
+	linkActivity linkKind = iota
+	linkProcess
+	linkKinds
+)
+
+// ownerList is a doubly linked list through owners. The zero value is empty.
+type ownerList struct {
+	head, tail *owner
+	kind       linkKind
+}
+
+func (l *ownerList) add(o *owner) {
+	o.previous[l.kind], o.next[l.kind] = l.tail, nil
+	if l.tail == nil {
+		l.head = o
+	} else {
+		l.tail.next[l.kind] = o
+	}
+	l.tail = o
+}
+
+func (l *ownerList) remove(o *owner) {
+	before, after := o.previous[l.kind], o.next[l.kind]
+	if before == nil {
+		l.head = after
+	} else {
+		before.next[l.kind] = after
+	}
+	if after == nil {
+		l.tail = before
+	} else {
+		after.previous[l.kind] = before
+	}
+	o.previous[l.kind], o.next[l.kind] = nil, nil
+}
+
+// maxIdle is how many owners without calls are kept for their next one.
+const maxIdle = 4096
+
+// rank puts an owner at the end of the list that it belongs to.
+func (d *Decoder) rank(o *owner) {
+	to := &d.idle
+	if o.live > 0 {
+		to = &d.busy
+	}
+	if o.list == to && to.tail == o {
+		return
+	}
+	if o.list != nil {
+		o.list.remove(o)
+	}
+	if o.list != to {
+		switch {
+		case to == &d.idle:
+			d.idleCount++
+		case o.list == &d.idle:
+			d.idleCount--
+		}
+	}
+	to.add(o)
+	o.list = to
+}
+
+// ownerOf finds the owner of an event of a function.
+func (d *Decoder) ownerOf(e *Event, fn *function) *owner {
+	key := ownerKey{tgid: e.TGID, id: uint64(e.TID)}
+	switch {
+	case !fn.isGo:
+	case e.Flags&EventNoG != 0:
+		key.space = spaceNoG
+	case e.Goid == 0:
+		key.space = spaceSystem
+	default:
+		key.space, key.id = spaceGoroutine, e.Goid
+	}
+	return d.owner(key)
+}
+
+func (d *Decoder) owner(key ownerKey) *owner {
+	if d.last != nil && d.last.key == key {
+		return d.last
+	}
+	o := d.owners[key]
+	if o == nil {
+		o = d.newOwner(key)
+	}
+	d.last = o
+	return o
+}
+
+func (d *Decoder) newOwner(key ownerKey) *owner {
+	if d.idleCount >= maxIdle {
+		d.drop(d.idle.head)
+	}
+	var o *owner
+	if n := len(d.spare); n > 0 {
+		o, d.spare = d.spare[n-1], d.spare[:n-1]
+	} else {
+		o = new(owner)
+	}
+	o.key = key
+	o.process = d.process(key.tgid)
+	o.process.owners.add(o)
+	d.owners[key] = o
+	d.rank(o)
+	return o
+}
+
+// maxSpare is how many owners' memory is kept for new ones.
+const maxSpare = 256
+
+// drop forgets an owner whose calls have all been emitted. A process without
+// owners is forgotten, too.
+func (d *Decoder) drop(o *owner) {
+	delete(d.owners, o.key)
+	if d.last == o {
+		d.last = nil
+	}
+	d.frames -= len(o.open)
+	if o.list == &d.idle {
+		d.idleCount--
+	}
+	o.list.remove(o)
+	o.process.owners.remove(o)
+	if o.process.owners.head == nil && d.processes[o.process.tgid] == o.process {
+		delete(d.processes, o.process.tgid)
+	}
+	clear(o.open[:cap(o.open)])
+	if len(d.spare) < maxSpare && cap(o.open) <= 64 {
+		*o = owner{open: o.open[:0], raises: o.raises[:0], spans: o.spans[:0]}
+		d.spare = append(d.spare, o)
+	}
+}
+
+// endOwner emits an owner's open calls, as its end makes them, and forgets it.
+func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
+	for i := len(o.open) - 1; i >= 0; i-- {
+		f := &o.open[i]
+		if f.call == nil {
+			continue
+		}
+		if r := o.fatal(f, why); r != nil {
+			d.finish(o, f, ts, trace.StatusErr, r.error())
+		} else {
+			d.finish(o, f, ts, trace.StatusOpen, nil)
+		}
+	}
+	d.drop(o)
+}
+
+// enter begins a call.
+func (d *Decoder) enter(o *owner, e *Event, fn *function) {
+	d.clear(o, e, fn)
+	call := &trace.Call{
+		ID:         d.config.NextID(),
+		Func:       fn.Function,
+		Process:    d.describe(o.process),
+		TID:        int(e.TID),
+		Goroutine:  e.Goid,
+		Thread:     d.threadName(o, e),
+		StartNS:    d.config.Wall(e.TS),
+		Args:       d.args(e, fn),
+		SampleRate: 1,
+	}
+	call.Flags = d.printer.flags
+	call.RootID = call.ID
+	if parent := o.parent(e); parent != nil {
+		call.ParentID, call.RootID, call.Depth = parent.id, parent.root, parent.depth+1
+	}
+	if n := len(o.open); n > 0 && o.open[n-1].pos > e.Pos {
+		o.mixed = true
+	}
+	d.seq++
+	o.open = append(o.open, frame{
+		seq: d.seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, fn: fn, call: call,
+		id: call.ID, root: call.RootID, depth: call.Depth,
+	})
+	d.frames++
+	o.live++
+	d.bytes += len(call.Args)
+	d.rank(o)
+	if len(o.open) > d.config.MaxOpenPerOwner || d.frames > d.config.MaxOpen || d.bytes > d.config.MaxOpenBytes {
+		d.evict(o)
+	}
+}
+
+const (
+	nameTime = 1_000_000_000 // ns for which a thread's name is taken to stay the same
+	maxNames = 4096          // threads of one process whose names are kept
+)
+
+func (d *Decoder) threadName(o *owner, e *Event) string {
+	if d.config.Thread == nil {
+		return ""
+	}
+	if o.named == e.TID && e.TS-o.thread.at <= nameTime {
+		return o.thread.name
+	}
+	p := o.process
+	t, ok := p.names[e.TID]
+	if !ok || e.TS-t.at > nameTime {
+		t = threadName{d.config.Thread(e.TGID, e.TID), e.TS}
+		if p.names == nil || len(p.names) >= maxNames {
+			p.names = make(map[uint32]threadName)
+		}
+		p.names[e.TID] = t
+	}
+	o.thread, o.named = t, e.TID
+	return t.name
+}
+
+// parent is the frame that a call entering now is made from: the innermost
+// one of its stack; on a stack with none, the innermost of all.
+func (o *owner) parent(e *Event) *frame {
+	n := len(o.open)
+	if n == 0 {
+		return nil
+	}
+	if o.mixed {
+		for i := n - 1; i >= 0; i-- {
+			if f := &o.open[i]; f.pos <= e.Pos && o.knownStack(f, e) {
+				return f
+			}
+		}
+	}
+	return &o.open[n-1]
+}
+
+// clear closes what must be dead when a function is entered: whatever is at
+// its position or deeper, on the same stack.
+func (d *Decoder) clear(o *owner, e *Event, fn *function) {
+	if o.key.space == spaceGoroutine {
+		o.goneOn(e.Pos)
+	}
+	n := len(o.open)
+	if n == 0 || !o.mixed && o.open[n-1].pos < e.Pos {
+		return
+	}
+	// A function that left by a tail jump, and whose exit a uretprobe sees, is
+	// still to return, behind its callee at the same position.
+	tail := n
+	for tail > 0 {
+		if f := &o.open[tail-1]; f.pos != e.Pos || !f.fn.uretprobe || f.passed || o.cause(f) != nil {
+			break
+		}
+		tail--
+	}
+	d.sweep(o, e, fn, func(i int, f *frame) bool { return f.pos >= e.Pos && i < tail })
+}
+
+// sweep closes the frames that are dead by position, if they are on the
+// event's stack; others stay open: they may be a coroutine's, or those below
+// a signal's handler. entered is the function whose entry shows it, or nil.
+func (d *Decoder) sweep(o *owner, e *Event, entered *function, dead func(i int, f *frame) bool) {
+	kept := len(o.open)
+	for i := len(o.open) - 1; i >= 0; i-- {
+		f := &o.open[i]
+		if !o.mixed && f.pos < e.Pos {
+			break
+		}
+		if !dead(i, f) || !d.sameStack(o, f, e) {
+			continue
+		}
+		if r := o.cause(f); r != nil && f.fn == entered && f.pos == e.Pos {
+			// Its caller calls it again: whatever it died of has been dealt with.
+			r.over = true
+		}
+		d.die(o, f, o.lastTS, nil)
+		f.fn = nil // marks it
+		kept--
+	}
+	if kept < len(o.open) {
+		d.frames -= len(o.open) - kept
+		o.open = slices.DeleteFunc(o.open, func(f frame) bool { return f.fn == nil })
+		o.emptied()
+		d.rank(o)
+	}
+}
+
+// emptied forgets what was known of the stacks once nothing is open on them.
+func (o *owner) emptied() {
+	if len(o.open) == 0 {
+		o.mixed = false
+		o.spans = o.spans[:0]
+	}
+}
+
+// die ends a call whose frame is gone without a return. Without evidence of
+// why, what to say of it waits until the losses are known.
+func (d *Decoder) die(o *owner, f *frame, end uint64, r *raise) {
+	if f.call == nil {
+		return
+	}
+	if r == nil {
+		r = o.cause(f)
+	}
+	switch {
+	case r != nil:
+		d.finish(o, f, max(end, f.ts), trace.StatusErr, r.error())
+	case o.key.space == spaceSystem:
+		// Left by a switch of goroutines, which is no failure.
+		f.call.Flags |= trace.FlagLostExit
+		d.finish(o, f, max(end, f.ts), trace.StatusOpen, nil)
+	default:
+		d.release(o, f)
+		d.toLimbo(o, *f, d.now)
+		f.call = nil
+	}
+}
+
+// exit ends a call by a return or a tail jump.
+func (d *Decoder) exit(o *owner, e *Event, fn *function) {
+	i := o.find(fn, e.Pos)
+	if i < 0 {
+		d.exitAlone(o, e, fn)
+		return
+	}
+	if o.mixed || i != len(o.open)-1 {
+		// What was entered later and is deeper is gone.
+		d.sweep(o, e, nil, func(j int, f *frame) bool { return f.pos > e.Pos || j > i && f.pos == e.Pos })
+		i = o.find(fn, e.Pos)
+	}
+	f := &o.open[i]
+	seq := f.seq
+	if f.call != nil {
+		d.returned(o, f, e)
+	}
+	o.open = slices.Delete(o.open, i, i+1)
+	d.frames--
+	for j := i - 1; j >= 0 && o.open[j].pos == e.Pos; j-- {
+		o.open[j].passed = true
+	}
+	if len(o.raises) > 0 {
+		o.outlived(seq, e.Pos)
+	}
+	o.emptied()
+	d.rank(o)
+}
+
+// find gives the innermost open call of a function at a position, -1 if none.
+func (o *owner) find(fn *function, pos uint64) int {
+	for i := len(o.open) - 1; i >= 0; i-- {
+		f := &o.open[i]
+		if f.pos == pos && f.fn == fn {
+			return i
+		}
+		if f.pos < pos && !o.mixed {
+			break
+		}
+	}
+	return -1
+}
+
+// returned emits a call at its exit.
+func (d *Decoder) returned(o *owner, f *frame, e *Event) {
+	if e.Flags&EventTail != 0 {
+		f.call.Flags |= trace.FlagTailCall
+		d.finish(o, f, e.TS, trace.StatusOK, nil)
+		return
+	}
+	f.call.Result = d.result(e, f.fn)
+	failure := d.failed(e, f.fn)
+	f.call.Flags |= d.printer.flags
+	if failure != nil {
+		d.finish(o, f, e.TS, trace.StatusErr, failure)
+		return
+	}
+	d.finish(o, f, e.TS, trace.StatusOK, nil)
+}
+
+// exitAlone takes an exit without an open call. It still shows which frames
+// are gone.
+func (d *Decoder) exitAlone(o *owner, e *Event, fn *function) {
+	if f, ok := d.fromLimbo(o.key, fn, e.Pos); ok {
+		o.live++ // as it was before it was given up
+		d.bytes += len(f.call.Args)
+		d.returned(o, &f, e)
+		d.rank(o)
+		return
+	}
+	if n := len(o.open); n > 0 && (o.mixed || o.open[n-1].pos >= e.Pos) {
+		d.sweep(o, e, nil, func(_ int, f *frame) bool { return f.pos > e.Pos || f.pos == e.Pos && !f.fn.uretprobe })
+	}
+	if o.key.space == spaceGoroutine {
+		o.goneOn(e.Pos)
+	}
+	d.straying(o, fn, e.Pos)
+}
+
+// release takes a call out of its owner's account.
+func (d *Decoder) release(o *owner, f *frame) {
+	o.live--
+	d.bytes -= len(f.call.Args)
+}
+
+// finish emits an owner's call. The frame stays, without its call.
+func (d *Decoder) finish(o *owner, f *frame, end uint64, status trace.Status, err *trace.Error) {
+	d.release(o, f)
+	d.emit(f, end, status, err)
+}
+
+func (d *Decoder) emit(f *frame, end uint64, status trace.Status, err *trace.Error) {
+	c := f.call
+	f.call = nil
+	if end > f.ts {
+		c.DurationNS = int64(min(end-f.ts, 1<<63-1))
+	}
+	c.Status, c.Err = status, err
+	d.config.Emit(c)
+}
+
+// span is a part of a stack: the frame addresses that are known to lie in one mapping.
+type span struct{ low, high uint64 }
+
+const maxSpans = 64
+
+// sameStack says whether a frame is on the stack of an event.
+func (d *Decoder) sameStack(o *owner, f *frame, e *Event) bool {
+	switch {
+	case o.key.space == spaceGoroutine || f.cfa == e.CFA:
+		return true
+	case o.key.space == spaceSystem:
+		return f.pos+f.cfa == e.Pos+e.CFA
+	case d.config.SameStack == nil:
+		return true
+	}
+	return d.spanOf(o, f.cfa) == d.spanOf(o, e.CFA)
+}
+
+// spanOf gives the index of the span around a frame address, which it widens
+// or adds when there is none.
+func (d *Decoder) spanOf(o *owner, cfa uint64) int {
+	if i := o.spanAround(cfa); i >= 0 {
+		return i
+	}
+	for i := range o.spans {
+		if s := &o.spans[i]; d.config.SameStack(o.key.tgid, s.low, cfa) {
+			s.low, s.high = min(s.low, cfa), max(s.high, cfa)
+			return i
+		}
+	}
+	if len(o.spans) == maxSpans {
+		// Its last place is used anew: the two that are compared stay apart.
+		o.spans[maxSpans-1] = span{cfa, cfa}
+		return maxSpans - 1
+	}
+	o.spans = append(o.spans, span{cfa, cfa})
+	return len(o.spans) - 1
+}
+
+func (o *owner) spanAround(cfa uint64) int {
+	return slices.IndexFunc(o.spans, func(s span) bool { return s.low <= cfa && cfa <= s.high })
+}
+
+// knownStack says whether a frame is known to be on the stack of an event,
+// without asking.
+func (o *owner) knownStack(f *frame, e *Event) bool {
+	switch o.key.space {
+	case spaceGoroutine:
+		return true
+	case spaceSystem:
+		return f.pos+f.cfa == e.Pos+e.CFA
+	}
+	i := o.spanAround(f.cfa)
+	return i >= 0 && i == o.spanAround(e.CFA)
+}

@@ -1,0 +1,375 @@
+package decode
+
+import (
+	"slices"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// raise is evidence that frames end without returning: something was raised
+// below them.
+type raise struct {
+	kind raiseKind
+	pos  uint64 // of the function that raised it: the frames that may die are shallower
+	cfa  uint64
+	seq  uint64 // when: frames of a smaller seq were open
+	by   uint64 // seq of the innermost open call: it raised it
+	err  trace.Error
+	// object is the address of the exception's unwinding header, 0 when unknown.
+	object uint64
+	// unwinding: its _Unwind_RaiseException has been seen.
+	unwinding bool
+	// caught: a handler runs; its frames have been closed.
+	caught bool
+	// over: what raised it is gone from the stack. Frames yet to be found dead
+	// still died of it, but nothing dies of it any more.
+	over bool
+}
+
+type raiseKind uint8
+
+const (
+	raisePanic     raiseKind = iota // Go
+	raiseException                  // C++, or of an unknown language
+	raiseRust
+	raiseForced // pthread_exit, cancellation
+	raiseJump   // longjmp
+)
+
+// error gives a copy for one call.
+func (r *raise) error() *trace.Error {
+	e := r.err
+	return &e
+}
+
+// maxRaises is how many are remembered of one owner.
+const maxRaises = 16
+
+// raise notes evidence; all frames that are now open and shallower may die of it.
+func (d *Decoder) raise(o *owner, e *Event, r raise) *raise {
+	if len(o.raises) == maxRaises {
+		// One that is over is needed the least.
+		i := max(slices.IndexFunc(o.raises, func(r raise) bool { return r.over || r.caught }), 0)
+		o.raises = slices.Delete(o.raises, i, i+1)
+	}
+	d.seq++
+	r.seq, r.pos, r.cfa = d.seq, e.Pos, e.CFA
+	if n := len(o.open); n > 0 {
+		r.by = o.open[n-1].seq
+	}
+	o.raises = append(o.raises, r)
+	return &o.raises[len(o.raises)-1]
+}
+
+// cause is what a frame that is gone died of: what it raised itself, else the
+// latest that was raised below it; nil when nothing was.
+func (o *owner) cause(f *frame) *raise {
+	var latest *raise
+	for i := len(o.raises) - 1; i >= 0; i-- {
+		r := &o.raises[i]
+		if r.seq < f.seq {
+			break
+		}
+		// A jump may come from another stack, of a signal's handler.
+		if r.caught || r.pos <= f.pos && r.kind != raiseJump {
+			continue
+		}
+		if r.by == f.seq {
+			return r
+		}
+		if latest == nil {
+			latest = r
+		}
+	}
+	return latest
+}
+
+// fatal is what an open call of an owner that ends died of, or nil.
+func (o *owner) fatal(f *frame, why endReason) *raise {
+	if why == reasonExec || len(o.raises) == 0 {
+		return nil
+	}
+	for i := len(o.raises) - 1; i >= 0; i-- {
+		r := &o.raises[i]
+		if r.seq < f.seq {
+			break
+		}
+		if r.caught || r.over || r.kind == raiseJump || r.pos <= f.pos {
+			continue
+		}
+		// When tracing stops, a panic in flight may yet be recovered, but not by
+		// returning into the call that raised it.
+		if why == reasonDeath || r.kind == raisePanic && r.by == f.seq {
+			return r
+		}
+	}
+	return nil
+}
+
+// goneOn marks the panics that are over when a goroutine's event is at pos:
+// deferred functions run deeper than the panic that runs them.
+func (o *owner) goneOn(pos uint64) {
+	for i := range o.raises {
+		if pos <= o.raises[i].pos {
+			o.raises[i].over = true
+		}
+	}
+}
+
+// outlived forgets what was raised below a call that returned: it was dealt
+// with below it. A destructor that returns was entered after the raise, and
+// shows nothing.
+func (o *owner) outlived(seq, pos uint64) {
+	for i := len(o.raises) - 1; i >= 0 && o.raises[i].seq > seq; i-- {
+		o.raises = o.raises[:i]
+	}
+	if o.key.space == spaceGoroutine {
+		o.goneOn(pos)
+	}
+}
+
+// evidence takes the entry of a function that has a role.
+func (d *Decoder) evidence(o *owner, e *Event, fn *function) {
+	if fn.Role == trace.RoleCatch {
+		d.caught(o, e, fn)
+		return
+	}
+	d.clear(o, e, fn)
+	switch fn.Role {
+	case trace.RoleGoPanic:
+		d.raise(o, e, raise{kind: raisePanic, err: d.panicValue(e, fn)})
+	case trace.RoleGoRecovery:
+		d.recovered(e, fn)
+	case trace.RoleGoexit:
+		d.goexit(o, e)
+	case trace.RoleThrow:
+		d.raise(o, e, raise{kind: raiseException, err: d.exception(e, fn), object: d.thrownHeader(e, fn)})
+	case trace.RoleRethrow:
+		d.rethrown(o, e)
+	case trace.RoleUnwind:
+		d.unwinding(o, e, fn)
+	case trace.RoleForced:
+		d.raise(o, e, raise{kind: raiseForced, err: trace.Error{Type: "forced unwind", Message: "pthread_exit or thread cancellation"}})
+	case trace.RoleLongjmp:
+		d.raise(o, e, raise{kind: raiseJump, err: trace.Error{Type: "longjmp", Message: "left by longjmp"}})
+	case trace.RoleRustPanic:
+		d.rustPanic(o, e, fn)
+	}
+}
+
+func (d *Decoder) panicValue(e *Event, fn *function) trace.Error {
+	for i := range fn.args {
+		p := &fn.args[i]
+		if p.readable(e) && p.field.Type.Kind == trace.KindInterface {
+			return *d.printer.panicOf(p.field.Type, e.Root[p.field.Offset:])
+		}
+	}
+	return trace.Error{Type: "panic"}
+}
+
+// goexit ends all calls of a goroutine: their deferred functions are run,
+// nothing returns. Its frames stay as the callers of those functions.
+func (d *Decoder) goexit(o *owner, e *Event) {
+	for i := len(o.open) - 1; i >= 0; i-- {
+		if f := &o.open[i]; f.call != nil && f.pos < e.Pos {
+			d.finish(o, f, e.TS, trace.StatusErr, &trace.Error{Type: "runtime.Goexit", Message: "the goroutine ended"})
+		}
+	}
+	d.rank(o)
+}
+
+// recovered takes runtime.recovery(gp), which unwinds a goroutine to the frame
+// that recovers a panic. It runs on g0; what was captured from gp says which
+// goroutine (goid), the upper end of its stack (hi) and the canonical frame
+// address of the recovering frame (panic.fp).
+func (d *Decoder) recovered(e *Event, fn *function) {
+	goid, ok := d.capturedWord(e, fn.args, "goid")
+	hi, ok2 := d.capturedWord(e, fn.args, "hi")
+	fp, ok3 := d.capturedWord(e, fn.args, "fp")
+	if !ok || !ok2 || !ok3 || fp > hi {
+		return
+	}
+	o := d.owners[ownerKey{e.TGID, spaceGoroutine, goid}]
+	if o == nil {
+		return
+	}
+	pos := hi - fp
+	n := len(o.open)
+	for ; n > 0 && o.open[n-1].pos > pos; n-- {
+		d.die(o, &o.open[n-1], e.TS, nil)
+		o.open[n-1] = frame{}
+		d.frames--
+	}
+	o.open = o.open[:n]
+	o.raises = slices.DeleteFunc(o.raises, func(r raise) bool { return r.pos > pos })
+	o.emptied()
+	d.rank(o)
+}
+
+// capturedWord finds an 8-byte field of a name in an event's root, or in a
+// structure that the root points to.
+func (d *Decoder) capturedWord(e *Event, params []param, name string) (uint64, bool) {
+	for i := range params {
+		p := &params[i]
+		if !p.readable(e) {
+			continue
+		}
+		data := e.Root[p.field.Offset:]
+		if p.field.Name == name {
+			return word(data, 0)
+		}
+		if v, ok := d.wordBehind(p.field.Type, data, name); ok {
+			return v, true
+		}
+	}
+	return 0, false
+}
+
+func (d *Decoder) wordBehind(t *trace.Type, data []byte, name string) (uint64, bool) {
+	for range 3 {
+		addr, ok := word(data, 0)
+		if !ok || t.Kind != trace.KindPointer || t.Elem == nil {
+			return 0, false
+		}
+		b := d.printer.find(addr, t.Elem.ID)
+		if b == nil {
+			return 0, false
+		}
+		t, data = t.Elem, b.Data
+		next := -1
+		for i := range t.Fields {
+			f := &t.Fields[i]
+			if f.Name == name {
+				return word(data, f.Offset)
+			}
+			if f.Type != nil && f.Type.Kind == trace.KindPointer && f.Type.Elem != nil && next < 0 {
+				next = i
+			}
+		}
+		if next < 0 || uint64(t.Fields[next].Offset) > uint64(len(data)) {
+			return 0, false
+		}
+		t, data = t.Fields[next].Type, data[t.Fields[next].Offset:]
+	}
+	return 0, false
+}
+
+// inFlight is the latest exception that no handler has caught, or nil.
+func (o *owner) inFlight() *raise {
+	for i := len(o.raises) - 1; i >= 0; i-- {
+		r := &o.raises[i]
+		if !r.caught && !r.over && (r.kind == raiseException || r.kind == raiseRust) {
+			return r
+		}
+	}
+	return nil
+}
+
+// unwinding takes _Unwind_RaiseException, which throw and panic call, too.
+func (d *Decoder) unwinding(o *owner, e *Event, fn *function) {
+	object := d.firstWord(e, fn)
+	if r := o.inFlight(); r != nil && !r.unwinding && e.Pos > r.pos {
+		r.unwinding = true
+		if object != 0 {
+			r.object = object
+		}
+		return
+	}
+	// std::rethrow_exception and other languages.
+	err := trace.Error{Type: "exception"}
+	if i := slices.IndexFunc(o.raises, func(r raise) bool { return r.caught && object != 0 && r.object == object }); i >= 0 {
+		err = o.raises[i].err
+	}
+	d.raise(o, e, raise{kind: raiseException, err: err, object: object, unwinding: true})
+}
+
+func (d *Decoder) firstWord(e *Event, fn *function) uint64 {
+	if len(fn.args) == 0 || !fn.args[0].readable(e) {
+		return 0
+	}
+	v, _ := word(e.Root, fn.args[0].field.Offset)
+	return v
+}
+
+// rethrown takes __cxa_rethrow: the exception of the innermost handler flies again.
+func (d *Decoder) rethrown(o *owner, e *Event) {
+	r := raise{kind: raiseException, err: trace.Error{Type: "exception"}}
+	for i := len(o.raises) - 1; i >= 0; i-- {
+		if o.raises[i].caught {
+			r.err, r.object = o.raises[i].err, o.raises[i].object
+			o.raises = slices.Delete(o.raises, i, i+1)
+			break
+		}
+	}
+	d.raise(o, e, r)
+}
+
+// caught takes __cxa_begin_catch, called by the frame that catches: at its
+// position there was, before, the call of that frame which was unwound, so all
+// at that position or deeper is gone.
+func (d *Decoder) caught(o *owner, e *Event, fn *function) {
+	r := o.caughtRaise(d.firstWord(e, fn), e.Pos)
+	n := len(o.open)
+	for i := n - 1; i >= 0; i-- {
+		f := &o.open[i]
+		if f.pos < e.Pos && !o.mixed {
+			break
+		}
+		if f.pos < e.Pos || !d.sameStack(o, f, e) {
+			continue
+		}
+		why := r
+		if r == nil || r.seq < f.seq {
+			why = nil
+		}
+		d.die(o, f, e.TS, why)
+		f.fn = nil
+	}
+	o.open = slices.DeleteFunc(o.open, func(f frame) bool { return f.fn == nil })
+	d.frames -= n - len(o.open)
+	if r != nil {
+		// Rust's own handler is not called by the catching frame itself: frames
+		// between are yet to be found dead.
+		r.over = r.kind == raiseRust
+		r.caught = !r.over
+	}
+	o.emptied()
+	d.rank(o)
+}
+
+// caughtRaise finds the exception that a handler at pos takes: the one of that
+// header, else the latest in flight. std::terminate is called from a handler
+// of its own, deeper than the throw: nothing is caught there.
+func (o *owner) caughtRaise(object, pos uint64) *raise {
+	for i := len(o.raises) - 1; i >= 0; i-- {
+		r := &o.raises[i]
+		if object != 0 && r.object == object && !r.caught && !r.over && pos <= r.pos {
+			return r
+		}
+	}
+	if r := o.inFlight(); r != nil && pos <= r.pos {
+		return r
+	}
+	return nil
+}
+
+func (d *Decoder) rustPanic(o *owner, e *Event, fn *function) {
+	for i := range o.raises {
+		// A panic while panicking aborts: an older one has been caught.
+		if o.raises[i].kind == raiseRust {
+			o.raises[i].over = true
+		}
+	}
+	err := trace.Error{Type: "panic"}
+	for i := range fn.args {
+		p := &fn.args[i]
+		if !p.readable(e) {
+			continue
+		}
+		if s, ok := d.printer.firstText(p.field.Type, e.Root[p.field.Offset:], 0); ok {
+			err.Message = s
+			break
+		}
+	}
+	d.raise(o, e, raise{kind: raiseRust, err: err})
+}

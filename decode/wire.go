@@ -1,0 +1,198 @@
+package decode
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// EventKind is enum event_kind of bpf/event.h.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	EventEntry EventKind = 1
+	EventExit  EventKind = 2
+	EventFork  EventKind = 3
+	EventExec  EventKind = 4
+	EventDeath EventKind = 5
+)
+
+// EventFlags is enum event_flag of bpf/event.h.
+type EventFlags uint8
+
+// The flags of events.
+const (
+	EventTail      EventFlags = 1
+	EventUretprobe EventFlags = 2
+	EventTruncated EventFlags = 4
+	EventNoG       EventFlags = 8
+)
+
+// BlockStatus is enum block_status of bpf/event.h.
+type BlockStatus uint32
+
+// The states of blocks.
+const (
+	BlockOK    BlockStatus = 0
+	BlockFault BlockStatus = 1
+	BlockCut   BlockStatus = 2
+)
+
+// typeBytes is TYPE_BYTES of bpf/event.h: plain bytes.
+const typeBytes = 1
+
+// Sizes and limits of bpf/event.h, in bytes unless they are counts.
+const (
+	headerSize      = 72
+	blockHeaderSize = 24
+	maxData         = 8192
+	maxRoot         = 4096
+	maxBlocks       = 32
+	maxMoves        = 32
+)
+
+// Offsets of struct event's fields; a test compares them with bpf/event.h.
+const (
+	offSize   = 0
+	offKind   = 4
+	offFlags  = 5
+	offRoot   = 6
+	offFunc   = 8
+	offMissed = 12
+	offTGID   = 16
+	offTID    = 20
+	offTS     = 24
+	offGoid   = 32
+	offPos    = 40
+	offIP     = 48
+	offCFA    = 56
+	offArg    = 64
+)
+
+// Offsets of struct block's fields.
+const (
+	offBlockAddr   = 0
+	offBlockType   = 8
+	offBlockLen    = 12
+	offBlockStatus = 16
+	offBlockWant   = 20
+)
+
+// Event is one record. Its slices point into the record's bytes.
+type Event struct {
+	Kind   EventKind
+	Flags  EventFlags
+	Func   uint32 // function id; 0 for process events
+	Missed uint32 // bit i: move i of the plan could not be read
+	TGID   uint32 // initial pid namespace
+	TID    uint32 // initial pid namespace
+	TS     uint64 // CLOCK_MONOTONIC, ns
+	Goid   uint64 // 0 when not Go
+	Pos    uint64 // frame position: grows with depth
+	IP     uint64
+	CFA    uint64
+	Arg    uint64 // see enum event_kind
+	Root   []byte // the root block
+	blocks []byte // what follows it, checked
+}
+
+// Block is memory that a captured pointer led to.
+type Block struct {
+	Addr   uint64
+	Type   uint32 // capture program
+	Status BlockStatus
+	Want   uint32 // bytes the value has; Data may have fewer
+	Data   []byte
+}
+
+// ErrRecord is wrapped by every error about a record that breaks the format.
+var ErrRecord = errors.New("malformed record")
+
+// ParseEvent reads one record and checks all of its bounds, those of its
+// blocks included. The event keeps pointing into raw. It does not allocate,
+// unless it fails: then the error wraps [ErrRecord].
+func ParseEvent(raw []byte) (Event, error) {
+	if len(raw) < headerSize {
+		return Event{}, fmt.Errorf("parse event: %w: %d bytes, a header has %d", ErrRecord, len(raw), headerSize)
+	}
+	le := binary.LittleEndian
+	size, root := int64(le.Uint32(raw[offSize:])), int64(le.Uint16(raw[offRoot:]))
+	if size < headerSize || size > headerSize+maxData || size > int64(len(raw)) || int64(len(raw)) >= size+8 {
+		return Event{}, fmt.Errorf("parse event: %w: it says %d bytes and has %d", ErrRecord, size, len(raw))
+	}
+	if root > maxRoot || root&7 != 0 || headerSize+root > size {
+		return Event{}, fmt.Errorf("parse event: %w: a root block of %d bytes in %d", ErrRecord, root, size)
+	}
+	e := Event{
+		Kind:   EventKind(raw[offKind]),
+		Flags:  EventFlags(raw[offFlags]),
+		Func:   le.Uint32(raw[offFunc:]),
+		Missed: le.Uint32(raw[offMissed:]),
+		TGID:   le.Uint32(raw[offTGID:]),
+		TID:    le.Uint32(raw[offTID:]),
+		TS:     le.Uint64(raw[offTS:]),
+		Goid:   le.Uint64(raw[offGoid:]),
+		Pos:    le.Uint64(raw[offPos:]),
+		IP:     le.Uint64(raw[offIP:]),
+		CFA:    le.Uint64(raw[offCFA:]),
+		Arg:    le.Uint64(raw[offArg:]),
+		Root:   raw[headerSize : headerSize+root : headerSize+root],
+		blocks: raw[headerSize+root : size : size],
+	}
+	if e.Kind < EventEntry || e.Kind > EventDeath {
+		return Event{}, fmt.Errorf("parse event: %w: kind %d", ErrRecord, e.Kind)
+	}
+	if len(e.blocks) > 0 {
+		if err := checkBlocks(e.blocks); err != nil {
+			return Event{}, err
+		}
+	}
+	return e, nil
+}
+
+// checkBlocks makes sure that Next can't leave the record.
+func checkBlocks(b []byte) error {
+	for n := 0; len(b) > 0; n++ {
+		if n == maxBlocks {
+			return fmt.Errorf("parse event: %w: more than %d blocks", ErrRecord, maxBlocks)
+		}
+		if len(b) < blockHeaderSize {
+			return fmt.Errorf("parse event: %w: block %d is cut after %d bytes", ErrRecord, n, len(b))
+		}
+		size := uint64(binary.LittleEndian.Uint32(b[offBlockLen:]))
+		if size > uint64(len(b)-blockHeaderSize) {
+			return fmt.Errorf("parse event: %w: block %d of %d bytes where %d are left", ErrRecord, n, size, len(b)-blockHeaderSize)
+		}
+		b = b[min(blockHeaderSize+int(size+7)&^7, len(b)):]
+	}
+	return nil
+}
+
+// Blocks gives the event's blocks, in the order in which they were captured.
+func (e *Event) Blocks() Blocks { return Blocks{e.blocks} }
+
+// Blocks iterates over an event's blocks.
+type Blocks struct{ rest []byte }
+
+// Next gives the next block, or false at the end.
+func (s *Blocks) Next() (Block, bool) {
+	b := s.rest
+	if len(b) < blockHeaderSize {
+		return Block{}, false
+	}
+	le := binary.LittleEndian
+	end := blockHeaderSize + int(le.Uint32(b[offBlockLen:]))
+	if end < blockHeaderSize || end > len(b) {
+		return Block{}, false
+	}
+	// The padding of the last block may have been cut off at the probe's limit.
+	s.rest = b[min((end+7)&^7, len(b)):]
+	return Block{
+		Addr:   le.Uint64(b[offBlockAddr:]),
+		Type:   le.Uint32(b[offBlockType:]),
+		Status: BlockStatus(le.Uint32(b[offBlockStatus:])),
+		Want:   le.Uint32(b[offBlockWant:]),
+		Data:   b[blockHeaderSize:end:end],
+	}, true
+}
