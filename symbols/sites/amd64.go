@@ -179,6 +179,8 @@ func (x *x86) setFlow(in *inst, addr uint64) {
 			branch(flowCond, int8(op&15))
 		case op == 0x0b, op == 0xb9: // ud2, ud1
 			in.flow = flowStop
+		case op == 0x05:
+			in.syscall = true
 		}
 	}
 }

@@ -111,6 +111,7 @@ func armException(in *inst, w uint32) {
 	in.site = siteRefused
 	switch {
 	case w&0xffe0001f == 0xd4000001: // SVC
+		in.syscall = true
 	case w&0xffe0001f == 0xd4200000, w&0xffe0001f == 0xd4400000: // BRK, HLT
 		in.flow = flowStop
 	default: // HVC, SMC, DCPS

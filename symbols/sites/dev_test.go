@@ -42,7 +42,7 @@ func TestDev(t *testing.T) {
 				ex[k]++
 				examples[k] = s.name
 			}
-			if r.SelfTail { self++; examples["self"]=s.name }
+
 		}
 		fmt.Printf("== %s: %d funcs in %v; kinds %v first %d self %d %s\n", b.path, len(b.funcs), time.Since(start), kinds, first, self, examples["self"])
 		show := func(what string, m map[string]int) {

@@ -11,7 +11,7 @@ func (f *function) chooseEntry(r *Result) error {
 	if err != nil {
 		return err
 	}
-	if err := f.checkLoops(r); err != nil {
+	if err := f.checkLoops(); err != nil {
 		return err
 	}
 	site, step, refused := f.walk(start)
@@ -98,7 +98,7 @@ func (f *function) argumentRegisters() uint32 {
 // stack at a depth that it doesn't have there, or leaves the function.
 func (f *function) tableSafe() bool {
 	for _, j := range f.jumps {
-		if j.kind != jumpTail && !nonZero(f.state(j.at).depth) {
+		if j.kind > jumpTail && !nonZero(f.state(j.at).depth) {
 			return false
 		}
 	}
@@ -234,17 +234,13 @@ func (f *function) morestackBlock(addr uint64) bool {
 	return false
 }
 
-// checkLoops judges branches back to the first byte, other than those behind
-// morestack. An unconditional jump is a tail call of the function by itself.
-// A conditional one closes a loop: its turns can't be told from calls.
-func (f *function) checkLoops(r *Result) error {
+// checkLoops refuses branches back to the first byte, other than those behind
+// morestack. They close a loop (or are a tail call of the function by itself,
+// which looks the same), and its turns can't be told from calls.
+func (f *function) checkLoops() error {
 	for _, pl := range f.toEntry {
-		switch {
-		case f.morestack[pl]:
-		case f.at(pl).flow == flowCond, f.in.Go:
+		if !f.morestack[pl] {
 			return refuse("a loop leads back to its first byte: its turns can't be told from calls")
-		default:
-			r.SelfTail = true
 		}
 	}
 	return nil

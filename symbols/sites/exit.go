@@ -33,22 +33,12 @@ func (f *function) exits() ([]ExitSite, string) {
 	}
 	for _, j := range f.jumps {
 		switch j.kind {
-		case jumpTable:
+		case jumpTable, jumpNever:
 			continue
 		case jumpAmbiguous:
-			return nil, fmt.Sprintf("the jump at +%#x %s", f.offset(j.at), j.reason)
+			return nil, fmt.Sprintf("the jump at +%#x may go to another function or to a part of this one", f.offset(j.at))
 		}
 		e, reason := f.tailExit(j.at)
-		if reason != "" {
-			return nil, reason
-		}
-		exits = append(exits, e)
-	}
-	for _, pl := range f.toEntry {
-		if f.morestack[pl] {
-			continue
-		}
-		e, reason := f.tailExit(pl)
 		if reason != "" {
 			return nil, reason
 		}
@@ -108,8 +98,11 @@ func (f *function) collectFacts(r *Result) {
 			switch {
 			case in.flow == flowCall && in.target != f.pieces[p].addr+uint64(in.end()):
 				r.Calls = append(r.Calls, in.target)
-			case in.flow == flowCallPtr:
-				r.IndirectCalls = true
+			case in.flow == flowCallPtr, in.syscall, in.sp == spLost:
+				r.UnknownCalls = true
+			}
+			if in.flow == flowRet && nonZero(f.state(pl).depth) {
+				r.UnknownCalls = true
 			}
 			if f.readsReturn(pl) {
 				r.ReadsReturn = true
@@ -119,10 +112,13 @@ func (f *function) collectFacts(r *Result) {
 	for _, j := range f.jumps {
 		in := f.at(j.at)
 		switch {
-		case in.target != 0:
+		case j.kind == jumpTable, j.kind == jumpNever:
+		case nonZero(f.state(j.at).depth):
+			r.UnknownCalls = true
+		case in.flow != flowJumpPtr:
 			r.Calls = append(r.Calls, in.target)
-		case j.kind != jumpTable:
-			r.IndirectCalls = true
+		default:
+			r.UnknownCalls = true
 		}
 	}
 	slices.Sort(r.Calls)

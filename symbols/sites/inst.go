@@ -20,6 +20,8 @@ type inst struct {
 	pad    bool // fills gaps
 	data   bool // arm64: a literal
 	label  bool // a direct branch leads here
+
+	syscall bool
 }
 
 // condRegister is the condition of a branch on a register, which no flags tell.

@@ -7,9 +7,8 @@ import (
 
 // jump is an indirect jump, or a direct one that leads out of all pieces.
 type jump struct {
-	at     place
-	kind   jumpKind
-	reason string // of an ambiguous jump
+	at   place
+	kind jumpKind
 }
 
 // edge is a direct branch.
@@ -23,7 +22,8 @@ type jumpKind uint8
 const (
 	jumpTail      jumpKind = iota // leaves the function
 	jumpTable                     // stays in it
-	jumpAmbiguous                 // may do either
+	jumpNever                     // isn't executed
+	jumpAmbiguous                 // may leave or stay
 )
 
 // findJumps lists the jumps that may leave the function.
@@ -47,15 +47,32 @@ func (f *function) findJumps() {
 }
 
 // classifyJumps decides for each of f.jumps whether it leaves the function. A
-// direct jump out always does.
+// direct jump out does, unless it is one that compilers leave behind a call that
+// never returns: to the end of the function, with the stack pointer moved.
 func (f *function) classifyJumps() {
 	for i := range f.jumps {
 		j := &f.jumps[i]
-		if f.at(j.at).flow == flowJumpPtr {
+		switch {
+		case f.at(j.at).flow == flowJumpPtr:
 			j.kind = f.indirectJump(j.at)
-			j.reason = "may go to another function or to a part of this one"
+		case f.toEnd(j.at):
+			j.kind = jumpNever
 		}
 	}
+}
+
+// toEnd reports whether a direct jump leads to the end of a piece, and can't be
+// a tail call.
+func (f *function) toEnd(pl place) bool {
+	if f.pieces[pl.p].state == nil || !nonZero(f.state(pl).depth) {
+		return false
+	}
+	for p := range f.pieces {
+		if f.at(pl).target == f.pieces[p].addr+uint64(len(f.pieces[p].code)) {
+			return true
+		}
+	}
+	return false
 }
 
 // indirectJump tells a jump table from a tail call. A tail call needs the stack

@@ -1,6 +1,7 @@
 package sites
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -80,7 +81,6 @@ const Always int8 = -1
 type ExitSite struct {
 	Site
 	// Tail marks a jump to another function, which returns in this one's place.
-	// A jump to the function's own first byte is one, too.
 	Tail bool
 	// Cond is the condition under which a conditional tail jump is taken: the
 	// low nibble of the jcc opcode on amd64, of B.cond on arm64; or Always.
@@ -101,14 +101,13 @@ type Result struct {
 	ExitReason string
 	// NoReturn: no instruction leaves the function.
 	NoReturn bool
-	// SelfTail: a jump leads back to the first byte. Each pass counts as a call.
-	SelfTail bool
 
 	// Calls are the absolute addresses that are called or tail-jumped to
 	// directly, sorted, without duplicates. Empty for Go.
 	Calls []uint64
-	// IndirectCalls: calls, tail-jumps or may tail-jump through a pointer.
-	IndirectCalls bool
+	// UnknownCalls: may call what Calls does not tell: through a pointer, into the
+	// kernel (where a thread can be cancelled), or from a part that is missing.
+	UnknownCalls bool
 	// ReadsReturn: uses its own return address, which a uretprobe replaces.
 	ReadsReturn bool
 }
@@ -166,30 +165,31 @@ func flowOf(in *Input) (*function, error) {
 		if len(f.jumps) > 0 || !in.Go {
 			f.trackStack()
 		}
-		if in.Go || in.Part == nil || !f.addParts(asked) {
+		if in.Go || in.Part == nil || !f.addPart(asked) {
 			return f, nil
 		}
 	}
 }
 
-// addParts asks where each jump out leads, once for each target, and reports
-// whether that brought new parts.
-func (f *function) addParts(asked map[uint64]bool) bool {
-	added := false
-	for _, j := range f.jumps {
+// addPart asks where the jumps out lead, once for each target, and reports
+// whether that brought a new part. Lower targets come first: a jump to the end of
+// a part shows as such only once the part is there.
+func (f *function) addPart(asked map[uint64]bool) bool {
+	jumps := slices.Clone(f.jumps)
+	slices.SortFunc(jumps, func(a, b jump) int { return cmp.Compare(f.at(a.at).target, f.at(b.at).target) })
+	for _, j := range jumps {
 		to := f.at(j.at).target
-		if to == 0 || asked[to] || len(f.in.Parts) >= maxParts {
+		if f.at(j.at).flow == flowJumpPtr || f.toEnd(j.at) || asked[to] || len(f.in.Parts) >= maxParts {
 			continue
 		}
 		asked[to] = true
 		r, ok := f.in.Part(to, nonZero(f.state(j.at).depth))
-		if !ok || to-r.Addr >= uint64(len(r.Code)) || f.overlaps(r) {
-			continue
+		if ok && to-r.Addr < uint64(len(r.Code)) && !f.overlaps(r) {
+			f.in.Parts = append(f.in.Parts, r)
+			return true
 		}
-		f.in.Parts = append(f.in.Parts, r)
-		added = true
 	}
-	return added
+	return false
 }
 
 func (f *function) overlaps(r Range) bool {

@@ -81,7 +81,8 @@ func join(a, b int32) int32 {
 
 // trackStack computes the state before every instruction: forward from the
 // entry, where the depth is zero; then, for what only jump tables and landing
-// pads lead to, backward from the returns, where it is zero again.
+// pads lead to, backward from the returns, where it is zero again; then from the
+// jump tables.
 func (f *function) trackStack() {
 	for p := range f.pieces {
 		f.pieces[p].state = make([]stackState, len(f.pieces[p].insts))
@@ -94,6 +95,7 @@ func (f *function) trackStack() {
 	// One round finds nearly everything; a bound keeps forged code from costing more.
 	for round := 0; round < 8 && f.trackBackward(frame); round++ {
 	}
+	f.trackTables(frame)
 }
 
 // spread propagates a state from an instruction that has none. The way on from a
@@ -191,6 +193,33 @@ func (f *function) trackBackward(frame int32) bool {
 		}
 	}
 	return found
+}
+
+// trackTables gives what is still left the depth at which the computed jumps
+// have the stack, if that is one: they lead there.
+func (f *function) trackTables(frame int32) {
+	depth := depthUnset
+	for _, j := range f.jumps {
+		d := f.state(j.at).depth
+		if f.at(j.at).flow != flowJumpPtr || !known(d) || d == 0 {
+			continue
+		}
+		if depth != depthUnset && depth != d {
+			return
+		}
+		depth = d
+	}
+	if depth == depthUnset {
+		return
+	}
+	for p := range f.pieces {
+		for i := range f.pieces[p].insts {
+			pl := place{int32(p), int32(i)}
+			if f.state(pl).depth == depthUnset && !f.at(pl).pad {
+				f.spread(pl, stackState{depth: depth, frame: frame})
+			}
+		}
+	}
 }
 
 // before is the depth at which an instruction must be reached, given what is
