@@ -23,7 +23,7 @@ setup: ## Installs what the other targets need and is missing
 build: ## Builds bin/observatory-trace
 	@scripts/setup.sh build
 	@mkdir -p bin
-	@go build -buildvcs=false -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN) ./cmd/observatory-trace
+	@go build -buildvcs=false -trimpath -ldflags '-X main.stamped=$(VERSION)' -o $(BIN) ./cmd/observatory-trace
 
 generate: ## Regenerates the BPF objects and their Go bindings
 	@scripts/setup.sh generate

@@ -68,6 +68,9 @@ func (c *Command) Abandon() error {
 	return err
 }
 
+// Signal sends the command a signal.
+func (c *Command) Signal(s os.Signal) error { return c.cmd.Process.Signal(s) }
+
 // Wait waits for the command's end and gives its exit code as a shell would:
 // 128 and the signal's number when a signal ended it.
 func (c *Command) Wait() (int, error) {

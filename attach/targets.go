@@ -136,7 +136,11 @@ func Nearest(o Options, command string, n int) (names []string) {
 	// What can't be read has been reported already.
 	_ = eachFile(o, command, func(f *symbols.File) error {
 		for _, p := range o.Selection.Include {
-			_ = p
+			near, err := f.Nearest(p.String(), n)
+			if err != nil {
+				return err
+			}
+			names = append(names, near...)
 		}
 		return nil
 	})

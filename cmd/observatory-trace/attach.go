@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/observatory-trace/observatory-trace/attach"
+	"github.com/observatory-trace/observatory-trace/query"
 	"github.com/observatory-trace/observatory-trace/trace"
 	"github.com/observatory-trace/observatory-trace/writer"
 )
@@ -78,20 +79,40 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	notes := &notes{w: cmd.ErrOrStderr(), quiet: f.quiet}
 	opts.Warn = notes.warn
 
-	// From here on a signal ends the recording, not the program.
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-
 	if len(command) > 0 {
 		if opts.Command, err = attach.NewCommand(command); err != nil {
 			return err
 		}
 	}
+	ctx, cancel := untilSignal(cmd.Context(), opts.Command)
+	defer cancel()
 	code, err := f.record(ctx, cmd.OutOrStdout(), notes, opts)
 	if err != nil {
 		return err
 	}
 	return exitWith(code)
+}
+
+// untilSignal gives a context that ends with the first SIGINT or SIGTERM: from here
+// on they end the recording, not the program. A SIGTERM is passed on to the
+// command; a Ctrl-C reaches it from the terminal.
+func untilSignal(ctx context.Context, command *attach.Command) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		for s := range signals {
+			cancel()
+			if s == syscall.SIGTERM && command != nil {
+				_ = command.Signal(syscall.SIGTERM) // it may have ended
+			}
+		}
+	}()
+	return ctx, func() {
+		cancel()
+		signal.Stop(signals)
+		close(signals)
+	}
 }
 
 // options translates the flags, and refuses those that don't fit together.
@@ -202,7 +223,7 @@ func (f *attachFlags) session() writer.Session {
 // summary ends the recording: the report of this run, and where the calls are.
 func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started time.Time) error {
 	if f.output == "table" {
-		if err := reportSince(out, f.db, started); err != nil {
+		if err := f.report(out, started); err != nil {
 			return err
 		}
 	}
@@ -211,6 +232,14 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 	}
 	notes.say("recorded %d calls in %s", r.recorded, f.db)
 	return nil
+}
+
+// report prints what was recorded since the start.
+func (f *attachFlags) report(out io.Writer, started time.Time) error {
+	read := readFlags{db: f.db, output: "table", since: time.Since(started) + time.Second}
+	return read.withDatabase(func(db *query.Database) error {
+		return read.report(context.Background(), out, db, query.SortTotal)
+	})
 }
 
 // notes writes diagnostics. It is safe for concurrent use.

@@ -41,11 +41,10 @@ const (
 
 func newRecorder(session *attach.Session, store *writer.Store, show func(*trace.Call) error, limit uint64) *recorder {
 	r := &recorder{session: session, store: store, show: show, limit: limit, swept: time.Now()}
-	threads := threadNames{}
 	r.decoder = decode.New(decode.Config{
 		Function:  session.Function,
 		Process:   r.process,
-		Thread:    threads.name,
+		Thread:    attach.Thread,
 		NextID:    r.nextID,
 		Wall:      session.Clock.Wall,
 		Symbol:    session.Symbol,
@@ -98,11 +97,14 @@ func (r *recorder) sweep(now time.Time) {
 	gaps, err := r.session.Losses()
 	r.fail(err)
 	for _, g := range gaps {
-		if g.Reason == attach.GapEntriesLost {
+		switch g.Reason {
+		case attach.GapEntriesLost:
 			r.lostCalls += g.Count
 			r.stats.Dropped(g.Func, g.Count)
+			r.decoder.Lost(g.Func.ID, g.Count, 0)
+		case attach.GapExitsLost:
+			r.decoder.Lost(g.Func.ID, 0, g.Count)
 		}
-		r.decoder.Lost(g.Func.ID, g.Count)
 		r.gap(g)
 	}
 	r.flush()
@@ -163,33 +165,9 @@ func (r *recorder) nextID() uint64 {
 	return r.ids.next - 1
 }
 
-// process is never nil: of a process whose start was missed, the id is known.
-func (r *recorder) process(tgid uint32) *trace.Process {
-	if p := r.session.Process(tgid); p != nil {
-		return p
-	}
-	return &trace.Process{PID: int(tgid)}
-}
-
 // fail keeps the first error.
 func (r *recorder) fail(err error) {
 	if r.err == nil {
 		r.err = err
 	}
-}
-
-// threadNames remembers threads' names, which are read when a thread is first seen.
-type threadNames map[uint64]string
-
-func (t threadNames) name(tgid, tid uint32) string {
-	key := uint64(tgid)<<32 | uint64(tid)
-	name, ok := t[key]
-	if !ok {
-		if len(t) > 1<<16 {
-			clear(t)
-		}
-		name = attach.Thread(tgid, tid)
-		t[key] = name
-	}
-	return name
 }
