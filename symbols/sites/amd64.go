@@ -33,17 +33,29 @@ const amd64GoArgs = 1<<rax | 1<<rbx | 1<<rcx | 1<<rdi | 1<<rsi | 1<<r8 | 1<<r9 |
 var amd64FromDWARF = [16]uint8{rax, rdx, rcx, rbx, rsi, rdi, rbp, rsp, 8, 9, 10, 11, 12, 13, 14, 15}
 
 // amd64Inst decodes the instruction at the start of code, which lies at addr.
-// With isGo, reads that Go's conventions make safe count as such.
-func amd64Inst(code []byte, addr uint64, isGo bool) (inst, bool) {
+func amd64Inst(code []byte, addr uint64) (inst, bool) {
 	var x x86
 	if !x.decode(code) {
 		return inst{}, false
 	}
-	in := inst{size: x.size, site: x.siteClass(), cond: Always, odd: x.odd, pad: x.padding()}
+	in := inst{size: x.size, cond: Always}
+	if x.odd {
+		in.marks = markOdd
+	}
 	x.setFlow(&in, addr)
-	x.setStack(&in, addr)
-	x.setEffects(&in, isGo)
 	return in, true
+}
+
+// amd64Effect decodes the rest of what amd64Inst accepted as in. With isGo,
+// reads that Go's conventions make safe count as such.
+func amd64Effect(code []byte, in inst, isGo bool) effect {
+	var x x86
+	x.decode(code)
+	e := effect{site: x.siteClass(), pad: x.padding()}
+	e.syscall = x.enc == encLegacy && x.opmap == 1 && x.op == 0x05
+	x.setStack(&e)
+	x.setEffects(&e, in.flow, isGo)
+	return e
 }
 
 // siteClass says what the kernel does with a probe on the instruction.
@@ -179,45 +191,43 @@ func (x *x86) setFlow(in *inst, addr uint64) {
 			branch(flowCond, int8(op&15))
 		case op == 0x0b, op == 0xb9: // ud2, ud1
 			in.flow = flowStop
-		case op == 0x05:
-			in.syscall = true
 		}
 	}
 }
 
 // setStack finds what the instruction does to rsp and rbp.
-func (x *x86) setStack(in *inst, addr uint64) {
+func (x *x86) setStack(e *effect) {
 	if x.modrm && x.mod != 3 && x.index == regNone {
 		switch x.base {
 		case rsp:
-			in.base, in.slot = slotSP, x.disp
+			e.base, e.slot = slotSP, x.disp
 		case rbp:
-			in.base, in.slot = slotFP, x.disp
+			e.base, e.slot = slotFP, x.disp
 		}
 	}
 	if x.enc != encLegacy {
 		return
 	}
-	if n := x.pushed(addr); n != 0 {
-		in.sp, in.delta = spPush, n
+	if n := x.pushed(); n != 0 {
+		e.sp, e.delta = spPush, n
 		if x.prefix&prefix66 != 0 {
-			in.sp = spLost
+			e.sp = spLost
 		}
 	}
 	w, _ := x.written()
 	if w&(1<<rsp) != 0 {
-		x.setSP(in)
+		x.setSP(e)
 	}
 	if w&(1<<rbp) != 0 {
-		x.setFP(in)
+		x.setFP(e)
 	}
 	if x.opmap == 0 && x.op == 0xc9 { // leave
-		in.sp, in.delta, in.fp = spFrame, 8, fpLost
+		e.sp, e.delta, e.fp = spFrame, 8, fpLost
 	}
 }
 
 // pushed is how many bytes are pushed; negative: popped.
-func (x *x86) pushed(addr uint64) int32 {
+func (x *x86) pushed() int32 {
 	switch x.opmap {
 	case 0:
 		switch op := x.op; {
@@ -240,8 +250,8 @@ func (x *x86) pushed(addr uint64) int32 {
 }
 
 // setSP finds how an instruction that writes rsp, other than by pushing, changes it.
-func (x *x86) setSP(in *inst) {
-	in.sp = spLost
+func (x *x86) setSP(e *effect) {
+	e.sp = spLost
 	if x.opmap != 0 || x.rex&8 == 0 {
 		return
 	}
@@ -250,48 +260,48 @@ func (x *x86) setSP(in *inst) {
 	case x.op == 0x81 || x.op == 0x83:
 		switch r {
 		case 0:
-			in.sp, in.delta = spPush, int32(-x.imm)
+			e.sp, e.delta = spPush, int32(-x.imm)
 		case 5:
-			in.sp, in.delta = spPush, int32(x.imm)
+			e.sp, e.delta = spPush, int32(x.imm)
 		case 4:
-			in.sp = spDrop
+			e.sp = spDrop
 		}
 	case x.op == 0x2b || x.op == 0x29 && x.mod == 3:
-		in.sp = spDrop
+		e.sp = spDrop
 	case x.op == 0x8d && x.index == regNone && x.base == rsp:
-		in.sp, in.delta = spPush, -x.disp
+		e.sp, e.delta = spPush, -x.disp
 	case x.op == 0x8d && x.index == regNone && x.base == rbp:
-		in.sp, in.delta = spFrame, x.disp
+		e.sp, e.delta = spFrame, x.disp
 	case x.op == 0x89 && x.reg == rbp, x.op == 0x8b && x.mod == 3 && x.rm == rbp:
-		in.sp, in.delta = spFrame, 0
+		e.sp, e.delta = spFrame, 0
 	}
 }
 
-func (x *x86) setFP(in *inst) {
-	in.fp = fpLost
-	if x.opmap != 0 || x.rex&8 == 0 || in.sp != spKeep {
+func (x *x86) setFP(e *effect) {
+	e.fp = fpLost
+	if x.opmap != 0 || x.rex&8 == 0 || e.sp != spKeep {
 		return
 	}
 	switch {
 	case x.op == 0x89 && x.reg == rsp, x.op == 0x8b && x.mod == 3 && x.rm == rsp:
-		in.fp, in.delta = fpSet, 0
+		e.fp, e.delta = fpSet, 0
 	case x.op == 0x8d && x.index == regNone && x.base == rsp:
-		in.fp, in.delta = fpSet, x.disp
+		e.fp, e.delta = fpSet, x.disp
 	}
 }
 
-// setEffects fills in.known and in.writes.
-func (x *x86) setEffects(in *inst, isGo bool) {
-	if x.padding() && in.flow == flowNext || x.endbr() {
-		in.known = true
+// setEffects fills in known and writes.
+func (x *x86) setEffects(e *effect, f flow, isGo bool) {
+	if x.padding() && f == flowNext || x.endbr() {
+		e.known = true
 		return
 	}
-	if x.enc != encLegacy || x.odd || in.sp != spKeep || in.flow != flowNext || x.prefix&(prefixLock|prefixGS) != 0 {
+	if x.enc != encLegacy || x.odd || e.sp != spKeep || f != flowNext || x.prefix&(prefixLock|prefixGS) != 0 {
 		return
 	}
 	w, known := x.written()
-	in.writes = w
-	in.known = known && (!x.modrm || x.mod == 3 || x.op == 0x8d && x.opmap == 0 || x.memoryHarmless(isGo))
+	e.writes = w
+	e.known = known && (!x.modrm || x.mod == 3 || x.op == 0x8d && x.opmap == 0 || x.memoryHarmless(isGo))
 }
 
 // memoryHarmless reports whether the memory operand can't fault and, if it is

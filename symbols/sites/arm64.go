@@ -15,20 +15,27 @@ const arm64CArgs = 1<<9 - 1 | 1<<18 | 1<<armLR
 // Go's ABIInternal: x0 to x15, x26 (closure context), x28 (g); and x18, the return address.
 const arm64GoArgs = 1<<16 - 1 | 1<<18 | 1<<26 | 1<<28 | 1<<armLR
 
+// armInst is a decoded instruction. A literal load has the literal's address in
+// target and its size in slot.
+type armInst struct {
+	inst
+	effect
+}
+
 // arm64Inst decodes the instruction w at addr. It is false for encodings that
 // are not allocated. Source: Arm ARM (DDI 0487), section C4.1.
-func arm64Inst(w uint32, addr uint64, isGo bool) (inst, bool) {
-	in := inst{size: 4, cond: Always}
+func arm64Inst(w uint32, addr uint64, isGo bool) (armInst, bool) {
+	in := armInst{inst: inst{size: 4, cond: Always}}
 	switch w >> 25 & 15 {
 	case 0:
 		switch {
 		case w>>16 == 0: // udf
 			in.flow, in.site, in.pad = flowStop, siteRefused, w == 0
 		case w>>31 == 0:
-			return inst{}, false
+			return armInst{}, false
 		}
 	case 1, 3:
-		return inst{}, false
+		return armInst{}, false
 	case 8, 9:
 		armImmediate(&in, w)
 	case 10, 11:
@@ -42,7 +49,7 @@ func arm64Inst(w uint32, addr uint64, isGo bool) (inst, bool) {
 }
 
 // armBranch decodes branches, exceptions, hints and system instructions.
-func armBranch(in *inst, w uint32, addr uint64) bool {
+func armBranch(in *armInst, w uint32, addr uint64) bool {
 	rel := func(shift, bits uint) uint64 {
 		return addr + uint64(int64(uint64(w)>>shift<<(64-bits))>>(64-bits)<<2)
 	}
@@ -83,7 +90,7 @@ func armBranch(in *inst, w uint32, addr uint64) bool {
 
 // armBranchRegister decodes BR, BLR, RET, ERET and their authenticating forms,
 // which the kernel refuses.
-func armBranchRegister(in *inst, w uint32) bool {
+func armBranchRegister(in *armInst, w uint32) bool {
 	if w>>16&0x1f != 0x1f {
 		return false
 	}
@@ -100,14 +107,14 @@ func armBranchRegister(in *inst, w uint32) bool {
 	case 2:
 		in.flow = flowRet
 	case 4, 5: // ERET, DRPS
-		in.flow, in.odd, in.site = flowStop, true, siteRefused
+		in.flow, in.marks, in.site = flowStop, markOdd, siteRefused
 	default:
 		return false
 	}
 	return true
 }
 
-func armException(in *inst, w uint32) {
+func armException(in *armInst, w uint32) {
 	in.site = siteRefused
 	switch {
 	case w&0xffe0001f == 0xd4000001: // SVC
@@ -115,11 +122,11 @@ func armException(in *inst, w uint32) {
 	case w&0xffe0001f == 0xd4200000, w&0xffe0001f == 0xd4400000: // BRK, HLT
 		in.flow = flowStop
 	default: // HVC, SMC, DCPS
-		in.odd = true
+		in.marks = markOdd
 	}
 }
 
-func armSystem(in *inst, w uint32) {
+func armSystem(in *armInst, w uint32) {
 	switch {
 	case w&0xfffff01f == 0xd503201f: // HINT
 		armHint(in, w>>5&0x7f)
@@ -135,7 +142,7 @@ func armSystem(in *inst, w uint32) {
 // armHint applies the kernel's list of hints that can be stepped. A nop is
 // simulated since Linux 6.13; signing the return address ends every walk, since
 // a uretprobe behind it would leave a return address unsigned.
-func armHint(in *inst, n uint32) {
+func armHint(in *armInst, n uint32) {
 	switch n {
 	case 0:
 		in.site, in.known, in.pad = siteEmulated, true, true
@@ -148,7 +155,7 @@ func armHint(in *inst, n uint32) {
 }
 
 // armImmediate decodes data processing with an immediate.
-func armImmediate(in *inst, w uint32) {
+func armImmediate(in *armInst, w uint32) {
 	rd, rn := w&31, w>>5&31
 	in.known, in.writes = true, 1<<rd
 	switch w >> 23 & 7 {
@@ -182,7 +189,7 @@ func armImmediate(in *inst, w uint32) {
 }
 
 // armAddImmediate is rd = rn + imm, where 31 is the stack pointer.
-func armAddImmediate(in *inst, rd, rn uint32, imm int32, wide bool) {
+func armAddImmediate(in *armInst, rd, rn uint32, imm int32, wide bool) {
 	switch {
 	case rd == armSP && rn == armSP && wide:
 		in.sp, in.delta = spPush, -imm
@@ -199,7 +206,7 @@ func armAddImmediate(in *inst, rd, rn uint32, imm int32, wide bool) {
 }
 
 // armDone completes an instruction that writes rd.
-func armDone(in *inst, rd uint32) {
+func armDone(in *armInst, rd uint32) {
 	switch rd {
 	case armSP:
 		in.writes = 0
@@ -210,7 +217,7 @@ func armDone(in *inst, rd uint32) {
 }
 
 // armRegister decodes data processing with registers.
-func armRegister(in *inst, w uint32) {
+func armRegister(in *armInst, w uint32) {
 	rd := w & 31
 	in.known, in.writes = true, 1<<rd
 	if w>>24&0x1e == 0x0a && w>>16&31 == armLR {
@@ -234,7 +241,7 @@ func armRegister(in *inst, w uint32) {
 }
 
 // armMemory decodes loads and stores.
-func armMemory(in *inst, w uint32, addr uint64, isGo bool) {
+func armMemory(in *armInst, w uint32, addr uint64, isGo bool) {
 	rt, rn := w&31, w>>5&31
 	vector := w>>26&1 == 1
 	switch {
@@ -265,7 +272,7 @@ func armMemory(in *inst, w uint32, addr uint64, isGo bool) {
 }
 
 // armLoads marks the frame pointer lost when it is loaded.
-func armLoads(in *inst, w uint32, vector bool) {
+func armLoads(in *armInst, w uint32, vector bool) {
 	pair := w&0x3a000000 == 0x28000000
 	if vector || pair && w>>22&1 == 0 {
 		return
@@ -288,7 +295,7 @@ func armLiteralSize(opc uint32, vector bool) int32 {
 	return 4 // ldr w, ldrsw; prfm reads nothing
 }
 
-func armPair(in *inst, w, rn uint32, vector bool) {
+func armPair(in *armInst, w, rn uint32, vector bool) {
 	scale := int32(4)
 	switch opc := w >> 30; {
 	case vector:
@@ -304,7 +311,7 @@ func armPair(in *inst, w, rn uint32, vector bool) {
 	armSlot(in, rn, imm)
 }
 
-func armSlot(in *inst, rn uint32, off int32) {
+func armSlot(in *armInst, rn uint32, off int32) {
 	switch rn {
 	case armSP:
 		in.base, in.slot = slotSP, off
@@ -314,7 +321,7 @@ func armSlot(in *inst, rn uint32, off int32) {
 }
 
 // armWriteBack adds imm to the base register.
-func armWriteBack(in *inst, rn uint32, imm int32) {
+func armWriteBack(in *armInst, rn uint32, imm int32) {
 	switch rn {
 	case armSP:
 		in.sp, in.delta = spPush, -imm
@@ -331,27 +338,27 @@ func (f *function) decodeARM64(p *piece) error {
 		return refuse("not a whole number of instructions")
 	}
 	p.insts = make([]inst, n)
-	data := make([]bool, n)
+	literals := []Range(nil)
 	for i := range p.insts {
 		in, ok := arm64Inst(leWord(p.code[4*i:]), p.addr+uint64(4*i), f.in.Go)
 		if !ok {
-			in = inst{size: 4, flow: flowStop, odd: true, site: siteRefused}
+			in.inst = inst{size: 4, flow: flowStop, marks: markOdd}
 		}
-		in.off = int32(4 * i)
-		p.insts[i] = in
 		if first := in.target - p.addr; in.flow == flowNext && in.target != 0 && first < uint64(len(p.code)) {
-			for j := first / 4; j < (first+uint64(in.slot)+3)/4 && j < uint64(n); j++ {
-				data[j] = true
-			}
+			literals = append(literals, Range{Code: p.code[first:min(first+uint64(in.slot)+3, uint64(len(p.code)))], Addr: first})
+			in.target = 0
+		}
+		p.insts[i] = in.inst
+		p.insts[i].off = int32(4 * i)
+	}
+	for _, l := range literals {
+		for i := l.Addr / 4; i < (l.Addr+uint64(len(l.Code)))/4; i++ {
+			p.insts[i] = inst{size: 4, off: int32(4 * i), flow: flowStop, marks: markData}
 		}
 	}
 	for i := range p.insts {
-		in := &p.insts[i]
-		if data[i] {
-			*in = inst{size: 4, off: in.off, flow: flowStop, site: siteRefused, pad: true, data: true}
-		}
-		if in.odd {
-			return refuse("looks like data: no ordinary instruction at +%#x", p.addr+uint64(in.off)-f.in.Body.Addr)
+		if p.insts[i].is(markOdd) {
+			return refuse("looks like data: no ordinary instruction at +%#x", p.addr+uint64(4*i)-f.in.Body.Addr)
 		}
 	}
 	return nil

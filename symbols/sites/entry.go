@@ -36,7 +36,7 @@ func (f *function) walk(start int32) (emulated, step int32, end string) {
 	emulated, step = -1, -1
 	safe := f.tableSafe()
 	for i := start; i < int32(len(insts)) && i < start+walkLimit; i++ {
-		in := &insts[i]
+		in, e := &insts[i], f.effect(place{0, i})
 		if in.off > 0 && in.off >= f.lowest {
 			return -1, step, "a loop leads back before any emulated instruction"
 		}
@@ -44,19 +44,19 @@ func (f *function) walk(start int32) (emulated, step int32, end string) {
 			return -1, step, "a computed jump might lead behind it"
 		}
 		switch {
-		case in.site == siteEmulated, in.site == siteNop5 && in.off == 0:
+		case e.site == siteEmulated, e.site == siteNop5 && in.off == 0:
 			return i, step, ""
-		case step < 0 && in.site == siteStep:
+		case step < 0 && e.site == siteStep:
 			step = i
 		}
 		switch {
 		case in.flow != flowNext:
 			return -1, step, f.walkEnd(step, "the function leaves its straight line first")
-		case in.sp != spKeep:
+		case e.sp != spKeep:
 			return -1, step, f.walkEnd(step, "the stack pointer moves first")
-		case !in.known:
+		case !e.known:
 			return -1, step, f.walkEnd(step, "no emulated instruction before one with effects")
-		case in.writes&args != 0:
+		case e.writes&args != 0:
 			return -1, step, f.walkEnd(step, "no emulated instruction before the arguments are overwritten")
 		}
 	}
@@ -106,8 +106,8 @@ func (f *function) tableSafe() bool {
 }
 
 func (f *function) setEntry(r *Result, i, start int32) {
-	in := &f.pieces[0].insts[i]
-	r.Entry = Site{Offset: int64(in.off), Kind: in.kind()}
+	e := f.effect(place{0, i})
+	r.Entry = Site{Offset: int64(f.pieces[0].insts[i].off), Kind: e.site.kind()}
 	switch {
 	case i == 0:
 		r.EntryReason = "first instruction"
@@ -118,30 +118,20 @@ func (f *function) setEntry(r *Result, i, start int32) {
 	default:
 		r.EntryReason = "first emulated instruction"
 	}
-	if in.site != siteStep {
-		r.EntryReason += ", " + f.mnemonic(in)
-		if in.sp != spKeep {
+	if e.site != siteStep {
+		r.EntryReason += ", " + f.mnemonic(place{0, i})
+		if e.sp != spKeep {
 			r.EntryReason += ", before the stack pointer moves"
 		}
 	}
-}
-
-// kind is how the kernel executes the instruction under a probe.
-func (in *inst) kind() Kind {
-	switch in.site {
-	case siteEmulated:
-		return Emulated
-	case siteNop5:
-		return Nop5
-	}
-	return SingleStep
 }
 
 var amd64Names = [16]string{"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"}
 
 // mnemonic names an emulated instruction.
-func (f *function) mnemonic(in *inst) string {
+func (f *function) mnemonic(pl place) string {
+	in := f.at(pl)
 	switch in.flow {
 	case flowJump:
 		return "jump"
@@ -156,14 +146,14 @@ func (f *function) mnemonic(in *inst) string {
 	case flowCallPtr:
 		return "indirect call"
 	}
-	if in.pad {
+	if f.effect(pl).pad {
 		return "nop"
 	}
 	if f.in.Arch == ARM64 {
 		return "adr"
 	}
 	var x x86
-	if x.decode(f.pieces[0].code[in.off:in.end()]) {
+	if x.decode(f.code(pl)) {
 		return "push %" + amd64Names[x.op&7|x.rex<<3&8]
 	}
 	return ""
@@ -192,9 +182,9 @@ func (f *function) stackCheck() (int32, error) {
 	}
 	start := int32(0)
 	for i := range insts {
-		in := &insts[i]
+		in, e := &insts[i], f.effect(place{0, int32(i)})
 		switch {
-		case in.flow == flowNext && in.known && in.writes&args == 0 && in.sp == spKeep && i < walkLimit:
+		case in.flow == flowNext && e.known && e.writes&args == 0 && e.sp == spKeep && i < walkLimit:
 			continue
 		case in.flow == flowCond && f.morestackBlock(in.target):
 			start = int32(i + 1)
@@ -220,7 +210,7 @@ func (f *function) morestackBlock(addr uint64) bool {
 	for n := 0; n < 2*walkLimit && int(pl.i) < len(insts); n++ {
 		in := &insts[pl.i]
 		switch {
-		case in.flow == flowNext && in.sp == spKeep:
+		case in.flow == flowNext && f.effect(pl).sp == spKeep:
 		case in.flow == flowCall && !called && (f.in.Morestack == nil || f.in.Morestack(in.target)):
 			called = true
 		case in.flow == flowJump && called && in.target == f.in.Body.Addr:

@@ -59,15 +59,15 @@ func (f *function) exits() ([]ExitSite, string) {
 // exit makes an exit site of an instruction, if the kernel can probe it and the
 // stack is there what it was at entry.
 func (f *function) exit(pl place, what string) (ExitSite, string) {
-	in := f.at(pl)
-	if in.site == siteRefused {
+	site := f.effect(pl).site
+	if site == siteRefused {
 		return ExitSite{}, fmt.Sprintf("the kernel can't probe the %s at +%#x", what, f.offset(pl))
 	}
 	if f.pieces[pl.p].state != nil && nonZero(f.state(pl).depth) {
 		return ExitSite{}, fmt.Sprintf("the %s at +%#x leaves with the stack pointer moved: a part of the function may be missing", what, f.offset(pl))
 	}
 	return ExitSite{
-		Site: Site{Offset: f.offset(pl), Kind: in.kind()},
+		Site: Site{Offset: f.offset(pl), Kind: site.kind()},
 		Cond: Always,
 	}, ""
 }
@@ -94,11 +94,11 @@ func (f *function) collectFacts(r *Result) {
 	for p := range f.pieces {
 		for i := range f.pieces[p].insts {
 			pl := place{int32(p), int32(i)}
-			in := f.at(pl)
+			in, e := f.at(pl), f.effect(pl)
 			switch {
 			case in.flow == flowCall && in.target != f.pieces[p].addr+uint64(in.end()):
 				r.Calls = append(r.Calls, in.target)
-			case in.flow == flowCallPtr, in.syscall, in.sp == spLost:
+			case in.flow == flowCallPtr, e.syscall, e.sp == spLost:
 				r.UnknownCalls = true
 			}
 			if in.flow == flowRet && nonZero(f.state(pl).depth) {
@@ -128,7 +128,7 @@ func (f *function) collectFacts(r *Result) {
 // readsReturn reports whether a memory operand is the return address's slot, or
 // (arm64) the register that holds it is copied.
 func (f *function) readsReturn(pl place) bool {
-	in, s := f.at(pl), f.state(pl)
+	in, s := f.effect(pl), f.state(pl)
 	switch {
 	case in.base == slotReturn:
 		return true

@@ -1,7 +1,5 @@
 package sites
 
-import "sort"
-
 // function is one function on its way through Analyze.
 type function struct {
 	in     *Input
@@ -19,17 +17,35 @@ type function struct {
 
 // piece is one decoded Range.
 type piece struct {
-	addr  uint64
-	code  []byte
-	insts []inst
-	state []stackState // beside insts
-	seen  []bool       // beside insts: reached from the entry
+	addr    uint64
+	code    []byte
+	insts   []inst
+	effects []effect     // beside insts, once the stack is tracked
+	state   []stackState // beside insts, once the stack is tracked
+	seen    []bool       // beside insts: reached from the entry
 }
 
 // place is an instruction: piece and index.
 type place struct{ p, i int32 }
 
 func (f *function) at(pl place) *inst { return &f.pieces[pl.p].insts[pl.i] }
+
+// effect is what the instruction does.
+func (f *function) effect(pl place) effect {
+	p := &f.pieces[pl.p]
+	if p.effects != nil {
+		return p.effects[pl.i]
+	}
+	in := &p.insts[pl.i]
+	if f.in.Arch == ARM64 {
+		if in.is(markData) {
+			return effect{site: siteRefused, pad: true}
+		}
+		e, _ := arm64Inst(leWord(p.code[in.off:]), p.addr+uint64(in.off), f.in.Go)
+		return e.effect
+	}
+	return amd64Effect(p.code[in.off:in.end()], *in, f.in.Go)
+}
 
 // offset is the instruction's distance from the entry.
 func (f *function) offset(pl place) int64 {
@@ -46,12 +62,15 @@ func (f *function) find(addr uint64) (pl place, inside, ok bool) {
 		if off >= uint64(len(piece.code)) {
 			continue
 		}
-		insts := piece.insts
-		i := sort.Search(len(insts), func(i int) bool { return uint64(insts[i].off) >= off })
-		if f.in.Arch == ARM64 {
-			i = int(off / 4)
+		i, end := 0, len(piece.insts)
+		for i < end {
+			if mid := (i + end) / 2; uint64(piece.insts[mid].off) < off {
+				i = mid + 1
+			} else {
+				end = mid
+			}
 		}
-		return place{int32(p), int32(i)}, true, i < len(insts) && uint64(insts[i].off) == off
+		return place{int32(p), int32(i)}, true, i < len(piece.insts) && uint64(piece.insts[i].off) == off
 	}
 	return place{}, false, false
 }
@@ -93,14 +112,14 @@ func (f *function) decode(p *piece) error {
 	}
 	p.insts = make([]inst, 0, len(p.code)/4+1)
 	for off := 0; off < len(p.code); {
-		in, ok := amd64Inst(p.code[off:], p.addr+uint64(off), f.in.Go)
+		in, ok := amd64Inst(p.code[off:], p.addr+uint64(off))
 		if !ok {
 			if len(p.code)-off < x86MaxSize {
 				return refuse("can't be decoded to its exact end, from +%#x", p.addr+uint64(off)-f.in.Body.Addr)
 			}
 			return refuse("unknown instruction at +%#x", p.addr+uint64(off)-f.in.Body.Addr)
 		}
-		if in.odd {
+		if in.is(markOdd) {
 			return refuse("looks like data: a privileged or obsolete instruction at +%#x", p.addr+uint64(off)-f.in.Body.Addr)
 		}
 		in.off = int32(off)
@@ -117,7 +136,7 @@ func (f *function) link() error {
 		insts := f.pieces[p].insts
 		for i := range insts {
 			in := &insts[i]
-			if in.flow != flowJump && in.flow != flowCond && in.flow != flowCall {
+			if !in.branches() {
 				continue
 			}
 			to, inside, ok := f.find(in.target)
@@ -128,7 +147,7 @@ func (f *function) link() error {
 			switch {
 			case !ok:
 				return refuse("a branch at +%#x leads inside an instruction", f.offset(from))
-			case f.at(to).data:
+			case f.at(to).is(markData):
 				return refuse("a branch at +%#x leads into data", f.offset(from))
 			case in.flow == flowCall && to != (place{}) && to != (place{from.p, from.i + 1}):
 				return refuse("the call at +%#x leads into the function itself", f.offset(from))
@@ -140,7 +159,7 @@ func (f *function) link() error {
 }
 
 func (f *function) linkBranch(from, to place) {
-	f.at(to).label = true
+	f.at(to).marks |= markLabel
 	if to.p != 0 {
 		return
 	}
@@ -166,8 +185,17 @@ func (f *function) successors(pl place, fn func(next place, weak bool)) {
 	}
 }
 
-// reach walks the code from the entry, and judges what it does not reach.
+// reach walks the code from the entry, and judges what it does not reach. Go's
+// compiled code for amd64 has no data in it and needs no judging.
 func (f *function) reach() error {
+	for p := range f.pieces {
+		if err := f.checkEnd(int32(p)); err != nil {
+			return err
+		}
+	}
+	if f.in.Go && !f.in.Asm && f.in.Arch == AMD64 {
+		return nil
+	}
 	for p := range f.pieces {
 		f.pieces[p].seen = make([]bool, len(f.pieces[p].insts))
 	}
@@ -177,7 +205,7 @@ func (f *function) reach() error {
 		pl := work[len(work)-1]
 		work = work[:len(work)-1]
 		f.successors(pl, func(next place, weak bool) {
-			if weak && f.at(next).data {
+			if weak && f.at(next).is(markData) {
 				return // a call that doesn't return
 			}
 			if s := &f.pieces[next.p].seen[next.i]; !*s {
@@ -187,10 +215,7 @@ func (f *function) reach() error {
 		})
 	}
 	for p := range f.pieces {
-		if err := f.checkEnd(p); err != nil {
-			return err
-		}
-		if err := f.checkUnreached(p); err != nil {
+		if err := f.checkUnreached(int32(p)); err != nil {
 			return err
 		}
 	}
@@ -199,10 +224,10 @@ func (f *function) reach() error {
 
 // checkEnd refuses a piece whose last instruction runs on past it. The last may
 // be a call: one that doesn't return.
-func (f *function) checkEnd(p int) error {
+func (f *function) checkEnd(p int32) error {
 	insts := f.pieces[p].insts
-	i := len(insts) - 1
-	for i > 0 && insts[i].pad && (insts[i].flow != flowStop || insts[i].data) {
+	i := int32(len(insts)) - 1
+	for i > 0 && (insts[i].flow == flowNext || insts[i].is(markData)) && f.effect(place{p, i}).pad {
 		i--
 	}
 	switch insts[i].flow {
@@ -215,14 +240,15 @@ func (f *function) checkEnd(p int) error {
 // checkUnreached refuses data that is executed, and hand-written code with bytes
 // that nothing reaches: they may be data. In compiled code such bytes are
 // jump-table targets, landing pads and recovery paths.
-func (f *function) checkUnreached(p int) error {
+func (f *function) checkUnreached(p int32) error {
 	piece := &f.pieces[p]
 	for i := range piece.insts {
-		if piece.seen[i] && piece.insts[i].data {
-			return refuse("runs into data at +%#x", f.offset(place{int32(p), int32(i)}))
+		pl := place{p, int32(i)}
+		if piece.seen[i] && piece.insts[i].is(markData) {
+			return refuse("runs into data at +%#x", f.offset(pl))
 		}
-		if f.in.Asm && !piece.seen[i] && !piece.insts[i].pad {
-			return refuse("hand-written, and nothing leads to +%#x: it may be data", f.offset(place{int32(p), int32(i)}))
+		if f.in.Asm && !piece.seen[i] && !f.effect(pl).pad {
+			return refuse("hand-written, and nothing leads to +%#x: it may be data", f.offset(pl))
 		}
 	}
 	return nil

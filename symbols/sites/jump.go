@@ -105,8 +105,8 @@ const backSteps = 32
 // just one and it is no call.
 func (f *function) previous(pl place) (place, bool) {
 	prev := place{pl.p, pl.i - 1}
-	falls := pl.i > 0 && f.at(prev).falls() && (f.pieces[prev.p].seen[prev.i] || !f.at(prev).pad)
-	if f.at(pl).label {
+	falls := pl.i > 0 && f.at(prev).falls() && (f.pieces[prev.p].seen == nil || f.pieces[prev.p].seen[prev.i] || !f.effect(prev).pad)
+	if f.at(pl).is(markLabel) {
 		from, n := f.branchesTo(pl)
 		if falls || n != 1 {
 			return place{}, false

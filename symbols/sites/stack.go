@@ -38,7 +38,7 @@ func add(d, n int32) int32 {
 }
 
 // after is the state behind an instruction that is reached in state s.
-func (in *inst) after(s stackState) stackState {
+func (in *effect) after(s stackState) stackState {
 	t := s
 	switch in.sp {
 	case spPush:
@@ -85,10 +85,13 @@ func join(a, b int32) int32 {
 // jump tables.
 func (f *function) trackStack() {
 	for p := range f.pieces {
-		f.pieces[p].state = make([]stackState, len(f.pieces[p].insts))
-		for i := range f.pieces[p].state {
-			f.pieces[p].state[i] = stackState{depth: depthUnset, frame: depthUnset}
+		insts := f.pieces[p].insts
+		effects, state := make([]effect, len(insts)), make([]stackState, len(insts))
+		for i := range insts {
+			effects[i] = f.effect(place{int32(p), int32(i)})
+			state[i] = stackState{depth: depthUnset, frame: depthUnset}
 		}
+		f.pieces[p].effects, f.pieces[p].state = effects, state
 	}
 	f.spread(place{}, stackState{depth: 0, frame: depthUnknown, strong: true})
 	frame := f.frameDepth()
@@ -109,7 +112,7 @@ func (f *function) spread(from place, s stackState) {
 		case len(work) > 0:
 			pl := work[len(work)-1]
 			work = work[:len(work)-1]
-			after := f.at(pl).after(*f.state(pl))
+			after := f.pieces[pl.p].effects[pl.i].after(*f.state(pl))
 			f.successors(pl, func(next place, weak bool) {
 				if weak {
 					later = append(later, pl)
@@ -121,7 +124,7 @@ func (f *function) spread(from place, s stackState) {
 			pl := later[len(later)-1]
 			later = later[:len(later)-1]
 			next := place{pl.p, pl.i + 1}
-			after := f.at(pl).after(*f.state(pl))
+			after := f.pieces[pl.p].effects[pl.i].after(*f.state(pl))
 			after.strong = false
 			if f.meet(next, after) {
 				work = append(work, next)
@@ -159,7 +162,7 @@ func (f *function) frameDepth() int32 {
 	depth := depthUnset
 	for p := range f.pieces {
 		for i := range f.pieces[p].insts {
-			in, s := &f.pieces[p].insts[i], f.pieces[p].state[i]
+			in, s := &f.pieces[p].effects[i], f.pieces[p].state[i]
 			if in.fp != fpSet || s.depth == depthUnset {
 				continue
 			}
@@ -215,7 +218,7 @@ func (f *function) trackTables(frame int32) {
 	for p := range f.pieces {
 		for i := range f.pieces[p].insts {
 			pl := place{int32(p), int32(i)}
-			if f.state(pl).depth == depthUnset && !f.at(pl).pad {
+			if f.state(pl).depth == depthUnset && !f.effect(pl).pad {
 				f.spread(pl, stackState{depth: depth, frame: frame})
 			}
 		}
@@ -225,10 +228,10 @@ func (f *function) trackTables(frame int32) {
 // before is the depth at which an instruction must be reached, given what is
 // known of those behind it.
 func (f *function) before(pl place) int32 {
-	in := f.at(pl)
-	if in.flow == flowRet {
+	if f.at(pl).flow == flowRet {
 		return 0
 	}
+	in := f.effect(pl)
 	if in.sp != spKeep && in.sp != spPush {
 		return depthUnset
 	}
@@ -237,7 +240,7 @@ func (f *function) before(pl place) int32 {
 		s := f.state(next).depth
 		switch {
 		case !known(s):
-		case weak && f.at(next).label: // the call may not return: others lead there
+		case weak && f.at(next).is(markLabel): // the call may not return: others lead there
 		case d == depthUnset:
 			d = s
 		case d != s:

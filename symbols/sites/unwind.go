@@ -1,9 +1,6 @@
 package sites
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // NeverUnwound returns those functions that nothing can unwind through, and
 // that may therefore be given a uretprobe. A uretprobe replaces the return
@@ -102,7 +99,10 @@ func recursive(funcs map[uint64]Result, set map[uint64]bool) map[uint64]bool {
 			if low[a] != index[a] {
 				continue
 			}
-			start := slices.Index(stack, a)
+			start := len(stack) - 1
+			for stack[start] != a {
+				start--
+			}
 			for _, m := range stack[start:] {
 				onStack[m] = false
 				if len(stack)-start > 1 {
