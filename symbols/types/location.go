@@ -3,6 +3,7 @@ package types
 import (
 	"debug/dwarf"
 	"encoding/binary"
+	"strconv"
 	"strings"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -10,14 +11,16 @@ import (
 
 // unit is what location lists need to know of a compilation unit.
 type unit struct {
-	off, end dwarf.Offset // of its entry; of the first byte behind the unit
-	version  uint16       // 0 when .debug_info was not given
-	read     bool
-	lowpc    uint64
-	addrBase uint64
-	listBase uint64
-	llvm     bool // made by LLVM, which changes local functions' conventions without renaming them
-	optimise bool
+	off, end  dwarf.Offset // of its entry; of the first byte behind the unit
+	version   uint16       // 0 when .debug_info was not given
+	read      bool
+	lowpc     uint64
+	addrBase  uint64
+	listBase  uint64
+	llvm      bool // made by LLVM, which changes local functions' conventions without renaming them
+	marks     bool // by one that marks the functions so changed
+	old       bool // by a Rust before 1.62, which passed larger aggregates in registers
+	optimised bool // and optimised
 }
 
 // readUnits finds the units' headers (DWARF 5, section 7.5.1).
@@ -86,8 +89,59 @@ func (r *Reader) readUnit(u *unit) {
 	if v, ok := e.Val(dwarf.AttrLoclistsBase).(int64); ok {
 		u.listBase = uint64(v)
 	}
-	producer := text(e, dwarf.AttrProducer)
-	u.llvm = strings.Contains(producer, "clang") || strings.Contains(producer, "LLVM") || strings.Contains(producer, "rustc")
+	u.producer(text(e, dwarf.AttrProducer))
+	if u.llvm {
+		u.optimised = r.hasLists(u)
+	}
+}
+
+// producer reads what a compiler says of itself: "clang version 14.0.6",
+// "clang LLVM (rustc version 1.95.0 (…))".
+func (u *unit) producer(s string) {
+	if minor, ok := version(s, "rustc version 1."); ok {
+		u.llvm, u.marks, u.old = true, minor >= 78, minor < 62 // Rust 1.78 has LLVM 18
+		return
+	}
+	if major, ok := version(s, "clang version "); ok {
+		u.llvm, u.marks = true, major >= 18
+		return
+	}
+	u.llvm = strings.Contains(s, "LLVM") || strings.Contains(s, "clang")
+}
+
+// version reads the number behind a prefix.
+func version(s, prefix string) (int, bool) {
+	_, rest, ok := strings.Cut(s, prefix)
+	end := 0
+	for end < len(rest) && end < 6 && rest[end] >= '0' && rest[end] <= '9' {
+		end++
+	}
+	n, err := strconv.Atoi(rest[:end])
+	return n, ok && err == nil
+}
+
+// hasLists says whether some parameter of the unit's functions has a location
+// list: without optimisation each has one place.
+func (r *Reader) hasLists(u *unit) bool {
+	r.die.Seek(u.off)
+	if e, err := r.die.Next(); err != nil || e == nil {
+		return false
+	}
+	inside := false // a function that has code
+	for {
+		e, err := r.die.Next()
+		if err != nil || e == nil || e.Tag == dwarf.TagCompileUnit || e.Tag == dwarf.TagPartialUnit {
+			return false
+		}
+		switch e.Tag {
+		case dwarf.TagSubprogram:
+			inside = e.Val(dwarf.AttrLowpc) != nil
+		case dwarf.TagFormalParameter, dwarf.TagVariable:
+			if f := e.AttrField(dwarf.AttrLocation); inside && f != nil && f.Class != dwarf.ClassExprLoc && f.Class != dwarf.ClassBlock {
+				return true
+			}
+		}
+	}
 }
 
 // unitEntry returns the offset of the unit's own entry.
@@ -112,8 +166,9 @@ type piece struct {
 type known uint8
 
 const (
-	unknown known = iota // nothing: no location, or one that isn't valid there
-	absent               // locations elsewhere, but none at the first instruction
+	unknown  known = iota // nothing that is valid there
+	absent                // locations elsewhere, but none at the first instruction
+	computed              // not in the caller's registers or memory any more
 	located
 )
 
@@ -140,7 +195,10 @@ func (r *Reader) entryLocation(fn *function, p *parameter) ([]piece, known) {
 	}
 	pieces, ok := r.expression(expr, p.node.t.Size)
 	if !ok || !r.rebase(fn, pieces, whole) || !r.plausible(pieces, whole) {
-		return nil, unknown
+		if whole {
+			return nil, unknown
+		}
+		return nil, computed
 	}
 	return pieces, located
 }
@@ -321,7 +379,8 @@ func (r *Reader) address(u *unit, index uint64, d *data) uint64 {
 const (
 	opAddr          = 0x03
 	opConst1u       = 0x08
-	opConst1s       = 0x09
+	opConstu        = 0x10
+	opConsts        = 0x11
 	opPlusUconst    = 0x23
 	opLit0          = 0x30
 	opReg0          = 0x50
@@ -333,6 +392,7 @@ const (
 	opImplicitValue = 0x9e
 	opStackValue    = 0x9f
 	opEntryValue    = 0xa3
+	opGNUEntryValue = 0xf3
 )
 
 // plusConst reads a member's location given as an expression.
@@ -368,7 +428,7 @@ func (r *Reader) expression(expr []byte, size uint32) ([]piece, bool) {
 			p.size = uint32(n)
 		}
 		if empty {
-			p.reason = "optimised out"
+			p.reason = optimisedOut
 		}
 		at += p.size
 		pieces = append(pieces, p)
@@ -384,7 +444,8 @@ func (r *Reader) expression(expr []byte, size uint32) ([]piece, bool) {
 	return pieces, len(pieces) > 0 && at == size && !d.bad
 }
 
-// simple reads the location of one piece; empty means that there is none.
+// simple reads the location of one piece; empty means that the value isn't
+// where the caller put it: it is a constant, or gone.
 func (r *Reader) simple(d *data) (p piece, empty, ok bool) {
 	if d.b[0] == opPiece {
 		return p, true, true
@@ -397,11 +458,45 @@ func (r *Reader) simple(d *data) (p piece, empty, ok bool) {
 	case op == opFbreg:
 		off := d.sleb()
 		return piece{source: trace.SourceCFA, at: int32(off)}, false, !d.bad && off == int64(int32(off))
+	case op == opCallFrameCFA:
+		return piece{source: trace.SourceCFA}, false, true
 	case op >= opBreg0 && op < opBreg0+32:
 		off := d.sleb()
 		return piece{source: trace.SourceMemory, reg: op - opBreg0, at: int32(off)}, false, !d.bad && off == int64(int32(off))
+	case op == opEntryValue || op == opGNUEntryValue:
+		return r.entryValue(d)
+	default:
+		return p, true, constant(op, d)
 	}
-	return p, false, false
+}
+
+// entryValue reads "what the register held at the function's entry".
+func (r *Reader) entryValue(d *data) (p piece, empty, ok bool) {
+	inner := data{d.bytes(d.uleb()), false}
+	if len(inner.b) == 0 || d.u8() != opStackValue {
+		return p, false, false
+	}
+	p, empty, ok = r.simple(&inner)
+	return p, empty, ok && len(inner.b) == 0 && p.source == trace.SourceRegister && !d.bad
+}
+
+// constant skips a value that is known to the debugger alone.
+func constant(op byte, d *data) bool {
+	switch {
+	case op == opImplicitValue:
+		d.bytes(d.uleb())
+		return !d.bad
+	case op >= opLit0 && op < opLit0+32:
+	case op >= opConst1u && op < opConst1u+8: // const1u, const1s, const2u, … const8s
+		d.bytes(1 << ((op - opConst1u) / 2))
+	case op == opConstu || op == opConsts:
+		d.uleb()
+	case op == opAddr:
+		d.bytes(8)
+	default:
+		return false
+	}
+	return d.u8() == opStackValue && !d.bad
 }
 
 func (r *Reader) inRegister(reg uint64) piece {

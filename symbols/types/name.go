@@ -247,15 +247,15 @@ func (r *Reader) scopeAt(off dwarf.Offset) (*scope, error) {
 		if c == nil || c.Tag == dwarf.TagCompileUnit || c.Tag == dwarf.TagPartialUnit {
 			return s, nil
 		}
-		if depth == 0 && open >= 0 {
-			s.inside[open].end, open = c.Offset, -1
-		}
 		if c.Tag == 0 {
-			if depth == 0 {
+			if depth == 0 { // the last scope inside ends with this one
 				return s, nil
 			}
 			depth--
 			continue
+		}
+		if depth == 0 && open >= 0 {
+			s.inside[open].end, open = c.Offset, -1
 		}
 		if depth == 0 && c.Children && isScope(c.Tag) {
 			open = len(s.inside)

@@ -39,6 +39,10 @@ type node struct {
 	union  bool // a union or variant lies inside
 	byRef  bool // C++: not trivial for the purpose of calls
 	incomp bool // only declared here
+	// aggregate: Rust passes the value neither as one scalar nor as two.
+	aggregate bool
+	// sparse: so too, because there is room beside the scalars.
+	sparse bool
 	// inline are the types whose values lie within this one's.
 	inline []*node
 	// target is the type behind the pointer (or the slice's element), read by expand; 0 for none.
@@ -275,7 +279,8 @@ func (r *Reader) fillBase(n *node, t *trace.Type, e *dwarf.Entry) {
 	if (enc == encSignedChar || enc == encUnsignedChar) && strings.TrimPrefix(text(e, dwarf.AttrName), "const ") == "char" {
 		t.Kind = trace.KindChar
 	}
-	if t.Size == 0 {
+	if t.Size == 0 { // Rust's ()
+		t.Kind = trace.KindStruct
 		return
 	}
 	n.align = min(t.Size, 16)
@@ -441,6 +446,7 @@ func (r *Reader) fillArray(n *node, t *trace.Type, e *dwarf.Entry) error {
 	n.align, n.inline = max(n.align, elem.align), []*node{elem}
 	n.array = elem.array || t.Count > 1
 	n.union = elem.union
+	n.aggregate = true
 	n.byRef = elem.byRef
 	n.incomp = elem.incomp
 	return nil

@@ -33,7 +33,8 @@ func (r *Reader) fillStruct(n *node, t *trace.Type, e *dwarf.Entry) error {
 	n.byRef = m.nonTrivial(e, parts)
 	switch r.lang {
 	case trace.LangRust:
-		return r.recogniseRust(n, t, parts)
+		m.classify()
+		r.recogniseRust(n, t, parts)
 	case trace.LangCPP:
 		r.recogniseCPP(n, t)
 	}
@@ -46,14 +47,16 @@ type record struct {
 	n       *node
 	t       *trace.Type
 	align   uint32
-	virtual bool // has virtual functions or bases
+	virtual bool      // has virtual functions or bases
+	fields  []*node   // of the members that take room
+	enum    *variants // Rust: what an enum with payloads is made of
 }
 
 func (m *record) add(p *dwarf.Entry) error {
 	switch p.Tag {
 	case dwarf.TagVariantPart:
 		m.t.Kind, m.n.union = trace.KindVariant, true
-		return nil
+		return m.variants(p)
 	case dwarf.TagInheritance, dwarf.TagMember:
 		return m.member(p)
 	case dwarf.TagSubprogram:
@@ -95,6 +98,9 @@ func (m *record) member(p *dwarf.Entry) error {
 		}
 	}
 	m.t.Fields = append(m.t.Fields, f)
+	if child.t.Size > 0 {
+		m.fields = append(m.fields, child)
+	}
 	m.absorb(f, child)
 	return nil
 }
@@ -262,12 +268,16 @@ func (m *record) copies(ctor *dwarf.Entry, class dwarf.Offset) bool {
 	return err == nil && target != nil && target.Offset == class
 }
 
+// libstdcxxString is how libstdc++'s std::string has begun since GCC 5; its
+// layout (pointer, length, 16 bytes of room) is part of the library's ABI.
+const libstdcxxString = "std::__cxx11::basic_string<char,"
+
 // fillDeclared handles a type that is defined elsewhere. clang leaves out the
 // definition of std::string, whose layout is fixed by libstdc++'s ABI.
 func (r *Reader) fillDeclared(n *node, t *trace.Type, e *dwarf.Entry) error {
-	if r.lang == trace.LangCPP && strings.HasPrefix(t.Name, "std::__cxx11::basic_string<char,") {
-		t.Kind, t.Size, t.PtrOff, t.LenOff = trace.KindString, 32, 0, 8
-		t.Name, n.align, n.byRef = "std::string", 8, true
+	if r.lang == trace.LangCPP && strings.HasPrefix(t.Name, libstdcxxString) {
+		asText(t, "std::string", 0, 8)
+		t.Size, n.align, n.byRef = 32, 8, true
 		n.leaves = []leaf{{size: 8}, {off: 8, size: 8}, {off: 16, size: 8}, {off: 24, size: 8}}
 		return nil
 	}
@@ -289,6 +299,8 @@ func (r *Reader) recogniseCPP(n *node, t *trace.Type) {
 				asText(t, "std::string_view", ptr, length)
 			}
 		}
+	case t.Size == 32 && strings.HasPrefix(t.Name, libstdcxxString): // clang may leave its pointer undescribed
+		asText(t, "std::string", 0, 8)
 	case strings.HasPrefix(base, "basic_string<char,"):
 		ptr, ok := fieldOffset(t, "_M_dataplus", "_M_p")
 		if !ok {
@@ -320,89 +332,4 @@ next:
 		return 0, false
 	}
 	return off, true
-}
-
-// recogniseRust finds text and sequences by their members: Rust's layout isn't
-// fixed, but its names are.
-func (r *Reader) recogniseRust(n *node, t *trace.Type, parts []*dwarf.Entry) error {
-	length, hasLen := fieldOffset(t, "length")
-	if ptr, ok := fieldOffset(t, "data_ptr"); ok && hasLen && t.Size == 16 {
-		if strings.HasSuffix(strings.TrimSuffix(t.Name, ", alloc::alloc::Global>"), "str") {
-			asText(t, t.Name, ptr, length)
-			return nil
-		}
-		asSlice(n, t, ptr, length, pointee(n, t, "data_ptr"))
-		return nil
-	}
-	switch {
-	case t.Name == "alloc::string::String":
-		if vec, ok := fieldOffset(t, "vec"); ok {
-			v := fieldType(t, "vec")
-			if v != nil && v.Kind == trace.KindSlice {
-				asText(t, t.Name, vec+v.PtrOff, vec+v.LenOff)
-			}
-		}
-	case strings.HasPrefix(t.Name, "alloc::vec::Vec<"):
-		length, ok := fieldOffset(t, "len")
-		buf, isVec := fieldOffset(t, "buf")
-		inner := fieldType(t, "buf")
-		if !ok || !isVec || inner == nil {
-			return nil
-		}
-		if ptr, ok := firstPointer(inner, 0); ok {
-			asSlice(n, t, buf+ptr, length, templateType(parts, "T"))
-		}
-	}
-	return nil
-}
-
-func asSlice(n *node, t *trace.Type, ptr, length uint32, elem dwarf.Offset) {
-	t.Kind, t.PtrOff, t.LenOff, t.Fields = trace.KindSlice, ptr, length, nil
-	n.target, n.inline = elem, nil
-}
-
-func fieldType(t *trace.Type, name string) *trace.Type {
-	for _, f := range t.Fields {
-		if f.Name == name {
-			return f.Type
-		}
-	}
-	return nil
-}
-
-// pointee is the offset of the type behind a pointer member.
-func pointee(n *node, t *trace.Type, name string) dwarf.Offset {
-	for i, f := range t.Fields {
-		if f.Name == name && i < len(n.inline) {
-			return n.inline[i].target
-		}
-	}
-	return 0
-}
-
-// firstPointer finds the pointer in nested one-member wrappers (RawVec, Unique, NonNull).
-func firstPointer(t *trace.Type, nesting int) (uint32, bool) {
-	if t.Kind == trace.KindPointer {
-		return 0, true
-	}
-	if nesting > maxNesting || t.Kind != trace.KindStruct {
-		return 0, false
-	}
-	for _, f := range t.Fields {
-		if off, ok := firstPointer(f.Type, nesting+1); ok {
-			return f.Offset + off, true
-		}
-	}
-	return 0, false
-}
-
-// templateType is the type that a generic's parameter stands for.
-func templateType(parts []*dwarf.Entry, name string) dwarf.Offset {
-	for _, p := range parts {
-		if p.Tag == dwarf.TagTemplateTypeParameter && text(p, dwarf.AttrName) == name {
-			off, _ := reference(p, dwarf.AttrType)
-			return off
-		}
-	}
-	return 0
 }

@@ -21,6 +21,7 @@ type Subprogram struct {
 	Language trace.Language
 	LowPC    uint64 // virtual address of its first instruction, in the file
 	Symbol   string // as in the symbol table: tells clones and manglings apart
+	Local    bool   // its symbol is local to the file: the optimiser knew all its callers
 	ABI0     bool   // Go: assembly's convention, everything in memory
 }
 
@@ -48,13 +49,15 @@ func (r *Reader) Signature(f Subprogram) (sig Signature, err error) {
 // function is a subprogram's entries brought together.
 type function struct {
 	Subprogram
-	params   []*parameter
-	result   dwarf.Offset // C, C++, Rust: 0 for none
-	external bool
-	llvm     bool
-	name     string
-	linkage  string
-	base     byte // the operation that is its frame base
+	params    []*parameter
+	result    dwarf.Offset // C, C++, Rust: 0 for none
+	unit      *unit        // nil when it isn't known
+	external  bool
+	altered   bool // said not to follow the calling convention
+	specified bool // declared elsewhere
+	name      string
+	linkage   string
+	base      byte // the operation that is its frame base
 }
 
 // parameter is one parameter, or (Go) one result.
@@ -67,15 +70,16 @@ type parameter struct {
 	known  known
 }
 
+// noCall is DW_CC_nocall (DWARF 5, section 3.3.1.1): LLVM 17 and later mark
+// functions with it whose parameters or result they have removed or split.
+const noCall = 3
+
 // maxChain bounds how many origins and specifications refer to one another.
 const maxChain = 8
 
 // function reads a subprogram and the entries that it refers to.
 func (r *Reader) function(f Subprogram) (*function, error) {
-	fn := &function{Subprogram: f}
-	if u := r.unit(f.Offset); u != nil {
-		fn.llvm = u.llvm
-	}
+	fn := &function{Subprogram: f, unit: r.unit(f.Offset)}
 	var declared, own []*dwarf.Entry
 	off := f.Offset
 	for i := 0; ; i++ {
@@ -105,6 +109,7 @@ func (r *Reader) function(f Subprogram) (*function, error) {
 			declared = nil // the abstract instance has them all, in order
 		} else {
 			next, ok = reference(e, dwarf.AttrSpecification)
+			fn.specified = fn.specified || ok
 		}
 		if !ok {
 			break
@@ -129,6 +134,9 @@ func (r *Reader) take(fn *function, e *dwarf.Entry) {
 		fn.result = off
 	}
 	fn.external = fn.external || flag(e, dwarf.AttrExternal)
+	if cc, ok := number(e, dwarf.AttrCalling); ok && cc == noCall {
+		fn.altered = true
+	}
 	if base, ok := e.Val(dwarf.AttrFrameBase).([]byte); ok && len(base) == 1 && fn.base == 0 {
 		fn.base = base[0]
 	}
@@ -382,10 +390,10 @@ func (r *Reader) placeResult(a *allocator, n *node, rust bool) placed {
 }
 
 // correct compares the computed places with the debug information's. Where an
-// optimiser has changed the function's convention, only what is described is
-// believed. It reports whether that is so.
+// optimiser has changed the function's convention, or may have and doesn't
+// tell, only what is described is believed. It reports whether that is so.
 func (r *Reader) correct(fn *function, places []placed) bool {
-	altered := isClone(fn.Symbol)
+	altered := fn.altered || isClone(fn.Symbol) || fn.doubtful()
 	for i, p := range fn.params {
 		p.at, p.known = r.entryLocation(fn, p)
 		if p.known == located && !agrees(places[i], p.at) {
@@ -396,17 +404,37 @@ func (r *Reader) correct(fn *function, places []placed) bool {
 		switch {
 		case altered && p.known == located:
 			places[i] = placed{pieces: p.at}
-		case altered, r.dropped(fn, p):
+		case altered, fn.dropped(p, places[i]):
 			places[i] = placed{reason: optimisedOut}
 		}
 	}
 	return altered
 }
 
-// dropped says whether LLVM may have removed the parameter: it does so in local
-// functions, without a trace but for the missing location.
-func (r *Reader) dropped(fn *function, p *parameter) bool {
-	return fn.llvm && !fn.external && p.known != located && p.entry.Val(dwarf.AttrLocation) == nil
+// doubtful says whether LLVM may have removed parameters, or the result, without
+// a trace: it does so in local functions, and the mark is missing from methods,
+// whose concrete entry leaves everything but the code to their declaration.
+func (fn *function) doubtful() bool {
+	u := fn.unit
+	return u != nil && u.llvm && u.optimised && (fn.Local || !fn.external) && (!u.marks || fn.specified)
+}
+
+// dropped says whether callers may pass anything at all: LLVM leaves a parameter
+// that isn't used without a location, and the registers of its callers as they
+// are, and what it knows to be constant isn't passed.
+func (fn *function) dropped(p *parameter, at placed) bool {
+	if fn.unit == nil || !fn.unit.llvm || at.reason != "" {
+		return false
+	}
+	if p.entry.Val(dwarf.AttrLocation) != nil && p.known != computed {
+		return false
+	}
+	for _, c := range at.pieces {
+		if c.reason == "" && !(c.source == trace.SourceCFA && c.size > 8) {
+			return true
+		}
+	}
+	return false
 }
 
 // isClone tells gcc's copies of functions with other parameters than the source's.

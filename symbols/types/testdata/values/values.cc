@@ -46,7 +46,7 @@ __attribute__((noinline)) Handle handle(Handle n, __int128 i, long double ld, Bi
 __attribute__((noinline)) Mix mixed(Mix m) { m.a++; return m; }
 __attribute__((noinline)) long double callback(int (*cb)(int, char *), void *ctx, char **argv, float _Complex z)
 {
-	return cb(1, argv[0]) + __real__ z;
+	return cb(1, argv[0]) + __real__ z + (long)ctx;
 }
 }
 
@@ -55,12 +55,14 @@ int cb(int a, char *b) { return a + *b; }
 int main(int argc, char **argv)
 {
 	Point p{1, 2};
+	volatile int m;
 	std::string s = "hello", long_text(100, 'x');
 	spill(1, 2, "text", p, &p, 3, 4, -5, 6);
 	large(Big{{1, 2, 3, 4, 5}, "six"}, Mix{7, 8}, Doubles{9, 10}, Packed{11, 12}, Color::Green);
 	handle(Handle(13), 14, 15, Bits{5, -6, 77});
-	mixed(Mix{16, 17});
-	callback(cb, 0, argv, 1);
+	Mix (*volatile call)(Mix) = mixed;
+	m = call(Mix{16, 17}).a;
+	m = callback(cb, 0, argv, 1);
 	Counter c;
 	return c.method(argc, s, long_text) == 0;
 }
