@@ -260,7 +260,7 @@ func (d *Database) Tree(ctx context.Context, id uint64, limit int) (*Tree, error
 			ORDER BY 2 LIMIT ?
 		)
 		SELECT`+callColumns+" FROM below b CROSS JOIN call c ON c.id = b.id"+callJoins+
-		" WHERE b.level > 0 ORDER BY c.id", int64(id), limit+2)
+		" WHERE b.level > 0 ORDER BY b.level, c.id", int64(id), limit+2)
 	if err != nil {
 		return nil, err
 	}

@@ -8,12 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
+	"golang.org/x/sys/unix"
 
 	"github.com/observatory-trace/observatory-trace/trace"
 )
@@ -41,7 +44,7 @@ type database struct {
 	conn     *sqlite3.SQLiteConn
 	patience time.Duration   // how long a transaction waits for the write lock
 	hurry    <-chan struct{} // closed when waiting must end
-	retries  uint64          // how often the lock was not to be had at once
+	retries  atomic.Uint64   // how often the lock was not to be had at once
 
 	session int64
 	call    *inserter
@@ -95,16 +98,18 @@ func openDatabase(path string, patience time.Duration, hurry <-chan struct{}) (_
 }
 
 // createFile makes the directory and an empty file that only its owner may
-// read: arguments are other people's data. An existing file keeps its mode.
+// read: arguments are other people's data. An existing file keeps its mode. The
+// file is never opened here: closing it would drop the locks that this process
+// has on it through SQLite (https://sqlite.org/howtocorrupt.html, 2.2).
 func createFile(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("create directory: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
+	err := unix.Mknod(path, unix.S_IFREG|0o600, 0)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("create file: %w", err)
 	}
-	return f.Close()
+	return nil
 }
 
 // connect opens the connection, and changes nothing in the file.
@@ -226,7 +231,7 @@ func (d *database) begin() error {
 
 func (d *database) patiently(f func() error) error {
 	hurry := d.hurry
-	for deadline := time.Now().Add(d.patience); ; d.retries++ {
+	for deadline := time.Now().Add(d.patience); ; d.retries.Add(1) {
 		err := f()
 		if !busy(err) || time.Now().After(deadline) {
 			return err

@@ -332,7 +332,7 @@ func (s *Store) commit(part batch, ids int) error {
 	defer s.mu.Unlock()
 	s.counters.Calls += uint64(len(part.calls))
 	s.counters.Commits++
-	s.counters.Retries = s.db.retries
+	s.counters.Retries = s.db.retries.Load()
 	if ids > 0 {
 		s.idsWant = 0
 		if s.ids.end != uint64(first) { // another session has taken ids in between
