@@ -49,7 +49,7 @@ func (p *program) open(code units.Range) (*units.Index, error) {
 	var sec units.Sections
 	for name, to := range map[string]*[]byte{
 		".debug_info": &sec.Info, ".debug_abbrev": &sec.Abbrev, ".debug_str": &sec.Str, ".debug_line_str": &sec.LineStr,
-		".debug_line": &sec.Line, ".debug_ranges": &sec.Ranges, ".debug_rnglists": &sec.RngLists,
+		".debug_ranges": &sec.Ranges, ".debug_rnglists": &sec.RngLists,
 		".debug_addr": &sec.Addr, ".debug_str_offsets": &sec.StrOffsets,
 	} {
 		b, err := p.img.section(name)
@@ -57,6 +57,10 @@ func (p *program) open(code units.Range) (*units.Index, error) {
 			return nil, err
 		}
 		*to = b
+	}
+	sec.Line = func() []byte {
+		b, _ := p.img.section(".debug_line") // without it, files are unknown
+		return b
 	}
 	if len(sec.Info) == 0 || len(sec.Abbrev) == 0 {
 		return nil, errors.New(".debug_info or .debug_abbrev is empty")

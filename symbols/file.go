@@ -229,6 +229,7 @@ type goProgram struct {
 	build    *debug.BuildInfo // nil when the program carries none
 	pclntab  []byte
 	pclnAddr uint64
+	abi      *goABI // once it was needed
 }
 
 // goProgram returns what the file tells as a Go program; nil when it is none.

@@ -13,34 +13,52 @@ import (
 // goABI is what probes must know of the Go runtime that a program has, or why
 // that can't be known.
 type goABI struct {
-	goid    uint32
+	runtimeOffsets
 	goidErr error
 	tls     int32
 	tlsErr  error
 }
 
-// goidOffsets are the offsets of goid in runtime.g on 64-bit architectures, in
-// bytes, by Go release.
-var goidOffsets = map[string]uint32{"go1.22": 152, "go1.23": 160, "go1.24": 160, "go1.25": 152, "go1.26": 152}
-
-// goABI finds out about the program's Go runtime.
-func (f *File) goABI(t *table) *goABI {
-	a := &goABI{}
-	a.goid, a.goidErr = f.goidOffset()
-	a.tls, a.tlsErr = f.goTLSOffset()
-	return a
+// runtimeOffsets are offsets in structures of the runtime, bytes.
+type runtimeOffsets struct {
+	goid    uint32 // runtime.g
+	panicFP uint32 // fp in runtime._panic
 }
 
-// goidOffset reads the offset of goid from the debug information, else from
-// what is known of the release.
-func (f *File) goidOffset() (uint32, error) {
+// knownRuntimes are the offsets on 64-bit architectures, by Go release.
+var knownRuntimes = map[string]runtimeOffsets{
+	"go1.22": {152, 64}, "go1.23": {160, 64}, "go1.24": {160, 64}, "go1.25": {152, 64}, "go1.26": {152, 56},
+}
+
+// Offsets in runtime.g that Go has not changed since 1.22, bytes.
+const (
+	offsetStackHi = 8
+	offsetPanic   = 32
+)
+
+// goABI finds out about the program's Go runtime.
+func (f *File) goABI() *goABI {
+	if f.golang.abi == nil {
+		a := &goABI{}
+		a.runtimeOffsets, a.goidErr = f.runtimeOffsets()
+		a.tls, a.tlsErr = f.goTLSOffset()
+		f.golang.abi = a
+	}
+	return f.golang.abi
+}
+
+// runtimeOffsets reads the offsets from the debug information, else from what
+// is known of the release.
+func (f *File) runtimeOffsets() (o runtimeOffsets, err error) {
 	if x := f.dwarf().index; x != nil {
 		for _, u := range x.Units() {
 			if u.Name != "runtime" {
 				continue
 			}
-			if off, ok := x.MemberOffset(u, "runtime.g", "goid"); ok && off < 1<<16 {
-				return uint32(off), nil
+			goid, ok := x.MemberOffset(u, "runtime.g", "goid")
+			fp, ok2 := x.MemberOffset(u, "runtime._panic", "fp")
+			if ok && ok2 && goid < 1<<16 && fp < 1<<16 {
+				return runtimeOffsets{uint32(goid), uint32(fp)}, nil
 			}
 		}
 	}
@@ -48,13 +66,13 @@ func (f *File) goidOffset() (uint32, error) {
 	if f.golang.build != nil {
 		version = f.golang.build.GoVersion
 	}
-	if off, ok := goidOffsets[goRelease(version)]; ok {
-		return off, nil
+	if known, ok := knownRuntimes[goRelease(version)]; ok {
+		return known, nil
 	}
 	if version == "" {
 		version = "an unknown version"
 	}
-	return 0, fmt.Errorf("built with %s without debug information: goroutines can't be told apart (known without it are Go 1.22 to 1.26)", version)
+	return o, fmt.Errorf("built with %s without debug information: goroutines can't be told apart (known without it are Go 1.22 to 1.26)", version)
 }
 
 // goRelease cuts a version to its release: "go1.24.6" is "go1.24". It is empty

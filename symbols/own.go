@@ -67,7 +67,11 @@ func (o *own) has(e entry) bool {
 		return o.t.pcln == nil
 	}
 	fn, ok := o.f.described(o.t.addr(e))
-	return ok && fn.File != "" && o.inTree(fn.File)
+	if !ok {
+		return false
+	}
+	file := o.f.dwarf().index.File(fn)
+	return file != "" && o.inTree(file)
 }
 
 func (o *own) hasGo(name string) bool {

@@ -23,6 +23,7 @@ type planner struct {
 	golang    *goABI
 	morestack []uint64
 	graph     *callGraph
+	waiting   []unfinished
 }
 
 func newPlanner(f *File, t *table, chosen []int) *planner {
@@ -34,7 +35,7 @@ func newPlanner(f *File, t *table, chosen []int) *planner {
 		}
 	}
 	if t.pcln != nil {
-		p.golang = f.goABI(t)
+		p.golang = f.goABI()
 		p.morestack = t.morestack()
 	}
 	p.graph = newCallGraph(p)
@@ -137,7 +138,7 @@ func (p *planner) name(fn *trace.Function, e entry, b body) {
 	}
 	fn.Name = strings.Clone(demangled(fn.RawName))
 	if b.described {
-		fn.File, fn.Line = strings.Clone(b.dwarf.File), b.dwarf.Line
+		fn.File, fn.Line = strings.Clone(p.f.dwarf().index.File(b.dwarf)), b.dwarf.Line
 	}
 }
 
@@ -157,7 +158,7 @@ func (p *planner) plan(fn *trace.Function, e entry, b body) error {
 		return err
 	}
 	fn.Entry = trace.Entry{Offset: uint64(result.Entry.Offset), Site: siteKind(result.Entry.Kind), Reason: result.EntryReason}
-	return p.exit(fn, b, result)
+	return p.exit(fn, result)
 }
 
 // signature fills in parameters, results and capture plans.
@@ -274,17 +275,49 @@ func siteKind(k sites.Kind) trace.SiteKind {
 	}
 }
 
-// exit decides how the function's returns are seen.
-func (p *planner) exit(fn *trace.Function, b body, result sites.Result) error {
-	single := slices.ContainsFunc(result.Exits, func(x sites.ExitSite) bool { return x.Kind == sites.SingleStep })
-	if b.lang != trace.LangGo && !result.NoReturn && (single || result.ExitReason != "") {
-		why := p.graph.unwinds(b, result)
-		if why == "" {
-			fn.Exit = trace.Exit{Kind: trace.ExitReturn, Reason: "nothing can unwind through it"}
-			return nil
-		}
-		fn.Exit.Reason = why
+// unfinished is a function whose exits wait for the whole call graph.
+type unfinished struct {
+	fn     *trace.Function
+	result sites.Result
+}
+
+// exit decides how the function's returns are seen. RET instructions are
+// single-stepped: a uretprobe is cheaper where nothing can unwind through it.
+func (p *planner) exit(fn *trace.Function, result sites.Result) error {
+	if fn.Language != trace.LangGo && !result.NoReturn && (result.ExitReason != "" || singleStepped(result)) {
+		p.graph.add(fn.Address, result)
+		p.waiting = append(p.waiting, unfinished{fn, result})
+		return nil
 	}
+	return exitSites(fn, result)
+}
+
+func singleStepped(result sites.Result) bool {
+	return slices.ContainsFunc(result.Exits, func(x sites.ExitSite) bool { return x.Kind == sites.SingleStep })
+}
+
+// finish decides about the exits that waited.
+func (p *planner) finish() {
+	for _, w := range p.waiting {
+		p.graph.obstacle(w.fn.Address)
+	}
+	p.graph.settle()
+	for _, w := range p.waiting {
+		why := p.graph.unwound(w.fn.Address)
+		if why == "" {
+			w.fn.Exit = trace.Exit{Kind: trace.ExitReturn, Reason: "nothing can unwind through it"}
+			continue
+		}
+		if err := exitSites(w.fn, w.result); err != nil {
+			w.fn.Traceable, w.fn.Reason = false, reasonOf(err)+"; "+why
+			continue
+		}
+		w.fn.Exit.Reason = why
+	}
+}
+
+// exitSites places probes on the function's RET and tail-jump instructions.
+func exitSites(fn *trace.Function, result sites.Result) error {
 	switch {
 	case len(result.Exits) > 0:
 		fn.Exit.Kind = trace.ExitSites

@@ -121,7 +121,7 @@ func (f *File) source(t *table, e entry) string {
 		return t.pcln.File(fn)
 	}
 	if fn, ok := f.described(t.addr(e)); ok {
-		return fn.File
+		return f.dwarf().index.File(fn)
 	}
 	return ""
 }
@@ -133,6 +133,7 @@ func (f *File) describe(t *table, chosen []int) []*trace.Function {
 	for i, index := range chosen {
 		functions[i] = p.function(index)
 	}
+	p.finish()
 	return functions
 }
 

@@ -11,6 +11,15 @@ const maxFiles = 1 << 18
 // sourceFile is a file of a unit: its directory and name, and its path once asked for.
 type sourceFile struct{ dir, name, path string }
 
+// File is the path of the source file that a function is declared in, empty
+// when unknown.
+func (x *Index) File(f Function) string {
+	if f.declared == nil {
+		return ""
+	}
+	return x.file(f.declared, f.file)
+}
+
 // file returns the path of a unit's file by its number in the line table.
 func (x *Index) file(u *Unit, index uint64) string {
 	if !u.filesRead {
@@ -42,7 +51,10 @@ func (x *Index) Files(u *Unit) []string {
 // readFiles reads the file names in the header of a unit's line table
 // (section 6.2.4), and nothing behind it.
 func (x *Index) readFiles(u *Unit) []sourceFile {
-	b := buf{data: x.sec.Line}
+	if x.lines == nil && x.sec.Line != nil {
+		x.lines = x.sec.Line()
+	}
+	b := buf{data: x.lines}
 	b.skip64(u.stmtList)
 	dwarf64 := false
 	if length := b.u32(); length == 0xffffffff {

@@ -11,11 +11,13 @@ type Function struct {
 
 	Name        string // DW_AT_name, its scope left out
 	LinkageName string // as in the symbol table; empty where Name is that
-	File        string // where it is declared, empty when unknown
-	Line        int
-	Trampoline  bool // written by the compiler to get to another function (DW_AT_trampoline)
+	Line        int    // where it is declared, in the file that Index.File names; 0 when unknown
+	Trampoline  bool   // written by the compiler to get to another function (DW_AT_trampoline)
 	NoReturn    bool
 	Language    uint16 // DW_LANG_… of the unit that declares it: link-time optimisation mixes units
+
+	declared *Unit // whose line table has the file; nil when it isn't told
+	file     uint64
 }
 
 // shape is what the entries of a function, its declaration and its abstract
@@ -125,8 +127,8 @@ func (x *Index) function(u *Unit, off int, s shape, ranges []Range) Function {
 		if f.Line == 0 && s.line.num < 1<<31 {
 			f.Line = int(s.line.num)
 		}
-		if f.File == "" && s.file.form != 0 {
-			f.File = x.file(at, s.file.num)
+		if f.declared == nil && s.file.form != 0 {
+			f.declared, f.file = at, s.file.num
 		}
 		f.NoReturn = f.NoReturn || s.noreturn
 		if s.origin.form == 0 || hops == maxOrigins {

@@ -22,7 +22,9 @@ var ErrDamaged = errors.New("damaged debug information")
 
 // Sections are the uncompressed sections of a file; those it lacks are nil.
 type Sections struct {
-	Info, Abbrev, Str, LineStr, Line, Ranges, RngLists, Addr, StrOffsets []byte
+	Info, Abbrev, Str, LineStr, Ranges, RngLists, Addr, StrOffsets []byte
+	// Line reads .debug_line, which only the names of files need.
+	Line func() []byte
 }
 
 // Index knows a file's compile units by their addresses. It refers to the
@@ -33,6 +35,7 @@ type Index struct {
 	ranges  []unitRange // by Low, for Find
 	abbrev  abbrevCache // of the unit being read
 	foreign abbrevCache // of a unit that it refers to
+	lines   []byte      // .debug_line, once read
 	left    int         // pieces of range lists that may still be read
 }
 
