@@ -190,7 +190,8 @@ func (d *Decoder) ProcessGone(tgid uint32, now uint64) {
 }
 
 // Close ends the recording: what is still open is emitted as OPEN. now is
-// monotonic, in ns. The Decoder can be used on, as if it were new.
+// monotonic, in ns. The last losses should have been told to Lost before. The
+// Decoder can be used on.
 func (d *Decoder) Close(now uint64) {
 	d.now = max(d.now, now)
 	d.settle(true)
@@ -276,7 +277,6 @@ func (d *Decoder) endProcess(tgid uint32, ts uint64, why endReason) {
 	if p == nil {
 		return
 	}
-	d.settleProcess(tgid)
 	for o := p.owners.head; o != nil; o = p.owners.head {
 		d.endOwner(o, ts, why)
 	}
@@ -309,6 +309,9 @@ func (d *Decoder) fork(e *Event) {
 		copied = append(copied, goroutine)
 	}
 	for _, from := range copied {
+		if from.key.tgid != e.TGID {
+			continue // it had to make room for the child's
+		}
 		key := ownerKey{child, from.key.space, from.key.id}
 		if key.space != spaceGoroutine {
 			key.id = uint64(child)
@@ -370,15 +373,6 @@ func (d *Decoder) settle(all bool) {
 	}
 	if len(d.astray) > 0 && (all || d.now >= d.astrayAt+limboTime) {
 		d.reportAstray()
-	}
-}
-
-// settleProcess judges the calls of a process that is over.
-func (d *Decoder) settleProcess(tgid uint32) {
-	for i := d.limboHead; i < len(d.limbo); i++ {
-		if c := &d.limbo[i]; c.key.tgid == tgid {
-			d.judge(c)
-		}
 	}
 }
 

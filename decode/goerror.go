@@ -187,6 +187,10 @@ func (p *printer) message(d dynamic, wraps int) (string, bool) {
 	return v.obvious()
 }
 
+// panicNil is how the message of a *runtime.PanicNilError begins; Go 1.22 to
+// 1.25 go on with the setting that turns it off.
+const panicNil = "panic called with nil argument"
+
 // constantErrors are the types whose Error method returns a constant.
 var constantErrors = map[string]string{
 	"context.deadlineExceededError": "context deadline exceeded",
@@ -194,7 +198,7 @@ var constantErrors = map[string]string{
 	"poll.errNetClosing":            "use of closed network connection",
 	"net.timeoutError":              "i/o timeout",
 	"net.canceledError":             "operation was canceled",
-	"runtime.PanicNilError":         "panic called with nil argument (use GODEBUG=panicnil=1 to disable)",
+	"runtime.PanicNilError":         panicNil,
 }
 
 // say is what the Error method of a type returns, by the sources of Go 1.22
@@ -217,6 +221,10 @@ func (v *errorValue) say(name string) (string, bool) {
 		return "exec: " + strconv.Quote(v.str("Name")) + ": " + v.err("Err"), true
 	case "url.Error":
 		return v.str("Op") + " " + strconv.Quote(v.str("URL")) + ": " + v.err("Err"), true
+	case "url.InvalidHostError":
+		return "invalid character " + strconv.Quote(v.self()) + " in host name", true
+	case "url.EscapeError":
+		return "invalid URL escape " + strconv.Quote(v.self()), true
 	case "strconv.NumError":
 		return "strconv." + v.str("Func") + ": parsing " + strconv.Quote(v.str("Num")) + ": " + v.err("Err"), true
 	case "net.OpError":
@@ -497,9 +505,8 @@ func (p *printer) panicOf(t *trace.Type, data []byte) *trace.Error {
 	e := &trace.Error{Type: "panic"}
 	d, ok := p.resolve(t, data)
 	if !ok {
-		// Since Go 1.21 panic(nil) is a *runtime.PanicNilError, made after gopanic's entry.
-		e.Message = "nil"
-		return e
+		// gopanic makes a *runtime.PanicNilError of nil after its entry.
+		return &trace.Error{Type: "*runtime.PanicNilError", Message: panicNil}
 	}
 	if strings.Contains(d.name, ".") {
 		e.Type = d.name

@@ -237,11 +237,10 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 	}
 	call.Flags = d.printer.flags
 	call.RootID = call.ID
-	if parent := o.parent(e); parent != nil {
+	if n := len(o.open); n > 0 {
+		o.mixed = o.mixed || o.open[n-1].pos > e.Pos
+		parent := d.parent(o, e)
 		call.ParentID, call.RootID, call.Depth = parent.id, parent.root, parent.depth+1
-	}
-	if n := len(o.open); n > 0 && o.open[n-1].pos > e.Pos {
-		o.mixed = true
 	}
 	d.seq++
 	o.open = append(o.open, frame{
@@ -284,19 +283,15 @@ func (d *Decoder) threadName(o *owner, e *Event) string {
 
 // parent is the frame that a call entering now is made from: the innermost
 // one of its stack; on a stack with none, the innermost of all.
-func (o *owner) parent(e *Event) *frame {
-	n := len(o.open)
-	if n == 0 {
-		return nil
-	}
+func (d *Decoder) parent(o *owner, e *Event) *frame {
 	if o.mixed {
-		for i := n - 1; i >= 0; i-- {
-			if f := &o.open[i]; f.pos <= e.Pos && o.knownStack(f, e) {
+		for i := len(o.open) - 1; i >= 0; i-- {
+			if f := &o.open[i]; f.pos <= e.Pos && d.sameStack(o, f, e) {
 				return f
 			}
 		}
 	}
-	return &o.open[n-1]
+	return &o.open[len(o.open)-1]
 }
 
 // clear closes what must be dead when a function is entered: whatever is at
@@ -523,17 +518,4 @@ func (d *Decoder) spanOf(o *owner, cfa uint64) int {
 
 func (o *owner) spanAround(cfa uint64) int {
 	return slices.IndexFunc(o.spans, func(s span) bool { return s.low <= cfa && cfa <= s.high })
-}
-
-// knownStack says whether a frame is known to be on the stack of an event,
-// without asking.
-func (o *owner) knownStack(f *frame, e *Event) bool {
-	switch o.key.space {
-	case spaceGoroutine:
-		return true
-	case spaceSystem:
-		return f.pos+f.cfa == e.Pos+e.CFA
-	}
-	i := o.spanAround(f.cfa)
-	return i >= 0 && i == o.spanAround(e.CFA)
 }

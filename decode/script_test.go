@@ -17,7 +17,7 @@ import (
 //	stack NAME HIGH            a stack below this address; @NAME:DEPTH is on it
 //	symbol ADDRESS NAME
 //	limit open=N owner=N
-//	TIME enter|exit|tail OWNER FUNC @DEPTH [hi=ADDRESS] [NAME=VALUE …]
+//	TIME enter|exit|tail OWNER FUNC @DEPTH [high=ADDRESS] [NAME=VALUE …]
 //	TIME fork OWNER PID
 //	TIME exec|death|last OWNER   (last: the thread's death, the last of its process)
 //	TIME gone PID
@@ -142,6 +142,9 @@ func (s *script) emit(c *trace.Call) {
 		fmt.Fprintf(&s.out, " (%s: %s)", c.Err.Type, c.Err.Message)
 	}
 	fmt.Fprintf(&s.out, " pid=%d tid=%d", c.Process.PID, c.TID)
+	if c.Thread != "T"+strconv.Itoa(c.TID) {
+		s.t.Errorf("thread %d is called %q", c.TID, c.Thread)
+	}
 	if c.Goroutine != 0 {
 		fmt.Fprintf(&s.out, " g=%d", c.Goroutine)
 	}
@@ -318,8 +321,8 @@ func (s *script) callEvent(e *Event, what string, words []string) error {
 		high = scriptG
 	}
 	words = words[2:]
-	if len(words) > 0 && strings.HasPrefix(words[0], "hi=") {
-		high, words = number(words[0][3:]), words[1:]
+	if len(words) > 0 && strings.HasPrefix(words[0], "high=") {
+		high, words = number(words[0][5:]), words[1:]
 	}
 	e.CFA = high - number(depth)
 	e.Pos = ^e.CFA
@@ -350,7 +353,7 @@ func (s *script) fill(e *Event, plan *trace.Plan, words []string) (blocks []Bloc
 			return nil, fmt.Errorf("no parameter %q", name)
 		}
 		f := plan.Root.Fields[i]
-		blocks = append(blocks, s.put(e.Root[f.Offset:], f.Type, strings.ReplaceAll(value, "_", " "))...)
+		blocks = append(blocks, s.put(e.Root[f.Offset:], f.Type, strings.ReplaceAll(value, "~", " "))...)
 	}
 	return blocks, nil
 }
@@ -360,7 +363,7 @@ func (s *script) address() uint64 {
 	return s.nextAddr
 }
 
-// put writes one value; underscores in texts are spaces.
+// put writes one value; a tilde in a text is a space.
 func (s *script) put(at []byte, t *trace.Type, value string) []Block {
 	le := binary.LittleEndian
 	addr := s.address()
