@@ -303,7 +303,7 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) error {
 			return fmt.Errorf("select functions of %s: %w", t.module, err)
 		}
 	}
-	roles, err := []*trace.Function(nil), error(nil)
+	roles, err := file.Roles()
 	if err != nil {
 		return fmt.Errorf("select functions of %s: %w", t.module, err)
 	}

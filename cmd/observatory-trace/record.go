@@ -43,11 +43,10 @@ func newRecorder(session *attach.Session, store *writer.Store, show func(*trace.
 	r := &recorder{session: session, store: store, show: show, limit: limit, swept: time.Now()}
 	r.decoder = decode.New(decode.Config{
 		Function:  session.Function,
-		Process:   r.process,
+		Process:   session.Process,
 		Thread:    attach.Thread,
 		NextID:    r.nextID,
 		Wall:      session.Clock.Wall,
-		Symbol:    session.Symbol,
 		SameStack: session.SameMapping,
 		Emit:      r.emit,
 		Gap:       r.gap,
