@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/observatory-trace/observatory-trace/symbols/ehframe"
 )
 
 // What callers may tell apart.
@@ -46,6 +48,7 @@ type File struct {
 	debug  *debugInfo
 	prog   *program
 	table  *table
+	unwind *ehframe.Table
 	warned []error
 }
 
@@ -80,7 +83,7 @@ func (f *File) Close() error {
 	if f.debug != nil && f.debug.img != f.img {
 		err = errors.Join(err, f.debug.img.close())
 	}
-	f.debug, f.prog, f.table, f.golang = nil, nil, nil, nil
+	f.debug, f.prog, f.table, f.golang, f.unwind = nil, nil, nil, nil, nil
 	return err
 }
 
@@ -255,6 +258,26 @@ func (f *File) goInfo() *goProgram {
 	}
 	f.noGo = true
 	return nil
+}
+
+// frames returns the file's unwind information, read once.
+func (f *File) frames() *ehframe.Table {
+	if f.unwind != nil {
+		return f.unwind
+	}
+	machine := ehframe.AMD64
+	if f.img.elf.Machine == elf.EM_AARCH64 {
+		machine = ehframe.ARM64
+	}
+	var b []byte
+	var addr uint64
+	if s := f.img.elf.Section(".eh_frame"); s != nil {
+		// Without it, jumps to code that no symbol names are taken for tail calls.
+		b, _ = f.img.contents(s)
+		addr = s.Addr
+	}
+	f.unwind = ehframe.New(b, addr, machine)
+	return f.unwind
 }
 
 // GoVersion is the version of Go that the program was built with ("go1.26.1"),

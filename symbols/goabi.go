@@ -2,7 +2,6 @@ package symbols
 
 import (
 	"debug/elf"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -114,34 +113,6 @@ func (f *File) goTLSOffset() (int32, error) {
 	align := max(tls.Align, 1)
 	size := tls.Memsz + (-tls.Vaddr-tls.Memsz)&(align-1)
 	return int32(int64(value) - int64(size)), nil
-}
-
-// symbolValue looks a symbol of any kind up in the symbol table.
-func (f *File) symbolValue(name string) (uint64, bool) {
-	for _, m := range []*image{f.img, f.debugInfo().img} {
-		if m == nil {
-			continue
-		}
-		for _, s := range m.elf.Sections {
-			if s.Type != elf.SHT_SYMTAB || int(s.Link) >= len(m.elf.Sections) {
-				continue
-			}
-			b, err := m.raw(s)
-			names, err2 := m.raw(m.elf.Sections[s.Link])
-			for ; err == nil && err2 == nil && len(b) >= symSize; b = b[symSize:] {
-				if hasName(names, binary.LittleEndian.Uint32(b), name) {
-					return binary.LittleEndian.Uint64(b[8:]), true
-				}
-			}
-		}
-	}
-	return 0, false
-}
-
-// hasName reports whether the string at an offset is name.
-func hasName(names []byte, off uint32, name string) bool {
-	end := uint64(off) + uint64(len(name))
-	return end < uint64(len(names)) && names[end] == 0 && string(names[off:end]) == name
 }
 
 // apply fills in a function's ABI, or says why it can't be traced.

@@ -223,7 +223,9 @@ func (p *planner) analyze(b body, args uint32) (sites.Result, error) {
 		}
 		in.Parts = append(in.Parts, part)
 	}
-	if in.Go {
+	if !in.Go {
+		in.Part = p.part
+	} else {
 		in.Morestack = func(addr uint64) bool { return slices.Contains(p.morestack, addr) }
 	}
 	result, err := sites.Analyze(in)
@@ -231,6 +233,25 @@ func (p *planner) analyze(b body, args uint32) (sites.Result, error) {
 		return result, err
 	}
 	return result, p.checkTails(b, result)
+}
+
+// part says which piece of a function a jump out of it leads to; false when it
+// leads to another function. moved: the stack pointer is not as at entry.
+func (p *planner) part(target uint64, moved bool) (sites.Range, bool) {
+	if i := p.t.containing(target); i >= 0 {
+		e := p.t.entries[i]
+		if p.t.syms[e.first].flags&symPart == 0 {
+			return sites.Range{}, false
+		}
+		r, err := p.code(units.Range{Low: p.t.addr(e), High: p.t.addr(e) + p.t.size(e)})
+		return r, err == nil
+	}
+	piece, ok := p.f.frames().Find(target)
+	if !ok || !moved && piece.Called && piece.Low == target {
+		return sites.Range{}, false
+	}
+	r, err := p.code(units.Range{Low: piece.Low, High: piece.High})
+	return r, err == nil
 }
 
 // code returns the bytes of a range.

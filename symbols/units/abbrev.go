@@ -35,6 +35,7 @@ const (
 	attrMIPSLinkage    = 0x2007
 	attrGNURangesBase  = 0x2132
 	attrGNUAddrBase    = 0x2133
+	attrGoRuntimeType  = 0x2904
 
 	formAddr          = 0x01
 	formBlock2        = 0x03
@@ -89,7 +90,8 @@ const (
 type abbrev struct {
 	tag      uint32
 	children bool
-	fixed    int // bytes of all attributes, -1 when that varies
+	fixed    int  // bytes of all attributes, -1 when that varies
+	golang   bool // has DW_AT_go_runtime_type
 	attrs    []attr
 }
 
@@ -211,6 +213,9 @@ func (c *abbrevCache) read(section []byte, u *Unit) ([]*abbrev, error) {
 // measure finds out whether all entries of this shape are equally long.
 func (ab *abbrev) measure(u *Unit) {
 	for _, a := range ab.attrs {
+		if a.attr == attrGoRuntimeType {
+			ab.golang = true
+		}
 		n := formSize(a.form, u)
 		if n < 0 || ab.fixed < 0 {
 			ab.fixed = -1

@@ -53,3 +53,40 @@ func (x *Index) member(b *buf, ab *abbrev, u *Unit) (name string, location value
 	}
 	return name, location
 }
+
+// RuntimeType is a Go type that the runtime has a description of.
+type RuntimeType struct {
+	Offset  uint64 // of the type's entry in .debug_info
+	Address uint64 // of the description, in bytes from runtime.types
+}
+
+// RuntimeTypes lists the types of a unit that say where the runtime describes
+// them (DW_AT_go_runtime_type). The Go linker puts all types in one unit.
+func (x *Index) RuntimeTypes(u *Unit) (list []RuntimeType) {
+	table, err := x.abbrev.read(x.sec.Abbrev, u)
+	if err != nil {
+		return nil
+	}
+	b := buf{data: x.sec.Info[:u.end], off: u.root}
+	for b.off < u.end && !b.bad {
+		off := b.off
+		code := b.uleb()
+		if code == 0 {
+			continue
+		}
+		if code >= uint64(len(table)) || table[code] == nil {
+			return list
+		}
+		ab := table[code]
+		if !ab.golang {
+			b.pass(ab, u)
+			continue
+		}
+		for _, a := range ab.attrs {
+			if v := b.value(a, u); a.attr == attrGoRuntimeType && v.num != 0 && !b.bad {
+				list = append(list, RuntimeType{uint64(off), v.num})
+			}
+		}
+	}
+	return list
+}
