@@ -78,7 +78,7 @@ const x86OneByte = "" +
 const x86TwoByte = "" +
 	"nmmmx.oooox.xmxx" + // 00
 	"mmmmmmmmmmmmmmmm" + // 10
-	"nnnnxxxxmmmmmmmm" + // 20
+	"xxxxxxxxmmmmmmmm" + // 20: moves to and from control registers are privileged
 	"o.o.ooxopxpxxxxx" + // 30
 	"mmmmmmmmmmmmmmmm" + // 40
 	"mmmmmmmmmmmmmmmm" + // 50

@@ -18,18 +18,12 @@ func (f *function) findExits(r *Result) {
 
 func (f *function) exits() ([]ExitSite, string) {
 	var exits []ExitSite
-	for p := range f.pieces {
-		for i := range f.pieces[p].insts {
-			pl := place{int32(p), int32(i)}
-			if f.at(pl).flow != flowRet {
-				continue
-			}
-			e, reason := f.exit(pl, "return")
-			if reason != "" {
-				return nil, reason
-			}
-			exits = append(exits, e)
+	for _, pl := range f.returns {
+		e, reason := f.exit(pl, "return")
+		if reason != "" {
+			return nil, reason
 		}
+		exits = append(exits, e)
 	}
 	for _, j := range f.jumps {
 		switch j.kind {

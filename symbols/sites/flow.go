@@ -12,6 +12,7 @@ type function struct {
 	// morestack are the jumps of toEntry that retry after a stack growth.
 	morestack map[place]bool
 	jumps     []jump // indirect jumps, and direct ones out of all pieces
+	returns   []place
 	branches  []edge // all direct branches by target, once needed
 }
 
@@ -58,21 +59,30 @@ func (f *function) offset(pl place) int64 {
 func (f *function) find(addr uint64) (pl place, inside, ok bool) {
 	for p := range f.pieces {
 		piece := &f.pieces[p]
-		off := addr - piece.addr
-		if off >= uint64(len(piece.code)) {
-			continue
+		if off := addr - piece.addr; off < uint64(len(piece.code)) {
+			i, ok := piece.search(int32(off))
+			return place{int32(p), i}, true, ok
 		}
-		i, end := 0, len(piece.insts)
-		for i < end {
-			if mid := (i + end) / 2; uint64(piece.insts[mid].off) < off {
-				i = mid + 1
-			} else {
-				end = mid
-			}
-		}
-		return place{int32(p), int32(i)}, true, i < len(piece.insts) && uint64(piece.insts[i].off) == off
 	}
 	return place{}, false, false
+}
+
+// search gives the index of the instruction at off, which lies in the piece.
+func (p *piece) search(off int32) (i int32, ok bool) {
+	insts := p.insts
+	// Instructions are much of a size: a guess by proportion is mostly close.
+	i = int32(uint64(off) * uint64(len(insts)) / uint64(len(p.code)))
+	low, high := int32(0), int32(len(insts))
+	for width := int32(8); low < high; width *= 2 {
+		if insts[i].off < off {
+			low = i + 1
+			i = min(i+width, (low+high)/2)
+		} else {
+			high = i
+			i = max(i-width, (low+high)/2)
+		}
+	}
+	return low, int(low) < len(insts) && insts[low].off == off
 }
 
 // sweep decodes every piece from its first byte to its exact end.
@@ -129,46 +139,55 @@ func (f *function) decode(p *piece) error {
 	return nil
 }
 
-// link checks that every direct branch leads to an instruction.
+// link checks that every direct branch leads to an instruction, and lists what
+// may leave the function.
 func (f *function) link() error {
 	f.lowest = int32(len(f.in.Body.Code))
 	for p := range f.pieces {
 		insts := f.pieces[p].insts
 		for i := range insts {
-			in := &insts[i]
-			if !in.branches() {
-				continue
-			}
-			to, inside, ok := f.find(in.target)
-			if !inside {
-				continue
-			}
 			from := place{int32(p), int32(i)}
-			switch {
-			case !ok:
-				return refuse("a branch at +%#x leads inside an instruction", f.offset(from))
-			case f.at(to).is(markData):
-				return refuse("a branch at +%#x leads into data", f.offset(from))
-			case in.flow == flowCall && to != (place{}) && to != (place{from.p, from.i + 1}):
-				return refuse("the call at +%#x leads into the function itself", f.offset(from))
+			switch insts[i].flow {
+			case flowJump, flowCond, flowCall:
+				if err := f.linkBranch(from); err != nil {
+					return err
+				}
+			case flowJumpPtr:
+				f.jumps = append(f.jumps, jump{at: from})
+			case flowRet:
+				f.returns = append(f.returns, from)
 			}
-			f.linkBranch(from, to)
 		}
 	}
 	return nil
 }
 
-func (f *function) linkBranch(from, to place) {
+func (f *function) linkBranch(from place) error {
+	in := f.at(from)
+	to, inside, ok := f.find(in.target)
+	switch {
+	case !inside:
+		if in.flow != flowCall {
+			f.jumps = append(f.jumps, jump{at: from})
+		}
+		return nil
+	case !ok:
+		return refuse("a branch at +%#x leads inside an instruction", f.offset(from))
+	case f.at(to).is(markData):
+		return refuse("a branch at +%#x leads into data", f.offset(from))
+	case in.flow == flowCall && to != (place{}) && to != (place{from.p, from.i + 1}):
+		return refuse("the call at +%#x leads into the function itself", f.offset(from))
+	}
 	f.at(to).marks |= markLabel
 	if to.p != 0 {
-		return
+		return nil
 	}
-	off := f.at(to).off
-	if off != 0 {
+	if off := f.at(to).off; off != 0 {
 		f.lowest = min(f.lowest, off)
-	} else if f.at(from).flow != flowCall { // a recursive call is an ordinary entry
+	} else if in.flow != flowCall { // a recursive call is an ordinary entry
 		f.toEntry = append(f.toEntry, from)
 	}
+	return nil
 }
 
 // successors calls fn for every instruction that may be executed after pl, as

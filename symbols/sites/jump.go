@@ -26,26 +26,6 @@ const (
 	jumpAmbiguous                 // may leave or stay
 )
 
-// findJumps lists the jumps that may leave the function.
-func (f *function) findJumps() {
-	for p := range f.pieces {
-		insts := f.pieces[p].insts
-		for i := range insts {
-			in := &insts[i]
-			switch in.flow {
-			case flowJump, flowCond:
-				if _, inside, _ := f.find(in.target); inside {
-					continue
-				}
-			case flowJumpPtr:
-			default:
-				continue
-			}
-			f.jumps = append(f.jumps, jump{at: place{int32(p), int32(i)}})
-		}
-	}
-}
-
 // classifyJumps decides for each of f.jumps whether it leaves the function. A
 // direct jump out does, unless it is one that compilers leave behind a call that
 // never returns: to the end of the function, with the stack pointer moved.

@@ -161,7 +161,6 @@ func flowOf(in *Input) (*function, error) {
 				return nil, err
 			}
 		}
-		f.findJumps()
 		if len(f.jumps) > 0 || !in.Go {
 			f.trackStack()
 		}
