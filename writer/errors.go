@@ -30,8 +30,14 @@ type Error struct {
 	hint string
 }
 
-// Error gives the problem without the hint.
-func (e *Error) Error() string { return fmt.Sprintf("%s %s: %v", e.Op, e.Path, e.Err) }
+// Error gives the problem and the way out, on one line.
+func (e *Error) Error() string {
+	problem := fmt.Sprintf("%s %s: %v", e.Op, e.Path, e.Err)
+	if e.hint == "" {
+		return problem
+	}
+	return problem + "; " + e.hint
+}
 
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }

@@ -80,14 +80,18 @@ func where(c *query.Call) string {
 	return ""
 }
 
-// writeStack prints a frame a line, its place faint.
+// writeStack prints a frame a line, its place faint. Where there is no room, the
+// function's name is shortened: the place is what one looks for.
 func writeStack(out *bufio.Writer, s screen, stack, margin string) {
 	for frame := range strings.Lines(stack) {
 		frame = oneLine(strings.TrimRight(frame, "\n"))
 		if function, place, ok := cutLast(frame, " "); ok {
+			if s.width > 0 {
+				function = cutLeft(function, max(s.width-len(margin)-2-text.StringWidth(place), leastName))
+			}
 			frame = function + "  " + s.paint(place, text.Faint)
 		}
-		fmt.Fprintf(out, "%s%s\n", margin, s.cut(frame))
+		fmt.Fprintf(out, "%s%s\n", margin, s.cutTo(frame, s.width-len(margin)))
 	}
 }
 

@@ -9,10 +9,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
 	"github.com/observatory-trace/observatory-trace/query"
@@ -103,9 +105,6 @@ type tableRows struct {
 	rows    [][]any
 }
 
-// maxCell is the width that a value is cut to on a terminal.
-const maxCell = 60
-
 func (t *tableRows) row(values []any) error {
 	t.rows = append(t.rows, append([]any(nil), values...))
 	return nil
@@ -115,6 +114,30 @@ func (t *tableRows) end() error {
 	if len(t.columns) == 0 {
 		return nil
 	}
+	if t.s.width == 0 {
+		return t.grid(0).write(t.s)
+	}
+	if err := t.writeTerminal(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(t.s.w, "\n%s\n", plural(uint64(len(t.rows)), "row"))
+	return err
+}
+
+// cellWidths are what values are cut to, one after the other, for a table to fit the terminal.
+var cellWidths = []int{60, 40, 28}
+
+func (t *tableRows) writeTerminal() error {
+	for _, width := range cellWidths {
+		if g := t.grid(width); g.width() <= t.s.width {
+			return g.write(t.s)
+		}
+	}
+	return t.records(t.s)
+}
+
+// grid is the table with its values cut to a width; 0: whole.
+func (t *tableRows) grid(width int) *grid {
 	g := &grid{}
 	for i, name := range t.columns {
 		g.columns = append(g.columns, column{title: oneLine(name), right: t.numeric(i)})
@@ -122,21 +145,56 @@ func (t *tableRows) end() error {
 	for _, values := range t.rows {
 		row := make([]string, len(values))
 		for i, v := range values {
-			row[i] = oneLine(cellText(v))
-			if runes := []rune(row[i]); t.s.width > 0 && len(runes) > maxCell {
-				row[i] = string(runes[:maxCell-1]) + "…"
+			row[i] = plainCell(v)
+			switch {
+			case width == 0:
+			case t.columns[i] == "process":
+				row[i] = cutLeft(row[i], width)
+			case text.StringWidth(row[i]) > width:
+				row[i] = text.Trim(row[i], width-1) + "…"
 			}
 		}
 		g.rows = append(g.rows, row)
 	}
-	if err := g.write(t.s); err != nil {
-		return err
+	return g
+}
+
+// plainCell shows a value to people: on one line, and numbers without their noise.
+func plainCell(v any) string {
+	if f, ok := v.(float64); ok {
+		return shortFloat(f)
 	}
-	if t.s.width == 0 {
-		return nil
+	return oneLine(cellText(v))
+}
+
+// shortFloat leaves out digits that nobody reads.
+func shortFloat(f float64) string {
+	if a := math.Abs(f); a != 0 && (a < 1e-3 || a >= 1e15) {
+		return strconv.FormatFloat(f, 'g', 6, 64)
 	}
-	_, err := fmt.Fprintf(t.s.w, "\n%s\n", plural(uint64(len(t.rows)), "row"))
-	return err
+	return strconv.FormatFloat(math.Round(f*1e6)/1e6, 'f', -1, 64)
+}
+
+// records prints every row as lines of names and values, which rows too wide
+// for the terminal are read by. Columns that are NULL are left out.
+func (t *tableRows) records(s screen) error {
+	widest := 0
+	for _, name := range t.columns {
+		widest = max(widest, text.StringWidth(oneLine(name)))
+	}
+	out := bufio.NewWriter(s.w)
+	for n, values := range t.rows {
+		if n > 0 {
+			out.WriteByte('\n')
+		}
+		for i, v := range values {
+			if v == nil {
+				continue
+			}
+			fmt.Fprintln(out, s.cut(s.paint(text.Pad(oneLine(t.columns[i]), widest, ' '), text.Faint)+"  "+plainCell(v)))
+		}
+	}
+	return out.Flush()
 }
 
 // numeric tells whether a column holds nothing but numbers.

@@ -57,11 +57,14 @@ func (s screen) status(status string) string {
 }
 
 // cut shortens a line to the terminal's width.
-func (s screen) cut(line string) string {
-	if s.width == 0 || text.StringWidthWithoutEscSequences(line) <= s.width {
+func (s screen) cut(line string) string { return s.cutTo(line, s.width) }
+
+// cutTo shortens a line on a terminal to a width.
+func (s screen) cutTo(line string, width int) string {
+	if s.width == 0 || text.StringWidthWithoutEscSequences(line) <= width {
 		return line
 	}
-	line = text.Trim(line, s.width-1) + "…"
+	line = text.Trim(line, max(width-1, 0)) + "…"
 	if s.color {
 		line += text.Reset.EscapeSeq()
 	}
@@ -130,6 +133,15 @@ func (g *grid) widths() []int {
 		}
 	}
 	return widths
+}
+
+// width is what the whole grid takes.
+func (g *grid) width() int {
+	width := 2*len(g.columns) - 2
+	for _, w := range g.widths() {
+		width += w
+	}
+	return width
 }
 
 // fit gives the columns that there is room for.

@@ -140,14 +140,14 @@ func resources(c *query.Call) string {
 		parts = append(parts, "CPU "+formatMS(*c.CPUMS))
 	}
 	count := func(n *int64, noun string) {
-		if n != nil {
-			parts = append(parts, plural(uint64(max(*n, 0)), noun))
+		if n != nil && *n > 0 {
+			parts = append(parts, plural(uint64(*n), noun))
 		}
 	}
 	count(c.MinorFaults, "minor fault")
 	count(c.MajorFaults, "major fault")
 	count(c.Switches, "context switch")
-	if c.RSSDeltaKB != nil {
+	if c.RSSDeltaKB != nil && *c.RSSDeltaKB != 0 {
 		parts = append(parts, fmt.Sprintf("memory %+d KiB", *c.RSSDeltaKB))
 	}
 	return strings.Join(parts, ", ")
@@ -165,71 +165,55 @@ func writeValue(out *bufio.Writer, s screen, title string, value json.RawMessage
 	fmt.Fprintf(out, "\n%s\n  %s\n", s.paint(title, text.Bold), printable(pretty.String()))
 }
 
-// treeLine is a line of the tree before it is aligned.
-type treeLine struct {
-	branch, name, outcome string
-	call                  *query.Call
-	here                  bool
-}
-
+// writeTree prints a line for every call, what is as wide in all of them first.
 func writeTree(out *bufio.Writer, s screen, t *query.Tree) {
-	var lines []treeLine
-	margin := ""
+	margin, first := "", ""
 	if t.Unknown != 0 {
-		lines = append(lines, treeLine{name: fmt.Sprintf("(call %d is not recorded)", t.Unknown)})
+		fmt.Fprintf(out, "  %s\n", s.paint(fmt.Sprintf("%8s        (call %d is not recorded)", "", t.Unknown), text.Faint))
+		first = "└─ "
+	}
+	line := func(c *query.Call, branch string) {
+		fmt.Fprintf(out, "  %s\n", strings.TrimRight(treeLine(s, c, branch, c == &t.Node.Call), " "))
+	}
+	// The callers are a line, each the only callee shown of the one before.
+	only := func(c *query.Call) {
+		line(c, margin+first)
+		margin += strings.Repeat(" ", text.StringWidth(first))
+		first = "└─ "
 	}
 	for i := range t.Callers {
-		lines = append(lines, treeLine{branch: branch(&margin, len(lines)), name: t.Callers[i].Process, call: &t.Callers[i]})
+		only(&t.Callers[i])
 	}
-	lines = append(lines, treeLine{branch: branch(&margin, len(lines)), name: t.Node.Process, call: &t.Node.Call, here: true})
-	lines = appendCallees(lines, t.Node, margin)
-	width := 0
-	for _, l := range lines {
-		width = max(width, text.StringWidth(l.branch)+text.StringWidth(oneLine(l.name)))
+	only(&t.Node.Call)
+	var below func(n *query.Node, margin string)
+	below = func(n *query.Node, margin string) {
+		for i, c := range n.Callees {
+			turn, rest := "├─ ", "│  "
+			if i == len(n.Callees)-1 {
+				turn, rest = "└─ ", "   "
+			}
+			line(&c.Call, margin+turn)
+			below(c, margin+rest)
+		}
 	}
-	for _, l := range lines {
-		fmt.Fprintf(out, "  %s\n", strings.TrimRight(l.format(s, width), " "))
-	}
+	below(t.Node, margin)
 	if t.Cut {
 		fmt.Fprintln(out, "  … and more calls, deeper down: raise --limit")
 	}
 }
 
-// branch gives the line of the only callee shown, and widens the margin for those below.
-func branch(margin *string, before int) string {
-	if before == 0 {
-		return ""
+func treeLine(s screen, c *query.Call, branch string, here bool) string {
+	name := oneLine(c.Process)
+	if s.width > 0 {
+		name = cutLeft(name, max(s.width-text.StringWidth(branch)-30, leastName))
 	}
-	line := *margin + "└─ "
-	*margin += "   "
-	return line
-}
-
-func appendCallees(lines []treeLine, n *query.Node, margin string) []treeLine {
-	for i, c := range n.Callees {
-		turn, below := "├─ ", "│  "
-		if i == len(n.Callees)-1 {
-			turn, below = "└─ ", "   "
-		}
-		lines = append(lines, treeLine{branch: margin + turn, name: c.Process, call: &c.Call})
-		lines = appendCallees(lines, c, margin+below)
-	}
-	return lines
-}
-
-func (l treeLine) format(s screen, width int) string {
-	name := oneLine(l.name)
-	gap := strings.Repeat(" ", max(width-text.StringWidth(l.branch)-text.StringWidth(name), 0))
-	if l.call == nil {
-		return s.paint(l.branch+name, text.Faint)
-	}
-	if l.here {
+	if here {
 		name = s.paint(name, text.Bold)
 	}
-	line := fmt.Sprintf("%s%s%s  %8s  %s%s  %s", s.paint(l.branch, text.Faint), name, gap, formatMS(l.call.DurationMS),
-		s.status(l.call.Status), strings.Repeat(" ", max(4-len(l.call.Status), 0)), s.paint("#"+strconv.FormatUint(l.call.ID, 10), text.Faint))
-	if l.call.Status == "ERR" {
-		line += "  " + s.paint(oneLine(errorText(l.call)), text.FgRed)
+	line := fmt.Sprintf("%8s  %s%s  %s  %s%s", formatMS(c.DurationMS), s.status(c.Status), strings.Repeat(" ", max(4-len(c.Status), 0)),
+		s.paint(fmt.Sprintf("%-8d", c.ID), text.Faint), s.paint(branch, text.Faint), name)
+	if c.Status == "ERR" {
+		line += "  " + s.paint(oneLine(errorText(c)), text.FgRed)
 	}
-	return s.cut(line)
+	return s.cutTo(line, s.width-2)
 }

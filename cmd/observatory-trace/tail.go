@@ -167,15 +167,22 @@ func (p *callPrinter) skip(n uint64) error {
 	return err
 }
 
+// longName is the width that a function's name is cut to on a terminal, so that
+// there is room for its arguments.
+const longName = 48
+
 // line shows when, who, how long and how it ended, then the call as it reads in code.
 func (p *callPrinter) line(c *query.Call) string {
-	clock := c.TS
+	clock, name := c.TS, oneLine(c.Process)
 	if len(clock) > 11 {
 		clock = clock[11:]
 	}
-	status := strings.Repeat(" ", max(4-len(c.Status), 0))
-	return p.s.cut(fmt.Sprintf("%s %7d %8s %s%s %s%s", p.s.paint(clock, text.Faint), c.PID, formatMS(c.DurationMS),
-		p.s.status(c.Status), status, p.s.paint(oneLine(c.Process), text.Bold), p.outcome(c)))
+	if p.s.width > 0 {
+		name = cutLeft(name, longName)
+	}
+	return p.s.cut(fmt.Sprintf("%s %7d %8s  %s%s %s %s%s", p.s.paint(clock, text.Faint), c.PID, formatMS(c.DurationMS),
+		p.s.status(c.Status), strings.Repeat(" ", max(4-len(c.Status), 0)), p.s.paint(fmt.Sprintf("%-7d", c.ID), text.Faint),
+		p.s.paint(name, text.Bold), p.outcome(c)))
 }
 
 func (p *callPrinter) outcome(c *query.Call) string {
