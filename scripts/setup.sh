@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# What each purpose needs: a file that shows that it is there, and the package that brings it.
+# What each purpose needs: a file that shows that it is there ("-": it is not), and the package that brings it.
 needs() {
 	case $1 in
 	build)
@@ -31,7 +31,7 @@ needs() {
 		echo /usr/lib/postgresql/15/bin/postgres postgresql-15
 		echo /usr/bin/python3.11 python3.11
 		echo /usr/include/python3.11/Python.h libpython3.11-dev
-		scripts/rustc.sh >/dev/null 2>&1 || echo /usr/bin/rustc rustc
+		scripts/rustc.sh >/dev/null 2>&1 || echo - rustc-web
 		;;
 	bench)
 		needs build

@@ -236,6 +236,7 @@ func cacheKey(root, source string, target Target) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	files = append(files, filepath.Join(root, "internal", "testenv", "build.go")) // how it is built
 	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
@@ -403,11 +404,36 @@ func compileRust(target Target, source, output string) error {
 	case target.NoPIE:
 		args = append(args, "-Crelocation-model=static")
 	}
+	command := exec.Command(target.Compiler, args...)
 	if target.DWARF != 0 {
-		// What -g writes can be chosen only by unstable options, save through LLVM's own.
-		args = append(args, "-Cllvm-args=-dwarf-version="+strconv.Itoa(target.DWARF))
+		flag, err := rustDWARF(target)
+		if err != nil {
+			return err
+		}
+		command.Args = append(command.Args, flag)
+		command.Env = append(os.Environ(), "RUSTC_BOOTSTRAP=1") // for the flag's older form
 	}
-	return tool(target.Compiler, append(args, target.Flags...)...)
+	command.Args = append(command.Args, target.Flags...)
+	_, err := run(command)
+	return err
+}
+
+// rustDWARF is the flag that makes rustc write the version of DWARF asked for:
+// one of unstable form before 1.88.
+func rustDWARF(target Target) (string, error) {
+	out, err := compilerVersion(target)
+	if err != nil {
+		return "", err
+	}
+	var minor int
+	if _, err := fmt.Sscanf(out, "rustc 1.%d.", &minor); err != nil {
+		return "", fmt.Errorf("parse rustc's version %q: %w", out, err)
+	}
+	form := "-Cdwarf-version=%d"
+	if minor < 88 {
+		form = "-Zdwarf-version=%d"
+	}
+	return fmt.Sprintf(form, target.DWARF), nil
 }
 
 // compileC builds C and C++, which take the same arguments.
