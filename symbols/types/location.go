@@ -91,7 +91,7 @@ func (r *Reader) readUnit(u *unit) {
 	}
 	u.producer(text(e, dwarf.AttrProducer))
 	if u.llvm {
-		u.optimised = r.hasLists(u)
+		u.optimised = r.keepsRegisters(u)
 	}
 }
 
@@ -120,14 +120,14 @@ func version(s, prefix string) (int, bool) {
 	return n, ok && err == nil
 }
 
-// hasLists says whether some parameter of the unit's functions has a location
-// list: without optimisation each has one place.
-func (r *Reader) hasLists(u *unit) bool {
+// keepsRegisters says whether some function of the unit leaves a parameter in
+// the register that it came in: without optimisation each is stored at once.
+func (r *Reader) keepsRegisters(u *unit) bool {
 	r.die.Seek(u.off)
 	if e, err := r.die.Next(); err != nil || e == nil {
 		return false
 	}
-	inside := false // a function that has code
+	var lowpc any // of the function that the walk is in, nil when it has no code
 	for {
 		e, err := r.die.Next()
 		if err != nil || e == nil || e.Tag == dwarf.TagCompileUnit || e.Tag == dwarf.TagPartialUnit {
@@ -135,13 +135,24 @@ func (r *Reader) hasLists(u *unit) bool {
 		}
 		switch e.Tag {
 		case dwarf.TagSubprogram:
-			inside = e.Val(dwarf.AttrLowpc) != nil
-		case dwarf.TagFormalParameter, dwarf.TagVariable:
-			if f := e.AttrField(dwarf.AttrLocation); inside && f != nil && f.Class != dwarf.ClassExprLoc && f.Class != dwarf.ClassBlock {
+			lowpc = e.Val(dwarf.AttrLowpc)
+		case dwarf.TagInlinedSubroutine:
+			lowpc = nil
+		case dwarf.TagFormalParameter:
+			f := e.AttrField(dwarf.AttrLocation)
+			if pc, ok := lowpc.(uint64); ok && f != nil && r.startsInRegister(u, f, pc) {
 				return true
 			}
 		}
 	}
+}
+
+func (r *Reader) startsInRegister(u *unit, f *dwarf.Field, pc uint64) bool {
+	expr, whole := f.Val.([]byte)
+	if !whole {
+		expr, _ = r.lookup(u, f, pc)
+	}
+	return len(expr) > 0 && (expr[0] >= opReg0 && expr[0] < opReg0+32 || expr[0] == opRegx)
 }
 
 // unitEntry returns the offset of the unit's own entry.
@@ -382,6 +393,7 @@ const (
 	opConstu        = 0x10
 	opConsts        = 0x11
 	opPlusUconst    = 0x23
+	opShr           = 0x25
 	opLit0          = 0x30
 	opReg0          = 0x50
 	opBreg0         = 0x70
@@ -437,11 +449,14 @@ func (r *Reader) expression(expr []byte, size uint32) ([]piece, bool) {
 		}
 	}
 	for _, p := range pieces {
-		if p.source == trace.SourceRegister && p.reason == "" && p.size > 8 {
+		if p.source == trace.SourceRegister && p.reason == "" && p.size > 8-min(uint32(p.at), 8) {
 			return nil, false
 		}
 	}
-	return pieces, len(pieces) > 0 && at == size && !d.bad
+	if at < size { // what is left has no place
+		pieces = append(pieces, piece{off: at, size: size - at, reason: optimisedOut})
+	}
+	return pieces, len(pieces) > 0 && !d.bad
 }
 
 // simple reads the location of one piece; empty means that the value isn't
@@ -462,12 +477,26 @@ func (r *Reader) simple(d *data) (p piece, empty, ok bool) {
 		return piece{source: trace.SourceCFA}, false, true
 	case op >= opBreg0 && op < opBreg0+32:
 		off := d.sleb()
+		if len(d.b) > 0 && d.b[0] == opConstu {
+			return r.shifted(op-opBreg0, off, d)
+		}
 		return piece{source: trace.SourceMemory, reg: op - opBreg0, at: int32(off)}, false, !d.bad && off == int64(int32(off))
 	case op == opEntryValue || op == opGNUEntryValue:
 		return r.entryValue(d)
 	default:
 		return p, true, constant(op, d)
 	}
+}
+
+// shifted reads "the upper bytes of a register", LLVM's way to tell a small
+// struct's second member.
+func (r *Reader) shifted(reg byte, off int64, d *data) (p piece, empty, ok bool) {
+	d.u8()
+	bits := d.uleb()
+	ok = off == 0 && bits%8 == 0 && bits < 64 && d.u8() == opShr && d.u8() == opStackValue && !d.bad
+	p = r.inRegister(uint64(reg))
+	p.at = int32(bits / 8)
+	return p, false, ok
 }
 
 // entryValue reads "what the register held at the function's entry".

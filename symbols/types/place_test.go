@@ -6,7 +6,7 @@ import (
 )
 
 // check compares what calls showed with what they were given.
-func check(t *testing.T, f *file, path string, want map[string]seen) {
+func check(t *testing.T, f *file, path string, want map[string]seen, equal func(got, want string) bool) {
 	t.Helper()
 	var names []string
 	for name := range want {
@@ -14,13 +14,52 @@ func check(t *testing.T, f *file, path string, want map[string]seen) {
 	}
 	got := observe(t, f, path, names)
 	for name, want := range want {
-		if got[name].entry != want.entry {
+		if !equal(got[name].entry, want.entry) {
 			t.Errorf("%s entered:\n got %s\nwant %s", name, got[name].entry, want.entry)
 		}
-		if got[name].exit != want.exit {
+		if !equal(got[name].exit, want.exit) {
 			t.Errorf("%s returned:\n got %s\nwant %s", name, got[name].exit, want.exit)
 		}
 	}
+}
+
+func exactly(got, want string) bool { return got == want }
+
+// truly allows values to be missing, "(with a reason)", but not to be wrong.
+func truly(got, want string) bool {
+	for got != "" {
+		switch {
+		case strings.HasPrefix(got, "("):
+			got = got[strings.IndexByte(got, ')')+1:]
+			want = want[valueEnd(want):]
+		case want == "" || got[0] != want[0]:
+			return false
+		default:
+			got, want = got[1:], want[1:]
+		}
+	}
+	return want == ""
+}
+
+// valueEnd is where the shown value that s begins with ends.
+func valueEnd(s string) int {
+	depth, quoted := 0, false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case strings.IndexByte("{[(", c) >= 0:
+			depth++
+		case depth == 0 && strings.IndexByte(" }])", c) >= 0:
+			return i
+		case strings.IndexByte("}])", c) >= 0:
+			depth--
+		}
+	}
+	return len(s)
 }
 
 func TestPlacesGo(t *testing.T) {
@@ -77,7 +116,7 @@ func TestPlacesGo(t *testing.T) {
 				flags = []string{b.flags}
 			}
 			path := compileGo(t, b.toolchain, "testdata/golang/main.go", flags...)
-			check(t, openFile(t, path), path, want)
+			check(t, openFile(t, path), path, want, exactly)
 		})
 	}
 }
@@ -98,7 +137,7 @@ func TestPlacesCPP(t *testing.T) {
 		for _, flags := range []string{"-O0 -gdwarf-4", "-O0 -gdwarf-5", "-O2 -gdwarf-4", "-O2 -gdwarf-5", "-O1 -fPIE -pie -gdwarf-5"} {
 			t.Run(compiler+" "+flags, func(t *testing.T) {
 				path := compile(t, compiler+" testdata/values/values.cc "+flags)
-				check(t, openFile(t, path), path, want)
+				check(t, openFile(t, path), path, want, exactly)
 			})
 		}
 	}

@@ -288,9 +288,6 @@ func (a *allocator) rustScalar(l leaf) []piece {
 	}
 	words := int(alignUp(l.size, 8) / 8)
 	if a.ints+words > len(a.conv.ints) {
-		if words > 1 {
-			a.ints = len(a.conv.ints)
-		}
 		return a.rustMemory(l)
 	}
 	pieces := a.words(l.size)

@@ -334,17 +334,27 @@ func (r *Reader) planC(fn *function, entry, exit *plan) error {
 	for i, p := range fn.params {
 		places[i] = r.placeArgument(a, p.node, rust)
 	}
-	altered := r.correct(fn, places)
+	reason := r.correct(fn, places)
 	for i, p := range fn.params {
 		entry.add(argumentName(p.name, i), p.node, places[i])
 	}
 	if result != nil {
-		if altered {
-			back = placed{reason: "calling convention changed by the optimiser"}
+		if reason != "" && back.reason == "" {
+			back = placed{reason: reason}
+		}
+		if back.reference && fn.forgets() {
+			back = placed{reason: "address not kept until the return"}
 		}
 		exit.add("", result, back)
 	}
 	return nil
+}
+
+// forgets says whether the function may not return the address of its result:
+// LLVM spares local functions that, and in Rust nearly all are local.
+func (fn *function) forgets() bool {
+	u := fn.unit
+	return u != nil && u.llvm && u.optimised && (fn.local() || fn.Language == trace.LangRust)
 }
 
 func isRustMangled(fn *function) bool {
@@ -391,24 +401,30 @@ func (r *Reader) placeResult(a *allocator, n *node, rust bool) placed {
 
 // correct compares the computed places with the debug information's. Where an
 // optimiser has changed the function's convention, or may have and doesn't
-// tell, only what is described is believed. It reports whether that is so.
-func (r *Reader) correct(fn *function, places []placed) bool {
-	altered := fn.altered || isClone(fn.Symbol) || fn.doubtful()
+// tell, only what is described is believed; the reason for that is returned.
+func (r *Reader) correct(fn *function, places []placed) (reason string) {
+	if fn.doubtful() {
+		reason = "may have been optimised out"
+	}
+	altered := fn.altered || isClone(fn.Symbol)
 	for i, p := range fn.params {
 		p.at, p.known = r.entryLocation(fn, p)
 		if p.known == located && !agrees(places[i], p.at) {
 			altered = true
 		}
 	}
+	if altered {
+		reason = "calling convention changed by the optimiser"
+	}
 	for i, p := range fn.params {
 		switch {
-		case altered && p.known == located:
+		case reason != "" && p.known == located:
 			places[i] = placed{pieces: p.at}
-		case altered, fn.dropped(p, places[i]):
+		case reason != "" && places[i].reason == "", fn.dropped(p, places[i]):
 			places[i] = placed{reason: optimisedOut}
 		}
 	}
-	return altered
+	return reason
 }
 
 // doubtful says whether LLVM may have removed parameters, or the result, without
@@ -416,17 +432,20 @@ func (r *Reader) correct(fn *function, places []placed) bool {
 // whose concrete entry leaves everything but the code to their declaration.
 func (fn *function) doubtful() bool {
 	u := fn.unit
-	return u != nil && u.llvm && u.optimised && (fn.Local || !fn.external) && (!u.marks || fn.specified)
+	return u != nil && u.llvm && u.optimised && fn.local() && (!u.marks || fn.specified)
 }
 
+// local says whether the optimiser knew all of the function's callers.
+func (fn *function) local() bool { return fn.Local || !fn.external }
+
 // dropped says whether callers may pass anything at all: LLVM leaves a parameter
-// that isn't used without a location, and the registers of its callers as they
-// are, and what it knows to be constant isn't passed.
+// that isn't used without a location, and its callers' registers as they are;
+// what it knows to be constant in a local function isn't passed either.
 func (fn *function) dropped(p *parameter, at placed) bool {
 	if fn.unit == nil || !fn.unit.llvm || at.reason != "" {
 		return false
 	}
-	if p.entry.Val(dwarf.AttrLocation) != nil && p.known != computed {
+	if p.entry.Val(dwarf.AttrLocation) != nil && (p.known != computed || !fn.local()) {
 		return false
 	}
 	for _, c := range at.pieces {
@@ -474,5 +493,5 @@ func same(c, d piece) bool {
 	if c.source == trace.SourceCFA {
 		return c.at-int32(c.off) == d.at-int32(d.off)
 	}
-	return c.reg == d.reg
+	return c.reg == d.reg && c.at-int32(c.off) == d.at-int32(d.off)
 }

@@ -51,14 +51,24 @@ pub fn many(a: u64, b: &str, c: u128, d: &str, e: Four, f: &[u8], g: u16) -> u12
     black_box(c)
 }
 #[inline(never)]
-pub fn dynamic(a: &dyn Display, b: Box<dyn Display>, c: fn(u32) -> u32, _d: (), e: (u8, u64)) -> u32 {
-    black_box((a, &b, e));
+pub fn dynamic(a: &u32, b: Box<dyn Display>, c: fn(u32) -> u32, d: (), e: (u8, u64)) -> u32 {
+    black_box((a, d, &b, e));
     black_box(c(black_box(1)))
 }
 #[inline(never)]
 pub extern "C" fn exported(a: Three, b: Mixed, c: Doubles, d: Long) -> Mixed {
     black_box((a, c, d));
     black_box(b)
+}
+#[inline(never)]
+pub fn wide(a: u64, b: u64, c: u64, d: u64, e: u64, f: u128, g: u64) -> (u64, u32) {
+    black_box((a, b, c, d, e, f));
+    black_box((g, 9))
+}
+#[inline(never)]
+pub fn pair(a: f64, b: u8, c: Option<String>, d: Result<u32, u32>) -> (f64, u64) {
+    black_box((b, &c, d));
+    black_box((a, 3))
 }
 #[inline(never)]
 pub fn array(a: u8) -> [u8; 5] { black_box([a, 2, 3, 4, 5]) }
@@ -98,6 +108,8 @@ fn main() {
     many(n as u64, black_box("two"), 2 + n as u128, black_box("four"), Four { a: 4 + i, b: 6, c: 7, d: 8 }, black_box(&[9, 10]), 10 + n as u16);
     dynamic(black_box(&1), black_box(Box::new(2)), black_box(double), (), (2 + n, 4));
     exported(Three { a: i, b: 2, c: 3 }, Mixed { a: 4.0, b: 4 + n as u32 }, Doubles { a: 6.0, b: 7.0 }, Long { a: 7 + n as u64, b: 9, c: 10 });
+    wide(n as u64, 2, 3, 4, 4 + n as u64, 5 + n as u128, 7);
+    pair(1.0, n, Some("held".to_string()), black_box(Ok(2)));
     array(n);
     odd(Odd { a: n, b: 2, c: 3 }, (3 + n as u32, 5), -5 - n as i128);
     let mut c = Counter { n: n as u32, name };
