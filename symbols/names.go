@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/ianlancetaylor/demangle"
+
+	"github.com/observatory-trace/observatory-trace/trace"
 )
 
 // coldParent returns the raw name of the function that a symbol's code is the
@@ -57,25 +59,39 @@ const (
 	maxDemangledPower = 14 // 16 KiB
 )
 
-// demangled returns a symbol's name as its source has it, without parameters
-// and without Rust's hash; the raw name when it isn't mangled.
+// demangled returns a symbol's name as its source has it: without parameters,
+// ABI tags and Rust's hash, and without the generic arguments that only some
+// Rust compilers tell. It is the raw name when that isn't mangled.
 func demangled(raw string) string {
 	base := withoutClone(raw)
-	if !strings.HasPrefix(base, "_Z") && !strings.HasPrefix(base, "_R") || len(base) > maxMangledLength {
+	if !mangled(base) || len(base) > maxMangledLength {
 		return base
 	}
-	name, err := demangle.ToString(base, demangle.NoParams, demangle.NoClones, demangle.MaxLength(maxDemangledPower))
-	if err != nil {
-		return base
+	options := []demangle.Option{demangle.NoParams, demangle.NoClones, demangle.NoABITags, demangle.MaxLength(maxDemangledPower)}
+	rust := languageOfName(base) == trace.LangRust
+	if rust {
+		options = append(options, demangle.NoTemplateParams)
 	}
-	return name
+	name, err := demangle.ToString(base, options...)
+	switch {
+	case err != nil:
+		return base
+	case rust:
+		return rustName(name)
+	default:
+		return name
+	}
 }
 
-// withParameters returns a mangled symbol's full name, parameters included;
-// empty when it isn't mangled.
-func withParameters(raw string) string {
+func mangled(raw string) bool {
+	return strings.HasPrefix(raw, "_Z") || strings.HasPrefix(raw, "_R")
+}
+
+// inFull returns a mangled symbol's name with everything: parameters and
+// generic arguments. It is empty when the symbol isn't mangled.
+func inFull(raw string) string {
 	base := withoutClone(raw)
-	if !strings.HasPrefix(base, "_Z") || len(base) > maxMangledLength {
+	if !mangled(base) || len(base) > maxMangledLength {
 		return ""
 	}
 	name, err := demangle.ToString(base, demangle.NoClones, demangle.MaxLength(maxDemangledPower))
@@ -83,6 +99,69 @@ func withParameters(raw string) string {
 		return ""
 	}
 	return name
+}
+
+// rustName writes a Rust name without generic arguments, and that of a type's
+// own method as in its source: "<shop::Stack<T>>::push" is "shop::Stack::push".
+// A trait's method stays "<shop::Order as core::fmt::Debug>::fmt".
+func rustName(name string) string {
+	if !strings.Contains(name, "<") {
+		return name
+	}
+	if name[0] != '<' {
+		return withoutGenerics(name)
+	}
+	end := closing(name, 0)
+	if end < 0 {
+		return name
+	}
+	self, rest := name[1:end], name[end+1:]
+	as := strings.LastIndex(self, " as ")
+	switch {
+	case as < 0:
+		return rustName(self) + withoutGenerics(rest)
+	case strings.Count(self[:as], "<") != strings.Count(self[:as], ">"):
+		return name // the trait is further in: leave it
+	default:
+		return "<" + rustName(self[:as]) + " as " + withoutGenerics(self[as+len(" as "):]) + ">" + withoutGenerics(rest)
+	}
+}
+
+// withoutGenerics cuts out what stands between angle brackets behind a name.
+func withoutGenerics(name string) string {
+	var b strings.Builder
+	for i := 0; i < len(name); i++ {
+		if name[i] != '<' || i == 0 || !wordByte(name[i-1]) && name[i-1] != ':' {
+			b.WriteByte(name[i])
+			continue
+		}
+		end := closing(name, i)
+		if end < 0 {
+			return name
+		}
+		i = end
+	}
+	return strings.ReplaceAll(strings.TrimSuffix(b.String(), "::"), "::::", "::")
+}
+
+// closing returns where the angle bracket at a position is closed, or -1.
+func closing(name string, at int) int {
+	depth := 0
+	for i := at; i < len(name); i++ {
+		switch {
+		case name[i] == '<':
+			depth++
+		case name[i] == '>' && name[i-1] != '-':
+			if depth--; depth == 0 {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+func wordByte(c byte) bool {
+	return c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c >= 0x80
 }
 
 // withoutTypeArgs cuts the type arguments out of a Go name:

@@ -40,7 +40,7 @@ func matchFile(patterns []*pattern.Pattern, file string) bool {
 type matcher struct {
 	patterns []*pattern.Pattern
 	words    []string // one of these is in each raw name that can match; nil: no telling
-	params   bool     // some pattern may name parameters
+	full     bool     // some pattern may name parameters, generic arguments or tags
 }
 
 func newMatcher(patterns []*pattern.Pattern) *matcher {
@@ -59,7 +59,7 @@ func newMatcher(patterns []*pattern.Pattern) *matcher {
 		if words == nil {
 			m.words = nil
 		}
-		m.params = m.params || strings.Contains(p.String(), "(")
+		m.full = m.full || strings.ContainsAny(p.String(), "(<[/")
 	}
 	return m
 }
@@ -95,7 +95,7 @@ func (m *matcher) match(raw string, golang bool) bool {
 	if pattern.Any(m.patterns, raw, demangled(raw)) {
 		return true
 	}
-	return m.params && pattern.Any(m.patterns, withParameters(raw))
+	return m.full && pattern.Any(m.patterns, inFull(raw))
 }
 
 func (m *matcher) matchPlain(raw string, golang bool) bool {
@@ -115,10 +115,6 @@ func (m *matcher) matchPlain(raw string, golang bool) bool {
 	}
 	base := withoutClone(raw)
 	return base != raw && pattern.Any(m.patterns, base)
-}
-
-func mangled(raw string) bool {
-	return strings.HasPrefix(raw, "_Z") || strings.HasPrefix(raw, "_R")
 }
 
 func containsAny(s string, words []string) bool {

@@ -40,11 +40,14 @@ func (x *Index) Functions(u *Unit) ([]Function, error) {
 	}
 	x.refill()
 	var out []Function
+	var around scopes
+	depth := 0 // of the entry whose siblings are being read
 	b := buf{data: x.sec.Info[:u.end], off: u.root}
 	for b.off < u.end {
 		off := b.off
 		code := b.uleb()
 		if code == 0 { // the end of some entry's children, or padding
+			depth--
 			continue
 		}
 		if b.bad || code >= uint64(len(table)) || table[code] == nil {
@@ -53,17 +56,49 @@ func (x *Index) Functions(u *Unit) ([]Function, error) {
 		ab := table[code]
 		if ab.tag != tagSubprogram {
 			b.pass(ab, u)
-			continue
+		} else {
+			s := x.shape(&b, ab, u)
+			f := Function{Unit: u}
+			if ranges := x.extent(u, s.low, s.high, s.ranges); len(ranges) > 0 {
+				f = x.function(u, off, s, ranges)
+			} else if s.file.form != 0 {
+				f.declared, f.file = u, s.file.num
+			}
+			around.enter(depth, &f)
+			if f.Ranges != nil {
+				out = append(out, f)
+			}
 		}
-		s := x.shape(&b, ab, u)
 		if b.bad {
 			return out, fmt.Errorf("%w: entry at %#x runs past its unit", ErrDamaged, off)
 		}
-		if ranges := x.extent(u, s.low, s.high, s.ranges); len(ranges) > 0 {
-			out = append(out, x.function(u, off, s, ranges))
+		if ab.children {
+			depth++
 		}
 	}
 	return out, nil
+}
+
+// scopes are the functions that an entry is nested in, innermost last.
+type scopes []scope
+
+type scope struct {
+	depth    int
+	declared *Unit
+	file     uint64
+}
+
+// enter goes to a function's entry, and tells its file if only the function
+// around it does: that of a lambda.
+func (s *scopes) enter(depth int, f *Function) {
+	around := *s
+	for len(around) > 0 && around[len(around)-1].depth >= depth {
+		around = around[:len(around)-1]
+	}
+	if f.declared == nil && len(around) > 0 {
+		f.declared, f.file = around[len(around)-1].declared, around[len(around)-1].file
+	}
+	*s = append(around, scope{depth, f.declared, f.file})
 }
 
 // pass goes over an entry's attributes.
