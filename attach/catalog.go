@@ -41,7 +41,7 @@ func (c *catalog) len() int { return len(*c.functions.Load()) }
 
 // add gives the functions of one more file their ids and fills the BPF maps.
 // Nothing is visible to probes before their links exist.
-func (c *catalog) add(functions []*trace.Function) error {
+func (c *catalog) add(functions []*trace.Function, dynamic []types.Dynamic) error {
 	old := *c.functions.Load()
 	all := append(old[:len(old):len(old)], functions...)
 	file := c.files + 1
@@ -49,6 +49,12 @@ func (c *catalog) add(functions []*trace.Function) error {
 	for i, f := range functions {
 		f.ID = uint32(len(old) + i)
 		t.Functions = append(t.Functions, c.record(f, file, &t))
+	}
+	for _, d := range dynamic {
+		if d.Direct || d.Type == nil {
+			continue // nothing to follow
+		}
+		t.Dynamic[bpf.DynamicKey{File: file, Address: d.Address}] = bpf.DynamicType{Type: c.compiler.AddType(d.Type)}
 	}
 	programs, edges := c.compiler.Programs()
 	for _, p := range programs[c.programs:] {

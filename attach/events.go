@@ -65,6 +65,7 @@ func (s *Session) forget() {
 	for _, tgid := range s.gone {
 		if s.processes[tgid] != nil {
 			delete(s.processes, tgid)
+			delete(s.spaces, tgid)
 			s.live.Add(-1)
 		}
 	}
@@ -91,6 +92,7 @@ func (s *Session) executed(h bpf.Header) {
 	if s.Process(h.TGID) == nil && !s.opts.wants(p) {
 		return
 	}
+	delete(s.spaces, h.TGID)
 	if err := s.objs.AddProcess(h.TGID); err != nil {
 		s.opts.Warn(err)
 		return

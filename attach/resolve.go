@@ -1,16 +1,165 @@
 package attach
 
-// SameMapping tells whether two addresses of a process lie in one memory mapping:
-// of two stack addresses, whether it is one stack.
-func (s *Session) SameMapping(tgid uint32, a, b uint64) bool {
-	regions, err := memoryMap(int(tgid))
-	if err != nil {
-		return false
+import (
+	"encoding/binary"
+	"os"
+	"time"
+
+	"github.com/observatory-trace/observatory-trace/symbols"
+	"github.com/observatory-trace/observatory-trace/symbols/types"
+)
+
+// image is what is kept of a file that is traced, to say what addresses mean.
+type image struct {
+	segments []symbols.Segment
+	pie      bool
+	dynamic  map[uint64]types.Dynamic // by the address of the runtime type
+	itabs    map[uint64]uint64        // itab to runtime type
+}
+
+func newImage(f *symbols.File, dynamic []types.Dynamic) *image {
+	i := &image{segments: f.Segments(), pie: f.PIE(), dynamic: make(map[uint64]types.Dynamic, len(dynamic)), itabs: f.ITabs()}
+	for _, d := range dynamic {
+		i.dynamic[d.Address] = d
 	}
-	for _, r := range regions {
-		if a >= r.Start && a < r.End {
-			return b >= r.Start && b < r.End
+	return i
+}
+
+// address is the file's virtual address of what is mapped from a file offset.
+func (i *image) address(offset uint64) (uint64, bool) {
+	for _, s := range i.segments {
+		if offset >= s.Offset && offset < s.Offset+s.Filesz {
+			return s.Vaddr + offset - s.Offset, true
 		}
 	}
-	return false
+	return 0, false
+}
+
+// space is a process's memory map, as it was when last read.
+type space struct {
+	regions []region
+	read    time.Time
+}
+
+// rereadAfter bounds how often an address that is in no known region has the map read again.
+const rereadAfter = time.Second
+
+// at finds the region of an address.
+func (s *Session) at(tgid uint32, address uint64) (region, bool) {
+	sp := s.spaces[tgid]
+	for range 2 {
+		if sp != nil {
+			for _, r := range sp.regions {
+				if address >= r.Start && address < r.End {
+					return r, true
+				}
+			}
+			if time.Since(sp.read) < rereadAfter {
+				break
+			}
+		}
+		regions, err := memoryMap(int(tgid))
+		if err != nil && sp == nil {
+			regions = nil // it has ended: nothing is known of it
+		} else if err != nil {
+			break
+		}
+		sp = &space{regions, time.Now()}
+		s.spaces[tgid] = sp
+	}
+	return region{}, false
+}
+
+// SameMapping tells whether two addresses of a process lie in one memory mapping:
+// of two stack addresses, whether it is one stack. Like Dynamic it is for the
+// goroutine that calls Next.
+func (s *Session) SameMapping(tgid uint32, a, b uint64) bool {
+	r, ok := s.at(tgid, a)
+	return ok && b >= r.Start && b < r.End
+}
+
+// Dynamic tells the type of what a Go interface holds, by its first word: the
+// address of a runtime type, or (fromItab) of an itab.
+func (s *Session) Dynamic(tgid uint32, word uint64, fromItab bool) (types.Dynamic, bool) {
+	i, address, bias := s.image(tgid, word)
+	if i == nil {
+		if !fromItab {
+			return types.Dynamic{}, false
+		}
+		// An itab that the runtime made, in memory of its own: it is there as long as the process.
+		t, ok := readWord(tgid, word+types.ITabType)
+		if !ok {
+			return types.Dynamic{}, false
+		}
+		return s.Dynamic(tgid, t, false)
+	}
+	if fromItab {
+		t, ok := i.itabs[address]
+		if !ok {
+			if t, ok = readWord(tgid, word+types.ITabType); !ok {
+				return types.Dynamic{}, false
+			}
+			t -= bias
+		}
+		address = t
+	}
+	d, ok := i.dynamic[address]
+	return d, ok
+}
+
+// image finds the traced file that an address of a process is mapped from, the
+// address in the file, and the load bias between the two.
+func (s *Session) image(tgid uint32, address uint64) (i *image, inFile, bias uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, ok := s.at(tgid, address); ok {
+		f := s.fileOf(r)
+		if f == nil || f.image == nil {
+			return nil, 0, 0
+		}
+		if inFile, ok = f.image.address(address - r.Start + r.Offset); ok {
+			return f.image, inFile, address - inFile
+		}
+		return nil, 0, 0
+	}
+	// The process has ended. A program that is not position-independent is where its file says.
+	for _, f := range s.files {
+		if f.image == nil || f.image.pie {
+			continue
+		}
+		for _, seg := range f.image.segments {
+			if address >= seg.Vaddr && address < seg.Vaddr+seg.Memsz {
+				return f.image, address, 0
+			}
+		}
+	}
+	return nil, 0, 0
+}
+
+// fileOf finds the traced file of a region.
+func (s *Session) fileOf(r region) *attachedFile {
+	if f := s.files[r.ID]; f != nil {
+		return f
+	}
+	// The map may name another device than stat does (overlayfs).
+	for id, f := range s.files {
+		if id.Inode == r.ID.Inode && r.ID.Inode != 0 {
+			return f
+		}
+	}
+	return nil
+}
+
+// readWord reads eight bytes of a process's memory.
+func readWord(tgid uint32, address uint64) (uint64, bool) {
+	f, err := os.Open(procPath(int(tgid), "mem"))
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	var b [8]byte
+	if _, err := f.ReadAt(b[:], int64(address)); err != nil {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint64(b[:]), true
 }

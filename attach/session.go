@@ -76,6 +76,7 @@ type Session struct {
 	wait     sync.WaitGroup
 	live     atomic.Int64 // traced processes that have not ended
 
+	spaces    map[uint32]*space       // by process, for Dynamic and SameMapping
 	lost      map[uint32]bpf.Counters // what Losses has told of
 	lostTotal uint64
 
@@ -92,6 +93,7 @@ type arrival struct {
 type attachedFile struct {
 	functions []*trace.Function // matched, the refused included
 	links     []link.Link
+	image     *image // nil when nothing of it is traced
 	err       error
 }
 
@@ -111,7 +113,7 @@ func Start(opts Options) (_ *Session, err error) {
 	}
 	s := &Session{
 		opts: opts, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
-		arrivals: make(chan arrival, 4096), lost: map[uint32]bpf.Counters{},
+		arrivals: make(chan arrival, 4096), lost: map[uint32]bpf.Counters{}, spaces: map[uint32]*space{},
 	}
 	if err := s.load(); err != nil {
 		return nil, err
@@ -320,9 +322,11 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) error {
 	if len(traced) == 0 {
 		return nil
 	}
-	if err := s.cat.add(traced); err != nil {
+	dynamic := file.Dynamic()
+	if err := s.cat.add(traced, dynamic); err != nil {
 		return err
 	}
+	a.image = newImage(file, dynamic)
 	a.links, err = s.linkAll(t.path, traced, file.FileOffset)
 	return err
 }
