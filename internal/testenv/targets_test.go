@@ -86,7 +86,7 @@ func functionNames(t *testing.T, program string) map[string]int {
 	names := map[string]int{}
 	for _, symbol := range symbols {
 		if elf.ST_TYPE(symbol.Info) == elf.STT_FUNC {
-			names[demangle.Filter(symbol.Name, demangle.NoParams, demangle.NoEnclosingParams)]++
+			names[demangle.Filter(symbol.Name, demangle.NoParams, demangle.NoABITags)]++
 		}
 	}
 	return names

@@ -1,0 +1,175 @@
+/*
+ * Calls each function once with known values: golden.json says which, and
+ * ../../README.md how to start it.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#if defined(__clang__)
+#define TRACED __attribute__((noinline, used))
+#else
+#define TRACED __attribute__((noipa, used))
+#endif
+
+enum color { RED, GREEN = 5, BLUE };
+
+struct point {
+	int x, y;
+};
+
+struct line {
+	struct point from, to;
+	const char *label;
+	enum color color;
+};
+
+struct big {
+	long words[4];
+	char name[16];
+	short tail;
+};
+
+struct bits {
+	unsigned low : 3;
+	int middle : 5;
+	unsigned high : 24;
+};
+
+volatile long sink;
+
+TRACED void nothing(void) { sink = 0; }
+
+TRACED long signed_ints(signed char a, short b, int c, long d, long long e)
+{
+	return a + b + c + d / 2 + e;
+}
+
+TRACED unsigned long unsigned_ints(unsigned char a, unsigned short b, unsigned c, unsigned long d, size_t e)
+{
+	return a ^ b ^ c ^ d ^ e;
+}
+
+TRACED bool boolean(bool yes, bool no) { return yes && !no; }
+
+TRACED char character(char c) { return c + 1; }
+
+TRACED int8_t narrow(int8_t a, uint16_t b) { return (int8_t)(a - (b & 1)); }
+
+TRACED double floats(float a, double b, int n) { return a + b + n; }
+
+TRACED const char *text(const char *s, const char *empty, const char *none, char *unicode)
+{
+	return none ? none : s + (*empty != 0) + (*unicode == 0);
+}
+
+TRACED size_t long_text(const char *s) { return strlen(s); }
+
+TRACED int binary(const char *s) { return (unsigned char)s[0]; }
+
+/* Its argument lies on a page that the process hasn't touched yet. */
+TRACED int untouched(const char *s) { return s != NULL; }
+
+TRACED enum color enumeration(enum color c, enum color odd) { return c == GREEN ? BLUE : odd; }
+
+TRACED struct point small(struct point p, struct line l)
+{
+	p.x += l.to.x;
+	return p;
+}
+
+TRACED struct big large(struct big b, int n)
+{
+	b.words[3] += n;
+	return b;
+}
+
+TRACED struct point *pointers(struct point *p, const struct point *none, int *n, void *opaque, const struct line *l)
+{
+	p->x += *n + l->to.y + (none != NULL) + (opaque != NULL);
+	return p;
+}
+
+TRACED unsigned bit_fields(struct bits b) { return b.low + (unsigned)b.middle + b.high; }
+
+TRACED long many(long a, long b, long c, long d, long e, long f, int g, const char *h, char i, struct point j)
+{
+	return a + b + c + d + e + f + g + (long)strlen(h) + i + j.y;
+}
+
+TRACED int twice(int x) { return 2 * x; }
+
+TRACED int callback(int (*f)(int), int x)
+{
+	int result = f(x);
+	sink = result;
+	return result;
+}
+
+TRACED int negative(int code)
+{
+	errno = ENOENT;
+	return -code;
+}
+
+TRACED void *null_result(size_t size) { return size ? NULL : &errno; }
+
+static const char *untouched_page(void)
+{
+	static const char message[] = "on a page not touched yet";
+	int fd = memfd_create("page", 0);
+	const char *page;
+
+	if (fd < 0 || write(fd, message, sizeof message) != sizeof message)
+		abort();
+	page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	if (page == MAP_FAILED)
+		abort();
+	return page;
+}
+
+int main(int argc, char **argv)
+{
+	static char digits[100001];
+	char line[8];
+
+	if (argc > 1 && !strcmp(argv[1], "-wait")) {
+		puts("ready");
+		fflush(stdout);
+		if (!fgets(line, sizeof line, stdin) || strcmp(line, "go\n"))
+			return 0;
+	}
+	for (int i = 0; i < 100000; i++)
+		digits[i] = (char)('0' + i % 10);
+
+	nothing();
+	sink = signed_ints(-128, -32768, -2147483647 - 1, -9223372036854775807L - 1, 42);
+	sink = (long)unsigned_ints(255, 65535, 4294967295u, 18446744073709551615ul, 4096);
+	sink = boolean(true, false);
+	sink = character('A');
+	sink = narrow(-7, 65535);
+	sink = (long)floats(1.5f, -2.25, 7);
+	sink = (long)text("plain", "", NULL, "gr\xc3\xbc\xc3\x9f" "e");
+	sink = (long)long_text(digits);
+	sink = binary("\xfe\xff\x01");
+	sink = untouched(untouched_page());
+	sink = enumeration(GREEN, (enum color)77);
+	sink = small((struct point){1, -2}, (struct line){{3, 4}, {5, 6}, "edge", RED}).x;
+	sink = large((struct big){{1, -2, 3, -4}, "sixteen", -9}, 10).words[3];
+	struct point p = {7, 8};
+	int n = 5;
+	sink = (long)pointers(&p, NULL, &n, &sink, &(struct line){{1, 2}, {3, 4}, "far", BLUE});
+	sink = bit_fields((struct bits){5, -3, 1000000});
+	sink = many(1, 2, 3, 4, 5, 6, 7, "on the stack", 'z', (struct point){9, 10});
+	sink = callback(twice, 21);
+	sink = negative(2);
+	sink = (long)null_result(64);
+	puts("done");
+	return 0;
+}

@@ -1,0 +1,193 @@
+//! Calls each function once with known values: golden.json says which, and
+//! ../../README.md how to start it.
+
+use std::hint::black_box as opaque;
+use std::io::{self, BufRead, Write};
+use std::panic;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+static SINK: AtomicI64 = AtomicI64::new(0);
+
+fn sink(x: i64) {
+    SINK.fetch_add(x, Relaxed);
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Color {
+    Red,
+    Green = 5,
+    Blue,
+}
+
+#[derive(Clone, Copy)]
+struct Point {
+    x: i32,
+    y: i32,
+}
+
+struct Item {
+    name: String,
+    cents: i64,
+    color: Color,
+}
+
+struct Meters(u32);
+
+#[inline(never)]
+fn nothing() {
+    sink(0);
+}
+
+#[inline(never)]
+fn signed(a: i8, b: i16, c: i32, d: i64, e: isize) -> i64 {
+    i64::from(a) + i64::from(b) + i64::from(c) + d / 2 + e as i64
+}
+
+#[inline(never)]
+fn unsigned(a: u8, b: u16, c: u32, d: u64, e: usize) -> u64 {
+    u64::from(a) ^ u64::from(b) ^ u64::from(c) ^ d ^ e as u64
+}
+
+#[inline(never)]
+fn boolean(yes: bool, no: bool) -> bool {
+    yes && !no
+}
+
+#[inline(never)]
+fn character(c: char) -> char {
+    if c == 'ß' {
+        'S'
+    } else {
+        c
+    }
+}
+
+#[inline(never)]
+fn floats(a: f32, b: f64, n: i32) -> f64 {
+    f64::from(a) + b + f64::from(n)
+}
+
+#[inline(never)]
+fn text(s: &str, empty: &str) -> usize {
+    s.len() + empty.len()
+}
+
+#[inline(never)]
+fn part(s: &str) -> &str {
+    &s[2..]
+}
+
+#[inline(never)]
+fn owned(s: &String, n: usize) -> String {
+    s.repeat(n)
+}
+
+#[inline(never)]
+fn moved(s: String) -> usize {
+    s.capacity().min(s.len())
+}
+
+#[inline(never)]
+fn enumeration(c: Color) -> Color {
+    if c == Color::Green {
+        Color::Blue
+    } else {
+        Color::Red
+    }
+}
+
+#[inline(never)]
+fn references(p: &Point, n: &mut i32, m: &Meters) -> i32 {
+    *n += p.x + m.0 as i32;
+    *n
+}
+
+#[inline(never)]
+fn item(like: &Item) -> i64 {
+    like.cents + like.name.len() as i64 + like.color as i64
+}
+
+#[inline(never)]
+extern "C" fn c_point(p: Point, dx: i32) -> Point {
+    Point { x: p.x + dx, y: p.y }
+}
+
+struct Account {
+    owner: String,
+    cents: i64,
+}
+
+impl Account {
+    #[inline(never)]
+    fn deposit(&mut self, cents: i64) -> i64 {
+        self.cents += cents + self.owner.len() as i64;
+        self.cents
+    }
+}
+
+#[inline(never)]
+fn generic<T: PartialOrd + Copy>(a: T, b: T) -> T {
+    if a > b {
+        a
+    } else {
+        b
+    }
+}
+
+#[inline(never)]
+fn refuse(why: &str) -> Result<i32, String> {
+    if why.is_empty() {
+        Ok(1)
+    } else {
+        Err(format!("refused: {}", why))
+    }
+}
+
+#[inline(never)]
+fn panics(why: &str) -> i32 {
+    panic!("on purpose: {}", why)
+}
+
+#[inline(never)]
+fn passes(why: &str) -> i32 {
+    panics(why) + 1
+}
+
+// The arguments are opaque, so that no call is worked out by the compiler.
+fn call_values() {
+    nothing();
+    sink(signed(opaque(-128), opaque(-32768), opaque(-2147483648), opaque(-9223372036854775808), opaque(42)));
+    let big = unsigned(opaque(255), opaque(65535), opaque(4294967295), opaque(18446744073709551615), opaque(4096));
+    sink(big as i64 / 2);
+    sink(i64::from(boolean(opaque(true), opaque(false))));
+    sink(character(opaque('ß')) as i64);
+    sink(floats(opaque(1.5), opaque(-2.25), opaque(7)) as i64);
+    sink(text(opaque("grüße"), opaque("")) as i64);
+    sink(part(opaque("a part")).len() as i64);
+    sink(owned(&opaque("ab".to_string()), opaque(3)).len() as i64);
+    sink(moved(opaque("moved".to_string())) as i64);
+    sink(enumeration(opaque(Color::Green)) as i64);
+    let mut n = 4;
+    sink(i64::from(references(&opaque(Point { x: 3, y: 9 }), opaque(&mut n), &opaque(Meters(100)))));
+    sink(item(&opaque(Item { name: "lamp".to_string(), cents: 4950, color: Color::Blue })));
+    sink(i64::from(c_point(opaque(Point { x: 1, y: -2 }), opaque(10)).x));
+    sink(i64::from(generic(opaque(3u8), opaque(9))));
+}
+
+fn main() {
+    if std::env::args().nth(1).as_deref() == Some("-wait") {
+        println!("ready");
+        let _ = io::stdout().flush();
+        let mut line = String::new();
+        if io::stdin().lock().read_line(&mut line).is_err() || line != "go\n" {
+            return;
+        }
+    }
+    panic::set_hook(Box::new(|_| {}));
+    call_values();
+    let mut account = Account { owner: "ada".to_string(), cents: 100 };
+    sink(opaque(&mut account).deposit(opaque(25)));
+    sink(refuse(opaque("too late")).map_or(1, i64::from));
+    let _ = panic::catch_unwind(|| passes(opaque("here")));
+    println!("done");
+}
