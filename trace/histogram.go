@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 )
 
@@ -100,7 +101,7 @@ func (h *Histogram) Quantile(q float64) int64 {
 	if h.total == 0 {
 		return 0
 	}
-	rank := min(max(ceil(q*float64(h.total)), 1), h.total)
+	rank := min(max(uint64(math.Ceil(q*float64(h.total))), 1), h.total)
 	for i, n := range h.counts {
 		if rank <= n {
 			low, high := HistogramBounds(h.base + i)
@@ -109,15 +110,6 @@ func (h *Histogram) Quantile(q float64) int64 {
 		rank -= n
 	}
 	return 0
-}
-
-// ceil rounds up without importing math's special cases: f is finite and positive here.
-func ceil(f float64) uint64 {
-	n := uint64(f)
-	if float64(n) < f {
-		n++
-	}
-	return n
 }
 
 // histogramForm is the first byte of an encoded histogram: the form's version
