@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/observatory-trace/observatory-trace/query"
+	"github.com/observatory-trace/observatory-trace/trace"
+	"github.com/observatory-trace/observatory-trace/writer"
+)
+
+// shop is a database in which main.handle (1) has called main.pay (2), which failed.
+type shop struct {
+	path  string
+	store *writer.Store
+	pay   *trace.Function
+	now   time.Time
+}
+
+func newShop(t *testing.T) *shop {
+	t.Helper()
+	s := &shop{path: filepath.Join(t.TempDir(), "shop.db"), now: time.Now().Truncate(time.Second)}
+	var err error
+	s.store, err = writer.Open(s.path, writer.Options{})
+	must(t, err)
+	t.Cleanup(func() { _ = s.store.Close() }) // after a failure; else it is closed already
+	process := &trace.Process{PID: 77, Exe: "/app/shop"}
+	handle := &trace.Function{Name: "main.handle", RawName: "main.handle", Language: trace.LangGo, Module: "/app/shop", File: "/src/shop/main.go", Line: 5}
+	s.pay = &trace.Function{Name: "main.pay", RawName: "main.pay", Language: trace.LangGo, Module: "/app/shop", File: "/src/shop/pay.go", Line: 12, Group: "payments"}
+	started := time.Date(2026, 7, 9, 1, 2, 3, 0, time.UTC)
+	calls := []*trace.Call{
+		{ID: 2, ParentID: 1, RootID: 1, Depth: 1, Func: s.pay, Process: process, TID: 78, Goroutine: 9, StartNS: started.UnixNano() + 1e6, DurationNS: 2_345_678, SampleRate: 1,
+			Args: []byte(`{"order":"o-1","amount":129.95}`), Status: trace.StatusErr,
+			Err: &trace.Error{Type: "*main.Declined", Message: "card declined\x1b[31m", Stack: "main.pay /src/shop/pay.go:20\nmain.handle /src/shop/main.go:9"}},
+		{ID: 1, RootID: 1, Func: handle, Process: process, TID: 78, Goroutine: 9, StartNS: started.UnixNano(), DurationNS: 4e6, OverheadNS: 1500, SampleRate: 1,
+			Args: []byte(`{"path":"/pay"}`), Result: []byte(`{"code":402,"ok":false}`), Resources: &trace.Resources{CPUNS: 1e6, MinorFaults: 1}},
+	}
+	var acc writer.Accumulator
+	for _, c := range calls {
+		acc.Add(c)
+	}
+	acc.Dropped(s.pay, 1234)
+	must(t, s.store.Write(calls))
+	must(t, s.store.Gap(trace.Gap{TimeNS: s.now.UnixNano(), Func: s.pay, Count: 1234, Reason: "ring buffer full", Hint: "raise --ring-buffer"}))
+	must(t, s.store.Stats(acc.Take(s.now)))
+	must(t, s.store.Flush())
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// observatory runs a command line as main does.
+func observatory(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, diagnostics bytes.Buffer
+	code = run(args, strings.NewReader(""), &out, &diagnostics)
+	return code, out.String(), diagnostics.String()
+}
+
+// checkOutput runs a command line that is to print exactly so.
+func checkOutput(t *testing.T, want string, args ...string) {
+	t.Helper()
+	code, out, diagnostics := observatory(t, args...)
+	if code != 0 || diagnostics != "" {
+		t.Errorf("%s: exit %d, %s", strings.Join(args, " "), code, diagnostics)
+	}
+	if out != want {
+		t.Errorf("%s prints\n%s\nwant\n%s", strings.Join(args, " "), out, want)
+	}
+}
+
+// checkFails runs a command line that is to fail so.
+func checkFails(t *testing.T, wantCode int, message string, args ...string) {
+	t.Helper()
+	code, out, diagnostics := observatory(t, args...)
+	if code != wantCode || out != "" || !strings.Contains(diagnostics, message) {
+		t.Errorf("%s: exit %d, stdout %q, stderr %q; want exit %d and %q", strings.Join(args, " "), code, out, diagnostics, wantCode, message)
+	}
+}
+
+func TestReport(t *testing.T) {
+	s := newShop(t)
+	checkOutput(t, `
+PROCESS      GROUP     CALLS  ERRORS  DROPPED    MEAN     P50     P95     P99     MAX     CPU   TOTAL  OVERHEAD
+main.handle                1       0        0  4.00ms  4.00ms  4.00ms  4.00ms  4.00ms  1.00ms  4.00ms    1.50µs
+main.pay     payments  1,235       1    1,234  2.35ms  2.29ms  2.29ms  2.29ms  2.35ms       –  2.35ms       0ns
+
+2 functions, 1,236 calls, 1 error, 1,234 dropped
+missing: 1,234: ring buffer full: raise --ring-buffer
+`[1:], "report", "--db", s.path)
+	checkOutput(t, `
+PROCESS      CALLS  ERRORS    MEAN     P50     P95     P99     MAX     CPU   TOTAL  OVERHEAD
+main.handle      1       0  4.00ms  4.00ms  4.00ms  4.00ms  4.00ms  1.00ms  4.00ms    1.50µs
+
+1 function, 1 call, 0 errors
+`[1:], "report", "--db", s.path, "--process", "*.h*", "--since", "1h")
+	checkOutput(t, "no calls were recorded\n", "report", "--db", s.path, "--process", "none")
+
+	var out bytes.Buffer
+	must(t, reportSince(&out, s.path, s.now))
+	if !strings.Contains(out.String(), "main.pay") {
+		t.Errorf("report of the session: %s", out.String())
+	}
+	out.Reset()
+	must(t, reportSince(&out, s.path, s.now.Add(time.Hour)))
+	if out.String() != "no calls were recorded\n" {
+		t.Errorf("report of nothing: %s", out.String())
+	}
+}
+
+// TestReportJSON holds the names and the order of the fields: programs read them.
+func TestReportJSON(t *testing.T) {
+	s := newShop(t)
+	code, out, _ := observatory(t, "report", "--db", s.path, "-o", "json", "--sort", "calls")
+	var compact bytes.Buffer
+	must(t, json.Compact(&compact, []byte(out)))
+	want := `[{"process":"main.pay","group":"payments","calls":1235,"errors":1,"sampled_out":0,"dropped":1234,"recorded":1,"mean_ms":2.345678,"p50_ms":2.29376,"p95_ms":2.29376,"p99_ms":2.29376,"max_ms":2.345678,"total_ms":2.345678,"cpu_ms":null,"overhead_ms":0},` +
+		`{"process":"main.handle","group":"","calls":1,"errors":0,"sampled_out":0,"dropped":0,"recorded":1,"mean_ms":4,"p50_ms":3.997696,"p95_ms":3.997696,"p99_ms":3.997696,"max_ms":4,"total_ms":4,"cpu_ms":1,"overhead_ms":0.0015}]`
+	if code != 0 || compact.String() != want {
+		t.Errorf("exit %d,\n%s\nwant\n%s", code, compact.String(), want)
+	}
+	checkOutput(t, "[]\n", "report", "--db", s.path, "-o", "json", "--process", "none")
+}
+
+func TestReportUsage(t *testing.T) {
+	s := newShop(t)
+	checkFails(t, 2, "one of total, calls", "report", "--db", s.path, "--sort", "size")
+	checkFails(t, 2, "one of table, json", "report", "--db", s.path, "-o", "xml")
+	checkFails(t, 2, "takes no argument", "report", "main")
+	checkFails(t, 2, "how long ago", "report", "--since", "-5m")
+	checkFails(t, 1, "attach -p PID", "report", "--db", filepath.Join(t.TempDir(), "none.db"))
+	text := filepath.Join(t.TempDir(), "text")
+	must(t, os.WriteFile(text, []byte(strings.Repeat("no database\n", 100)), 0o600))
+	for _, args := range [][]string{{"report"}, {"tail"}, {"errors"}, {"show", "1"}, {"query", "SELECT 1"}} {
+		checkFails(t, 1, query.ErrForeign.Error(), append(args, "--db", text)...)
+	}
+}
