@@ -31,8 +31,8 @@ type Config struct {
 	// SameStack says whether two frame addresses lie in one memory mapping. It is asked rarely:
 	// when a thread's events stop nesting. Nil means that every thread has one stack.
 	SameStack func(tgid uint32, a, b uint64) bool
-	// Symbol names the code or data at an address, "" when unknown. Asked for function values,
-	// itabs and C++ exceptions.
+	// Symbol names the code or data at an address, "" when unknown. Asked for function values
+	// and itabs.
 	Symbol func(tgid uint32, addr uint64) string
 	// Emit takes a finished call. The call is the receiver's.
 	Emit func(*trace.Call)

@@ -65,7 +65,9 @@ const maxBases = 8
 
 // typeInfoNames gives the demangled names of a thrown type and, as far as
 // they were captured, of the bases that it derives from singly: the type_info
-// of such a type (__si_class_type_info) has its base's address behind its name.
+// of such a type (__si_class_type_info) has its base's address behind its
+// name. Of other types something else is there, which is hardly ever the
+// address of a type_info.
 func (d *Decoder) typeInfoNames(t *trace.Type, data []byte) []string {
 	var names []string
 	for range maxBases {
@@ -93,19 +95,12 @@ func (d *Decoder) typeInfoNames(t *trace.Type, data []byte) []string {
 			return names
 		}
 		names = append(names, demangled(name))
-		if base == nil || !d.derivesSingly(b) {
+		if base == nil {
 			return names
 		}
 		t, data = base.Type, b.Data[base.Offset:]
 	}
 	return names
-}
-
-// derivesSingly says whether a type_info is that of a class with one base, by
-// its own virtual table.
-func (d *Decoder) derivesSingly(b *Block) bool {
-	table, ok := word(b.Data, 0)
-	return ok && d.config.Symbol != nil && strings.Contains(d.config.Symbol(d.printer.tgid, table), "__si_class_type_info")
 }
 
 // demangled is the source's form of a type's mangled name (St13runtime_error).

@@ -482,6 +482,10 @@ type span struct{ low, high uint64 }
 
 const maxSpans = 64
 
+// guardPage is the least distance in bytes between two stacks' frames: an
+// unmapped page lies between stacks that are mappings of their own.
+const guardPage = 4096
+
 // sameStack says whether a frame is on the stack of an event.
 func (d *Decoder) sameStack(o *owner, f *frame, e *Event) bool {
 	switch {
@@ -489,7 +493,7 @@ func (d *Decoder) sameStack(o *owner, f *frame, e *Event) bool {
 		return true
 	case o.key.space == spaceSystem:
 		return f.pos+f.cfa == e.Pos+e.CFA
-	case d.config.SameStack == nil:
+	case d.config.SameStack == nil || max(f.cfa, e.CFA)-min(f.cfa, e.CFA) < guardPage:
 		return true
 	}
 	return d.spanOf(o, f.cfa) == d.spanOf(o, e.CFA)

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -62,9 +63,10 @@ func (d *Decoder) raise(o *owner, e *Event, r raise) *raise {
 }
 
 // cause is what a frame that is gone died of: what it raised itself, else the
-// latest that was raised below it; nil when nothing was.
+// latest that was raised below it; nil when nothing was. A forced unwinding
+// goes on to the thread's end, with jumps to its cleanup handlers on the way.
 func (o *owner) cause(f *frame) *raise {
-	var latest *raise
+	var own, latest *raise
 	for i := len(o.raises) - 1; i >= 0; i-- {
 		r := &o.raises[i]
 		if r.seq < f.seq {
@@ -74,14 +76,17 @@ func (o *owner) cause(f *frame) *raise {
 		if r.caught || r.pos <= f.pos && r.kind != raiseJump {
 			continue
 		}
-		if r.by == f.seq {
+		if r.kind == raiseForced {
 			return r
+		}
+		if r.by == f.seq && own == nil {
+			own = r
 		}
 		if latest == nil {
 			latest = r
 		}
 	}
-	return latest
+	return cmp.Or(own, latest)
 }
 
 // fatal is what an open call of an owner that ends died of, or nil.

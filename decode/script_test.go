@@ -410,8 +410,6 @@ func (s *script) putTypeInfo(at []byte, names []string) []Block {
 	le.PutUint64(data[8:], text)
 	blocks := []Block{{Addr: addr, Type: 42, Data: data, Want: 24}, {Addr: text, Type: typeBytes, Want: uint32(len(names[0])), Data: []byte(names[0])}}
 	if len(names) > 1 {
-		le.PutUint64(data, 0x5151)
-		s.symbols[0x5151] = "vtable for __cxxabiv1::__si_class_type_info"
 		blocks = append(blocks, s.putTypeInfo(data[16:], names[1:])...)
 	}
 	return blocks
