@@ -82,10 +82,24 @@ func (f *file) index(t testing.TB) {
 	}
 	for _, s := range symbols {
 		if sp, ok := byPC[s.Value]; ok && elf.ST_TYPE(s.Info) == elf.STT_FUNC {
-			sp.Symbol = s.Name
+			sp.Symbol, sp.Local = s.Name, elf.ST_BIND(s.Info) == elf.STB_LOCAL
+			sp.Code = f.code(s)
 			f.funcs[s.Name] = sp
 		}
 	}
+}
+
+// code is a function's machine code.
+func (f *file) code(s elf.Symbol) []byte {
+	if int(s.Section) >= len(f.elf.Sections) {
+		return nil
+	}
+	section := f.elf.Sections[s.Section]
+	code := make([]byte, min(s.Size, 1<<16))
+	if _, err := section.ReadAt(code, int64(s.Value-section.Addr)); err != nil {
+		return nil
+	}
+	return code
 }
 
 func language(e *dwarf.Entry) trace.Language {

@@ -23,6 +23,9 @@ type Subprogram struct {
 	Symbol   string // as in the symbol table: tells clones and manglings apart
 	Local    bool   // its symbol is local to the file: the optimiser knew all its callers
 	ABI0     bool   // Go: assembly's convention, everything in memory
+	// Code is the function's machine code, all in one piece, or nil. It shows
+	// whether an optimised function still returns the address of its result.
+	Code []byte
 }
 
 // Signature reads a function's parameters and results and plans their capture.
@@ -339,15 +342,24 @@ func (r *Reader) planC(fn *function, entry, exit *plan) error {
 		entry.add(argumentName(p.name, i), p.node, places[i])
 	}
 	if result != nil {
-		if reason != "" && back.reason == "" {
-			back = placed{reason: reason}
-		}
-		if back.reference && fn.forgets() {
-			back = placed{reason: "address not kept until the return"}
-		}
-		exit.add("", result, back)
+		exit.add("", result, r.settle(fn, a, back, reason))
 	}
 	return nil
+}
+
+// settle decides whether a result is where the convention has it. reason says
+// why the convention may not hold, or is empty.
+func (r *Reader) settle(fn *function, a *allocator, back placed, reason string) placed {
+	switch {
+	case back.reason != "":
+	case back.reference && (reason != "" || fn.forgets()):
+		if !fn.spares(a.conv.ints[0]) || r.arch != AMD64 || !returnsAddress(fn.Code) {
+			return placed{reason: "address not kept until the return"}
+		}
+	case reason != "":
+		return placed{reason: reason}
+	}
+	return back
 }
 
 // forgets says whether the function may not return the address of its result:
@@ -355,6 +367,18 @@ func (r *Reader) planC(fn *function, entry, exit *plan) error {
 func (fn *function) forgets() bool {
 	u := fn.unit
 	return u != nil && u.llvm && u.optimised && (fn.local() || fn.Language == trace.LangRust)
+}
+
+// spares says whether no parameter is described as coming in the register.
+func (fn *function) spares(reg uint8) bool {
+	for _, p := range fn.params {
+		for _, c := range p.at {
+			if c.reason == "" && c.source != trace.SourceCFA && c.reg == reg {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func isRustMangled(fn *function) bool {
