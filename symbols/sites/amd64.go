@@ -389,8 +389,9 @@ func (x *x86) dest() (d destination, fixed uint32) {
 			return destNone, 0
 		case r < 4:
 			return destRM, 0
+		case r < 6: // mul; div may trap
+			return destFixed, 1<<rax | 1<<rdx
 		}
-		return destFixed, 1<<rax | 1<<rdx
 	case op == 0xfe, op == 0xff && r < 2:
 		return destRM, 0
 	}

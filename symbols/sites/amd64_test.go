@@ -72,7 +72,7 @@ func TestEntryAMD64(t *testing.T) {
 		{"store to a global", `89 05 00 01 00 00 55 5d c3`, Input{}, Site{0, SingleStep}, "with effects"},
 		{"stack protector", `64 48 8b 04 25 28 00 00 00 55 5d c3`, Input{}, Site{9, Emulated}, "push"},
 		{"a thread-local pointer", `64 48 8b 00 55 5d c3`, Input{}, Site{0, SingleStep}, "with effects"},
-		{"division may trap", `48 f7 f6 55 5d c3`, Input{}, Site{0, SingleStep}, ""},
+		{"division may trap", `48 f7 f6 55 5d c3`, Input{ArgsKnown: true}, Site{0, SingleStep}, "with effects"},
 		{"a loop back to the site", `
 			85 ff; test %edi,%edi
 			74 04; je +8
