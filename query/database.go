@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/mattn/go-sqlite3"
+	"golang.org/x/sys/unix"
 )
 
 // SchemaVersion is the newest schema that this package can read.
@@ -83,6 +84,10 @@ func (d *Database) open() error {
 		return fmt.Errorf("%w: it is not a file", ErrForeign)
 	}
 	d.identity = identity
+	// Asked without opening it: closing a file drops the locks that a writer in this process has on it.
+	if err := unix.Faccessat(unix.AT_FDCWD, d.path, unix.R_OK, unix.AT_EACCESS); err != nil {
+		return err
+	}
 	if err = d.connect("mode=ro"); cannotOpen(err) && !hasLog(d.path) {
 		// A reader that may not write beside the file can't share it with a
 		// writer; but without a log nobody is writing.

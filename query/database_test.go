@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -546,6 +548,40 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	got, err := d.Latest(t.Context(), query.Filter{}, 1)
 	if must(t, err); names(got) != "5:handle" {
 		t.Errorf("latest is %s", names(got))
+	}
+}
+
+// deniedPath tells this test's program to open a database that it may not read.
+const deniedPath = "OBSERVATORY_TEST_DENIED_DB"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(deniedPath); path != "" {
+		_, err := query.Open(path)
+		fmt.Println(errors.Is(err, fs.ErrPermission), err)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestDenied holds that arguments are kept from other users, and that it is said why.
+func TestDenied(t *testing.T) {
+	testenv.RequireRoot(t)
+	f := newFixture(t)
+	dir, err := os.MkdirTemp("", "denied") // t.TempDir's parents are the owner's alone
+	must(t, err)
+	defer func() { must(t, os.RemoveAll(dir)) }()
+	must(t, os.Chmod(dir, 0o755))
+	path, program := filepath.Join(dir, "shop.db"), filepath.Join(dir, "program")
+	for from, to := range map[string]string{f.path: path, os.Args[0]: program} {
+		must(t, exec.Command("cp", "-p", from, to).Run())
+	}
+	cmd := exec.Command(program)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), deniedPath+"="+path)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(out), "true ") || !strings.Contains(string(out), "only its owner") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

@@ -46,7 +46,7 @@ func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 		SELECT f.name, f.process_group, x.calls, x.errors, x.sampled_out, x.dropped, x.recorded,
 			x.total_ns, x.max_ns, x.cpu_ns, x.overhead_ns, x.histogram
 		FROM stat x CROSS JOIN function f ON f.id = x.function_id
-		WHERE x.second >= ?`+where, append([]any{r.second()}, args...)...)
+		WHERE x.ts >= ?`+where, append([]any{r.second()}, args...)...)
 	if err != nil {
 		return nil, d.wrap("summarize", err)
 	}
@@ -195,8 +195,8 @@ type Missing struct {
 // Missing adds the gaps up by reason, the most first.
 func (d *Database) Missing(ctx context.Context, r Range) ([]Missing, error) {
 	where, args := r.functions("function_id")
-	rows, err := d.sql.QueryContext(ctx, `SELECT reason, hint, sum(count) FROM gap WHERE ts_ns >= ?`+where+`
-		GROUP BY reason, hint ORDER BY 3 DESC, 1, 2`, append([]any{r.second() * 1e9}, args...)...)
+	rows, err := d.sql.QueryContext(ctx, `SELECT reason, hint, sum(count) FROM gap WHERE ts >= ?`+where+`
+		GROUP BY reason, hint ORDER BY 3 DESC, 1, 2`, append([]any{r.second()}, args...)...)
 	if err != nil {
 		return nil, d.wrap("read gaps", err)
 	}
@@ -212,11 +212,12 @@ func (d *Database) Missing(ctx context.Context, r Range) ([]Missing, error) {
 	return missing, d.wrap("read gaps", rows.Err())
 }
 
-func (r Range) second() int64 {
+// second is the whole second that the range begins with, as the ts columns have it.
+func (r Range) second() string {
 	if r.Since.IsZero() {
-		return 0
+		return ""
 	}
-	return r.Since.Unix()
+	return r.Since.UTC().Format("2006-01-02 15:04:05")
 }
 
 // functions gives the condition that the range's glob puts on a column of function ids.

@@ -313,8 +313,13 @@ func newSeed() (int64, error) {
 	return int64(binary.LittleEndian.Uint64(b[:])>>1 | 1<<62), nil
 }
 
-func (d *database) endSession(ended time.Time) error {
+// endSession notes the end, and gives reserved ids back that were not handed
+// out, unless another session has taken ids behind them.
+func (d *database) endSession(ended time.Time, unused idRange) error {
 	return d.transaction(func() error {
+		if err := d.set("UPDATE meta SET value = ? WHERE key = 'next_id' AND value = ?", int64(unused.next), int64(unused.end)); err != nil {
+			return err
+		}
 		return d.set("UPDATE session SET ended = ? WHERE id = ?", d.clock.text(ended.UnixNano()), d.session)
 	})
 }
@@ -422,9 +427,10 @@ func (d *database) insertStat(f *FunctionSecond) error {
 	if err != nil {
 		return err
 	}
+	second := d.clock.text(f.Second * 1e9)[:len("2006-01-02 15:04:05")]
 	row, err := d.query(context.Background(), `SELECT calls, errors, sampled_out, dropped, recorded, total_ns, max_ns,
-		overhead_ns, cpu_ns, histogram FROM stat WHERE second = ? AND function_id = ? AND session_id = ?`,
-		f.Second, function, d.session)
+		overhead_ns, cpu_ns, histogram FROM stat WHERE ts = ? AND function_id = ? AND session_id = ?`,
+		second, function, d.session)
 	switch {
 	case err == nil:
 		if err := f.mergeRow(row); err != nil {
@@ -442,10 +448,10 @@ func (d *database) insertStat(f *FunctionSecond) error {
 		cpu = f.CPUNS
 	}
 	q := f.Latency.Quantile
-	err = d.set(`INSERT OR REPLACE INTO stat (second, function_id, session_id, calls, errors, sampled_out, dropped,
+	err = d.set(`INSERT OR REPLACE INTO stat (ts, function_id, session_id, calls, errors, sampled_out, dropped,
 		recorded, timed, total_ns, max_ns, p50_ns, p95_ns, p99_ns, cpu_ns, overhead_ns, histogram)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		f.Second, function, d.session, int64(f.Calls), int64(f.Errors), int64(f.SampledOut), int64(f.Dropped),
+		second, function, d.session, int64(f.Calls), int64(f.Errors), int64(f.SampledOut), int64(f.Dropped),
 		int64(f.Recorded), int64(f.Latency.Count()), f.TotalNS, f.MaxNS, min(q(0.5), f.MaxNS), min(q(0.95), f.MaxNS), min(q(0.99), f.MaxNS),
 		cpu, f.OverheadNS, histogram)
 	if err != nil {
@@ -482,8 +488,8 @@ func (d *database) insertGap(g *trace.Gap) error {
 		}
 		function = id
 	}
-	err := d.set("INSERT INTO gap (session_id, ts_ns, function_id, pid, count, reason, hint) VALUES (?, ?, ?, ?, ?, ?, ?)",
-		d.session, g.TimeNS, function, unlessZero(int64(g.PID)), int64(g.Count), g.Reason, g.Hint)
+	err := d.set("INSERT INTO gap (session_id, ts, function_id, pid, count, reason, hint) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		d.session, d.clock.text(g.TimeNS), function, unlessZero(int64(g.PID)), int64(g.Count), g.Reason, g.Hint)
 	if err != nil {
 		return fmt.Errorf("write gap: %w", err)
 	}

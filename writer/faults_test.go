@@ -373,14 +373,15 @@ func TestMigrateOldFile(t *testing.T) {
 	must(t, err)
 	path := newPath(t)
 	shell(t, path, string(old))
-	before := shell(t, path, "SELECT * FROM process_trace; SELECT * FROM data_trace")
+	what := "SELECT * FROM process_trace WHERE id <= 3 ORDER BY id; SELECT * FROM data_trace WHERE id <= 3 ORDER BY id"
+	before := shell(t, path, what)
 	s := open(t, path, Options{})
 	if id := ids(t, s, 1); id <= 3 {
 		t.Errorf("id %d was given out before", id)
 	}
 	writeMany(t, s, 5)
 	must(t, s.Close())
-	after := shell(t, path, "SELECT * FROM process_trace WHERE id <= 3; SELECT * FROM data_trace WHERE id <= 3")
+	after := shell(t, path, what)
 	if before != after || !strings.Contains(after, "main.pay") {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}

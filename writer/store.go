@@ -279,7 +279,7 @@ func (s *Store) run() {
 	}
 	err := s.failure()
 	if err == nil {
-		err = s.db.endSession(time.Now())
+		err = s.db.endSession(time.Now(), s.retireIDs())
 	}
 	if closing := s.db.close(); err == nil {
 		err = closing
@@ -354,6 +354,15 @@ func (s *Store) settle(lost int, mark uint64, err error) {
 		s.err = wrap("write database", s.path, err)
 	}
 	s.changed.Broadcast()
+}
+
+// retireIDs gives the ids that were not handed out, and never will be now.
+func (s *Store) retireIDs() idRange {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	unused := s.ids
+	s.ids.next = s.ids.end
+	return unused
 }
 
 func (s *Store) failure() error {

@@ -150,6 +150,8 @@ func TestQueryPlans(t *testing.T) {
 		{"SELECT * FROM process_trace WHERE parent_id = 77", "USING INDEX call_parent", "SCAN c"},
 		{"SELECT count(*) FROM process_trace", "COVERING INDEX", "SUBQUERY"},
 		{"SELECT p.process, d.args FROM process_trace p JOIN data_trace d USING (id) WHERE p.status = 'ERR' ORDER BY p.ts DESC LIMIT 10", "USING INDEX call_error", "TEMP B-TREE"},
+		{"SELECT sum(calls) FROM function_stats WHERE ts > datetime('now','-1 hour')", "SEARCH x USING PRIMARY KEY (ts>?)", "SCAN x"},
+		{"SELECT * FROM gaps ORDER BY ts DESC LIMIT 10", "USING INDEX gap_time", "TEMP B-TREE"},
 		{"SELECT * FROM data_trace ORDER BY ts DESC LIMIT 10", "USING INDEX call_time", "TEMP B-TREE"},
 	} {
 		for engine, plan := range plans {
@@ -359,7 +361,11 @@ func TestIDs(t *testing.T) {
 			t.Errorf("ids of a closed store: %v", err)
 		}
 	}
-	if _, err := (&Store{}).NextIDs(0); err == nil {
+	s := open(t, path, Options{})
+	if first := ids(t, s, 1); first != last+1 {
+		t.Errorf("ids go on at %d after %d: those never handed out are given back", first, last)
+	}
+	if _, err := s.NextIDs(0); err == nil {
 		t.Error("no error for no ids")
 	}
 }

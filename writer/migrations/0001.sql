@@ -96,7 +96,7 @@ CREATE TABLE error (
 );
 
 CREATE TABLE stat (
-	second      INTEGER NOT NULL,
+	ts          TEXT NOT NULL,
 	function_id INTEGER NOT NULL,
 	session_id  INTEGER NOT NULL,
 	calls       INTEGER NOT NULL,
@@ -113,20 +113,20 @@ CREATE TABLE stat (
 	cpu_ns      INTEGER,
 	overhead_ns INTEGER NOT NULL,
 	histogram   BLOB NOT NULL,
-	PRIMARY KEY (second, function_id, session_id)
+	PRIMARY KEY (ts, function_id, session_id)
 ) WITHOUT ROWID;
 
 CREATE TABLE gap (
 	id          INTEGER PRIMARY KEY,
 	session_id  INTEGER NOT NULL,
-	ts_ns       INTEGER NOT NULL,
+	ts          TEXT NOT NULL,
 	function_id INTEGER,
 	pid         INTEGER,
 	count       INTEGER NOT NULL,
 	reason      TEXT NOT NULL,
 	hint        TEXT NOT NULL
 );
-CREATE INDEX gap_time ON gap (ts_ns);
+CREATE INDEX gap_time ON gap (ts);
 
 -- What few queries ask for is fetched by scalar subqueries: SQLite leaves those
 -- out where a query doesn't name the column, which it doesn't do with joins in
@@ -184,7 +184,7 @@ LEFT JOIN data d ON d.seq = c.seq;
 
 CREATE VIEW function_stats AS
 SELECT
-	datetime(x.second, 'unixepoch') AS ts,
+	x.ts,
 	f.name AS process,
 	nullif(f.process_group, '') AS process_group,
 	x.calls,
@@ -209,7 +209,7 @@ CROSS JOIN function f ON f.id = x.function_id;
 
 CREATE VIEW gaps AS
 SELECT
-	strftime('%Y-%m-%d %H:%M:%S', g.ts_ns / 1000000000, 'unixepoch') || printf('.%03d', g.ts_ns / 1000000 % 1000) AS ts,
+	g.ts,
 	f.name AS process,
 	g.pid,
 	g.count,
