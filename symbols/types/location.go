@@ -171,6 +171,7 @@ type piece struct {
 	reg       uint8
 	at        int32  // see trace.Move.Offset
 	reason    string // why it can't be had; then the source says nothing
+	uses      uint32 // the registers that a value without a place is computed from
 }
 
 // known says how much the debug information tells about a place at the function's first instruction.
@@ -205,13 +206,29 @@ func (r *Reader) entryLocation(fn *function, p *parameter) ([]piece, known) {
 		}
 	}
 	pieces, ok := r.expression(expr, p.node.t.Size)
-	if !ok || !r.rebase(fn, pieces, whole) || !r.plausible(pieces, whole) {
-		if whole {
-			return nil, unknown
-		}
+	switch {
+	case ok && r.rebase(fn, pieces, whole) && r.plausible(pieces, whole):
+		return pieces, judge(pieces, whole)
+	case whole:
+		return nil, unknown
+	default:
 		return nil, computed
 	}
-	return pieces, located
+}
+
+// judge says what pieces tell. What one expression for the whole function
+// computes from the frame tells nothing: the frame isn't set up yet.
+func judge(pieces []piece, whole bool) known {
+	k := computed
+	for _, c := range pieces {
+		if c.reason != optimisedOut {
+			return located
+		}
+		if whole && c.uses != 0 {
+			k = unknown
+		}
+	}
+	return k
 }
 
 // rebase turns offsets from the frame base into offsets from the CFA, as far
@@ -384,155 +401,6 @@ func (r *Reader) address(u *unit, index uint64, d *data) uint64 {
 		return 0
 	}
 	return binary.LittleEndian.Uint64(r.sec.Addr[at:])
-}
-
-// Operations of location expressions (DWARF 5, section 7.7.1).
-const (
-	opAddr          = 0x03
-	opConst1u       = 0x08
-	opConstu        = 0x10
-	opConsts        = 0x11
-	opPlusUconst    = 0x23
-	opShr           = 0x25
-	opLit0          = 0x30
-	opReg0          = 0x50
-	opBreg0         = 0x70
-	opRegx          = 0x90
-	opFbreg         = 0x91
-	opPiece         = 0x93
-	opCallFrameCFA  = 0x9c
-	opImplicitValue = 0x9e
-	opStackValue    = 0x9f
-	opEntryValue    = 0xa3
-	opGNUEntryValue = 0xf3
-)
-
-// plusConst reads a member's location given as an expression.
-func plusConst(expr []byte) (uint64, bool) {
-	if len(expr) < 2 || expr[0] != opPlusUconst {
-		return 0, false
-	}
-	d := data{expr[1:], false}
-	v := d.uleb()
-	return v, !d.bad && len(d.b) == 0
-}
-
-// expression reads the plain forms: registers, words of the caller's frame,
-// and pieces of them. Anything to be computed is refused.
-func (r *Reader) expression(expr []byte, size uint32) ([]piece, bool) {
-	d := data{expr, false}
-	var pieces []piece
-	at := uint32(0)
-	for len(d.b) > 0 {
-		p, empty, ok := r.simple(&d)
-		if !ok {
-			return nil, false
-		}
-		p.off, p.size = at, size-min(at, size)
-		if len(d.b) > 0 {
-			if d.u8() != opPiece {
-				return nil, false
-			}
-			n := d.uleb()
-			if d.bad || n > uint64(p.size) {
-				return nil, false
-			}
-			p.size = uint32(n)
-		}
-		if empty {
-			p.reason = optimisedOut
-		}
-		at += p.size
-		pieces = append(pieces, p)
-		if len(pieces) > 64 {
-			return nil, false
-		}
-	}
-	for _, p := range pieces {
-		if p.source == trace.SourceRegister && p.reason == "" && p.size > 8-min(uint32(p.at), 8) {
-			return nil, false
-		}
-	}
-	if at < size { // what is left has no place
-		pieces = append(pieces, piece{off: at, size: size - at, reason: optimisedOut})
-	}
-	return pieces, len(pieces) > 0 && !d.bad
-}
-
-// simple reads the location of one piece; empty means that the value isn't
-// where the caller put it: it is a constant, or gone.
-func (r *Reader) simple(d *data) (p piece, empty, ok bool) {
-	if d.b[0] == opPiece {
-		return p, true, true
-	}
-	switch op := d.u8(); {
-	case op >= opReg0 && op < opReg0+32:
-		return r.inRegister(uint64(op - opReg0)), false, true
-	case op == opRegx:
-		return r.inRegister(d.uleb()), false, !d.bad
-	case op == opFbreg:
-		off := d.sleb()
-		return piece{source: trace.SourceCFA, at: int32(off)}, false, !d.bad && off == int64(int32(off))
-	case op == opCallFrameCFA:
-		return piece{source: trace.SourceCFA}, false, true
-	case op >= opBreg0 && op < opBreg0+32:
-		off := d.sleb()
-		if len(d.b) > 0 && d.b[0] == opConstu {
-			return r.shifted(op-opBreg0, off, d)
-		}
-		return piece{source: trace.SourceMemory, reg: op - opBreg0, at: int32(off)}, false, !d.bad && off == int64(int32(off))
-	case op == opEntryValue || op == opGNUEntryValue:
-		return r.entryValue(d)
-	default:
-		return p, true, constant(op, d)
-	}
-}
-
-// shifted reads "the upper bytes of a register", LLVM's way to tell a small
-// struct's second member.
-func (r *Reader) shifted(reg byte, off int64, d *data) (p piece, empty, ok bool) {
-	d.u8()
-	bits := d.uleb()
-	ok = off == 0 && bits%8 == 0 && bits < 64 && d.u8() == opShr && d.u8() == opStackValue && !d.bad
-	p = r.inRegister(uint64(reg))
-	p.at = int32(bits / 8)
-	return p, false, ok
-}
-
-// entryValue reads "what the register held at the function's entry".
-func (r *Reader) entryValue(d *data) (p piece, empty, ok bool) {
-	inner := data{d.bytes(d.uleb()), false}
-	if len(inner.b) == 0 || d.u8() != opStackValue {
-		return p, false, false
-	}
-	p, empty, ok = r.simple(&inner)
-	return p, empty, ok && len(inner.b) == 0 && p.source == trace.SourceRegister && !d.bad
-}
-
-// constant skips a value that is known to the debugger alone.
-func constant(op byte, d *data) bool {
-	switch {
-	case op == opImplicitValue:
-		d.bytes(d.uleb())
-		return !d.bad
-	case op >= opLit0 && op < opLit0+32:
-	case op >= opConst1u && op < opConst1u+8: // const1u, const1s, const2u, … const8s
-		d.bytes(1 << ((op - opConst1u) / 2))
-	case op == opConstu || op == opConsts:
-		d.uleb()
-	case op == opAddr:
-		d.bytes(8)
-	default:
-		return false
-	}
-	return d.u8() == opStackValue && !d.bad
-}
-
-func (r *Reader) inRegister(reg uint64) piece {
-	if reg >= r.arch.firstVector() {
-		return piece{source: trace.SourceRegister, reason: r.arch.vectorReason()}
-	}
-	return piece{source: trace.SourceRegister, reg: uint8(reg)}
 }
 
 // data reads little-endian values; past the end it reads zeros and turns bad.

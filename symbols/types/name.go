@@ -91,6 +91,9 @@ func (r *Reader) spellDerived(e *dwarf.Entry, nesting int) (string, error) {
 	}
 	switch e.Tag {
 	case dwarf.TagPointerType:
+		if i := strings.IndexByte(inner, '['); i > 0 && strings.HasSuffix(inner, "]") {
+			return inner[:i] + " (*)" + inner[i:], nil // to an array
+		}
 		return suffixed(inner, "*"), nil
 	case dwarf.TagReferenceType:
 		return suffixed(inner, "&"), nil

@@ -205,12 +205,29 @@ func (m *record) finish() {
 	}
 	sort.SliceStable(m.n.leaves, func(i, j int) bool { return m.n.leaves[i].off < m.n.leaves[j].off })
 	if m.n.align == 0 {
-		m.n.align = m.align
+		m.n.align = m.alignment()
 	}
 	if m.virtual { // the hidden pointer to the virtual table
 		m.n.align = max(m.n.align, 8)
 		m.n.leaves = append(m.n.leaves, leaf{size: 8})
 	}
+}
+
+// alignment is the struct's, which older DWARF doesn't tell: more than its
+// members', when its size was rounded up to more.
+func (m *record) alignment() uint32 {
+	end := uint32(0)
+	for _, f := range m.t.Fields {
+		end = max(end, f.Offset+f.Type.Size)
+	}
+	align := m.align
+	for align < 64 && alignUp(end, align) < m.t.Size {
+		align *= 2
+	}
+	if alignUp(end, align) != m.t.Size {
+		return m.align
+	}
+	return align
 }
 
 // DW_AT_calling_convention of a class (DWARF 5, section 5.7.1).

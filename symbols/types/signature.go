@@ -3,6 +3,7 @@ package types
 import (
 	"debug/dwarf"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -446,6 +447,8 @@ func (r *Reader) correct(fn *function, places []placed) (reason string) {
 			places[i] = placed{pieces: p.at}
 		case reason != "" && places[i].reason == "", fn.dropped(p, places[i]):
 			places[i] = placed{reason: optimisedOut}
+		case p.known >= computed && fn.unit != nil && fn.unit.llvm:
+			places[i] = described(places[i], p.at)
 		}
 	}
 	return reason
@@ -478,6 +481,26 @@ func (fn *function) dropped(p *parameter, at placed) bool {
 		}
 	}
 	return false
+}
+
+// described leaves out the registers of which no part is described: LLVM's
+// callers need not fill them.
+func described(p placed, at []piece) placed {
+	if p.reference || p.reason != "" || len(at) == 0 {
+		return p
+	}
+	pieces := slices.Clone(p.pieces)
+	for i, c := range pieces {
+		if c.reason != "" || c.source != trace.SourceRegister {
+			continue
+		}
+		if !slices.ContainsFunc(at, func(d piece) bool {
+			return (d.reason == "" || d.uses&(1<<c.reg) != 0) && c.off < d.off+d.size && d.off < c.off+c.size
+		}) {
+			pieces[i].reason = optimisedOut
+		}
+	}
+	return placed{pieces: pieces}
 }
 
 // isClone tells gcc's copies of functions with other parameters than the source's.
