@@ -123,7 +123,7 @@ func (d *Database) calls(ctx context.Context, query string, args ...any) ([]Call
 	if err != nil {
 		return nil, d.wrap("read calls", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
 	var calls []Call
 	for rows.Next() {
 		c, err := scanCall(rows)
@@ -307,8 +307,10 @@ func (d *Database) Call(ctx context.Context, id uint64) (Call, error) {
 	case err != nil:
 		return Call{}, err
 	case len(calls) == 0:
-		return Call{}, &Error{Op: "find call", Path: d.path, Err: fmt.Errorf("%w: %d", ErrNoCall, id),
-			hint: "a call is written when it ends: one that is still open isn't there yet; one that was sampled out or dropped never is"}
+		return Call{}, &Error{
+			Op: "find call", Path: d.path, Err: fmt.Errorf("%w: %d", ErrNoCall, id),
+			hint: "a call is written when it ends: one that is still open isn't there yet; one that was sampled out or dropped never is",
+		}
 	}
 	return calls[0], nil
 }

@@ -133,8 +133,10 @@ func (d *Database) Close() error {
 // connector opens connections that can do nothing but read.
 type connector struct{ name string }
 
+// Connect opens a connection.
 func (c connector) Connect(context.Context) (driver.Conn, error) { return c.Driver().Open(c.name) }
 
+// Driver gives the driver with this package's own set-up.
 func (connector) Driver() driver.Driver {
 	return &sqlite3.SQLiteDriver{ConnectHook: func(conn *sqlite3.SQLiteConn) error {
 		for _, pragma := range []string{

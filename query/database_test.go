@@ -77,8 +77,10 @@ var shop = &trace.Process{PID: 77, Exe: "/app/shop", Comm: "shop"}
 
 func (f *fixture) call(t *testing.T, id, parent, root uint64, depth int, name string, at, took time.Duration, failure *trace.Error) {
 	t.Helper()
-	c := &trace.Call{ID: id, ParentID: parent, RootID: root, Depth: depth, Func: f.function(name), Process: shop, TID: 78, Goroutine: 9,
-		StartNS: began.Add(at).UnixNano(), DurationNS: int64(took), Err: failure, SampleRate: 1, Args: []byte(fmt.Sprintf(`{"order":%d}`, id))}
+	c := &trace.Call{
+		ID: id, ParentID: parent, RootID: root, Depth: depth, Func: f.function(name), Process: shop, TID: 78, Goroutine: 9,
+		StartNS: began.Add(at).UnixNano(), DurationNS: int64(took), Err: failure, SampleRate: 1, Args: []byte(fmt.Sprintf(`{"order":%d}`, id)),
+	}
 	switch {
 	case failure != nil:
 		c.Status = trace.StatusErr
@@ -115,8 +117,10 @@ func TestSummaries(t *testing.T) {
 	f.acc.SampledOut(f.function("main.pay"), 30)
 	f.acc.Dropped(f.function("main.never"), 2)
 	d := f.reader(t)
-	must(t, f.store.Stats([]writer.FunctionSecond{{Second: began.Unix() + 60, Func: f.function("main.pay"), Calls: 1, Recorded: 1, TotalNS: 8e6, MaxNS: 8e6,
-		HasCPU: true, CPUNS: 5e5, Latency: latencies(8e6)}}))
+	must(t, f.store.Stats([]writer.FunctionSecond{{
+		Second: began.Unix() + 60, Func: f.function("main.pay"), Calls: 1, Recorded: 1, TotalNS: 8e6, MaxNS: 8e6,
+		HasCPU: true, CPUNS: 5e5, Latency: latencies(8e6),
+	}}))
 	must(t, f.store.Flush())
 
 	got, err := d.Summaries(t.Context(), query.Range{})
@@ -154,8 +158,10 @@ func TestSummaries(t *testing.T) {
 		}
 	}
 
-	for by, first := range map[query.Sort]string{query.SortCalls: "main.pay", query.SortErrors: "main.pay", query.SortMean: "main.handle",
-		query.SortP50: "main.handle", query.SortMax: "main.handle", query.SortCPU: "main.pay", query.SortProcess: "main.handle", query.SortTotal: "main.pay"} {
+	for by, first := range map[query.Sort]string{
+		query.SortCalls: "main.pay", query.SortErrors: "main.pay", query.SortMean: "main.handle",
+		query.SortP50: "main.handle", query.SortMax: "main.handle", query.SortCPU: "main.pay", query.SortProcess: "main.handle", query.SortTotal: "main.pay",
+	} {
 		if query.SortSummaries(got, by); got[0].Process != first {
 			t.Errorf("by %s, %s comes first, want %s", by, got[0].Process, first)
 		}

@@ -50,7 +50,7 @@ func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 	if err != nil {
 		return nil, d.wrap("summarize", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
 	sums := make(map[[2]string]*sum)
 	for rows.Next() {
 		var key [2]string
@@ -200,7 +200,7 @@ func (d *Database) Missing(ctx context.Context, r Range) ([]Missing, error) {
 	if err != nil {
 		return nil, d.wrap("read gaps", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
 	var missing []Missing
 	for rows.Next() {
 		var m Missing

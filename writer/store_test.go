@@ -27,19 +27,23 @@ func TestRoundTrip(t *testing.T) {
 		Version: "1.2.3", Host: "node7", Kernel: "6.18.0", Command: json.RawMessage(`["attach","-p","4242"]`), Settings: json.RawMessage(`{"depth":3}`),
 	}})
 	start := time.Date(2026, 7, 9, 1, 2, 3, 45_678_901, time.UTC).UnixNano()
-	fn := &trace.Function{Name: "main.(*Store).Put", RawName: "main.(*Store).Put", Language: trace.LangGo,
-		Module: "/app/orders", File: "store.go", Line: 17, Address: 0x401000, Group: "storage"}
+	fn := &trace.Function{
+		Name: "main.(*Store).Put", RawName: "main.(*Store).Put", Language: trace.LangGo,
+		Module: "/app/orders", File: "store.go", Line: 17, Address: 0x401000, Group: "storage",
+	}
 	p := &trace.Process{PID: 4242, Exe: "/app/orders", Comm: "orders", StartNS: start - 1e9, Container: "c0ffee", Pod: "orders-1", Namespace: "shop"}
 	id := ids(t, s, 3)
 	write(t, s,
-		&trace.Call{ID: id + 1, ParentID: id, RootID: id, Depth: 1, Func: fn, Process: p, TID: 4243, Goroutine: 7, Thread: "worker",
+		&trace.Call{
+			ID: id + 1, ParentID: id, RootID: id, Depth: 1, Func: fn, Process: p, TID: 4243, Goroutine: 7, Thread: "worker",
 			StartNS: start, DurationNS: 1_500_000, OverheadNS: 1_250, Status: trace.StatusErr,
 			Err:        &trace.Error{Type: "*fs.PathError", Message: "open x: no\nsuch file", Stack: "main.put store.go:18\nmain.main main.go:3"},
 			Args:       []byte(`{"key":"k","n":9007199254740993}`),
 			Result:     []byte(`["ü",null]`),
 			Flags:      trace.FlagTruncated | trace.FlagRedacted,
 			SampleRate: 0.25,
-			Resources:  &trace.Resources{CPUNS: 800_000, MinorFaults: 1, MajorFaults: 2, RSSDeltaKB: -3, Switches: 4}},
+			Resources:  &trace.Resources{CPUNS: 800_000, MinorFaults: 1, MajorFaults: 2, RSSDeltaKB: -3, Switches: 4},
+		},
 		&trace.Call{ID: id, RootID: id, Func: fn, Process: p, TID: 4242, StartNS: start + 1, DurationNS: 2, Status: trace.StatusOpen, SampleRate: 1},
 		&trace.Call{ID: id + 2, Func: fn, StartNS: start + 2, DurationNS: 3, SampleRate: 1}, // no process, no root
 	)
@@ -65,8 +69,10 @@ func TestRoundTrip(t *testing.T) {
 		len(span.(string)) != 16 || !strings.HasSuffix(traceID.(string), root.(string)) {
 		t.Errorf("trace ids %v and %v, spans %v and %v", rows[0]["trace_id"], traceID, root, span)
 	}
-	for name, value := range map[string]any{"parent_id": nil, "goroutine": nil, "thread": nil, "error": nil, "error_type": nil, "cpu_ms": nil,
-		"minor_faults": nil, "rss_delta_kb": nil, "status": "OPEN", "sample_rate": num("1.0")} {
+	for name, value := range map[string]any{
+		"parent_id": nil, "goroutine": nil, "thread": nil, "error": nil, "error_type": nil, "cpu_ms": nil,
+		"minor_faults": nil, "rss_delta_kb": nil, "status": "OPEN", "sample_rate": num("1.0"),
+	} {
 		if rows[0][name] != value {
 			t.Errorf("open call's %s is %#v, want %#v", name, rows[0][name], value)
 		}
@@ -90,18 +96,24 @@ func TestRoundTrip(t *testing.T) {
 	}
 
 	gaps := shellJSON(t, path, "SELECT * FROM gaps")
-	expect(t, "gap", gaps[0], map[string]any{"ts": "2026-07-09 01:02:03.045", "process": "main.(*Store).Put", "pid": num(4242),
-		"count": num(5), "reason": "ring buffer full", "hint": "raise --ring-buffer", "session_id": num(1)})
-	expect(t, "unknown gap", gaps[1], map[string]any{"ts": "2026-07-09 01:02:03.045", "process": nil, "pid": nil,
-		"count": num(1), "reason": "pairing lost", "hint": nil, "session_id": num(1)})
+	expect(t, "gap", gaps[0], map[string]any{
+		"ts": "2026-07-09 01:02:03.045", "process": "main.(*Store).Put", "pid": num(4242),
+		"count": num(5), "reason": "ring buffer full", "hint": "raise --ring-buffer", "session_id": num(1),
+	})
+	expect(t, "unknown gap", gaps[1], map[string]any{
+		"ts": "2026-07-09 01:02:03.045", "process": nil, "pid": nil,
+		"count": num(1), "reason": "pairing lost", "hint": nil, "session_id": num(1),
+	})
 
 	session := shellJSON(t, path, "SELECT * FROM sessions")[0]
 	if session["ended"].(string) < session["started"].(string) {
 		t.Errorf("session from %v to %v", session["started"], session["ended"])
 	}
-	expect(t, "session", session, map[string]any{"id": num(1), "started": session["started"], "ended": session["ended"], "version": "1.2.3",
+	expect(t, "session", session, map[string]any{
+		"id": num(1), "started": session["started"], "ended": session["ended"], "version": "1.2.3",
 		"host": "node7", "kernel": "6.18.0", "tracer_pid": num(os.Getpid()), "command": `["attach","-p","4242"]`, "settings": `{"depth":3}`,
-		"functions": num(12), "processes": num(3)})
+		"functions": num(12), "processes": num(3),
+	})
 }
 
 // TestColumnOrder holds the views' columns in their order: `SELECT *` is an interface.
@@ -173,8 +185,11 @@ func TestUserQueries(t *testing.T) {
 		ms     int64
 		status trace.Status
 	}{
-		{61 * time.Minute, 1000, trace.StatusErr}, {59 * time.Minute, 20, trace.StatusOK},
-		{time.Minute, 40, trace.StatusErr}, {2 * time.Minute, 10, trace.StatusErr}, {0, 1, trace.StatusOK},
+		{61 * time.Minute, 1000, trace.StatusErr},
+		{59 * time.Minute, 20, trace.StatusOK},
+		{time.Minute, 40, trace.StatusErr},
+		{2 * time.Minute, 10, trace.StatusErr},
+		{0, 1, trace.StatusOK},
 	} {
 		call := source.next(ids(t, s, 1))
 		call.Func = source.functions[i/4]
@@ -414,9 +429,11 @@ func TestStats(t *testing.T) {
 	}
 	delete(rows[0], "histogram")
 	delete(rows[0], "function_id") // the order of a map gave it
-	expect(t, "statistics", rows[0], map[string]any{"ts": "2027-01-15 08:00:00", "process": "main.function0", "process_group": nil,
+	expect(t, "statistics", rows[0], map[string]any{
+		"ts": "2027-01-15 08:00:00", "process": "main.function0", "process_group": nil,
 		"calls": num(1090), "errors": num(10), "sampled_out": num(80), "dropped": num(6), "recorded": num(1004), "timed": num(1000),
-		"total_ms": num("500.5"), "max_ms": num("1.0"), "cpu_ms": num("0.007"), "overhead_ms": num("0.01"), "session_id": num(1)})
+		"total_ms": num("500.5"), "max_ms": num("1.0"), "cpu_ms": num("0.007"), "overhead_ms": num("0.01"), "session_id": num(1),
+	})
 	for name, want := range map[string]any{"calls": num(18), "dropped": num(18), "timed": num(0), "mean_ms": nil, "p99_ms": nil, "max_ms": nil, "cpu_ms": nil} {
 		if rows[1][name] != want {
 			t.Errorf("%s of a function all of whose calls were lost is %v, want %v", name, rows[1][name], want)
@@ -435,8 +452,11 @@ func TestThreadsAndGroups(t *testing.T) {
 	again := &trace.Function{Name: "f", RawName: "f", Module: "/bin/x", Address: 1, Line: 9}
 	grouped := &trace.Function{Name: "f", RawName: "f", Module: "/bin/x", Address: 1, Group: "g"}
 	for i, c := range []*trace.Call{
-		{Func: a, Process: p, TID: 1}, {Func: again, Process: same, TID: 1}, {Func: a, Process: other, TID: 1},
-		{Func: grouped, Process: p, TID: 1, Thread: "renamed"}, {Func: a, Process: p, TID: 1},
+		{Func: a, Process: p, TID: 1},
+		{Func: again, Process: same, TID: 1},
+		{Func: a, Process: other, TID: 1},
+		{Func: grouped, Process: p, TID: 1, Thread: "renamed"},
+		{Func: a, Process: p, TID: 1},
 	} {
 		c.ID, c.SampleRate = uint64(i+1), 1
 		write(t, s, c)

@@ -46,11 +46,11 @@ func newErrorsCommand() *cobra.Command {
 func writeErrors(s screen, calls []query.Call) error {
 	out := bufio.NewWriter(s.w)
 	if len(calls) == 0 {
-		out.WriteString("no errors were recorded\n")
+		fmt.Fprint(out, "no errors were recorded\n")
 	}
 	for i := range calls {
 		if i > 0 {
-			out.WriteByte('\n')
+			fmt.Fprintln(out)
 		}
 		writeError(out, s, &calls[i])
 	}

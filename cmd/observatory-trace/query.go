@@ -185,7 +185,7 @@ func (t *tableRows) records(s screen) error {
 	out := bufio.NewWriter(s.w)
 	for n, values := range t.rows {
 		if n > 0 {
-			out.WriteByte('\n')
+			fmt.Fprintln(out)
 		}
 		for i, v := range values {
 			if v == nil {
@@ -296,14 +296,9 @@ func (j *jsonRows) row(values []any) error {
 		separator = ",\n  {"
 	}
 	j.count++
-	j.w.WriteString(separator)
 	for i, v := range values {
-		if i > 0 {
-			j.w.WriteString(", ")
-		}
-		j.w.WriteString(j.names[i])
-		j.w.WriteString(": ")
-		j.w.WriteString(jsonValue(v))
+		fmt.Fprint(j.w, separator, j.names[i], ": ", jsonValue(v))
+		separator = ", "
 	}
 	_, err := j.w.WriteString("}")
 	return err
@@ -314,7 +309,7 @@ func (j *jsonRows) end() error {
 	if j.count == 0 {
 		end = "[]\n"
 	}
-	j.w.WriteString(end)
+	fmt.Fprint(j.w, end)
 	return j.w.Flush()
 }
 

@@ -198,8 +198,8 @@ func cutLeft(name string, width int) string {
 func writeLines(w io.Writer, lines string) error {
 	out := bufio.NewWriter(w)
 	for line := range strings.Lines(lines) {
-		out.WriteString(strings.TrimRight(line, " \n"))
-		out.WriteByte('\n')
+		fmt.Fprint(out, strings.TrimRight(line, " \n"))
+		fmt.Fprintln(out)
 	}
 	return out.Flush()
 }

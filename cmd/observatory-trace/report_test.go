@@ -34,11 +34,15 @@ func newShop(t *testing.T) *shop {
 	s.pay = &trace.Function{Name: "main.pay", RawName: "main.pay", Language: trace.LangGo, Module: "/app/shop", File: "/src/shop/pay.go", Line: 12, Group: "payments"}
 	started := time.Date(2026, 7, 9, 1, 2, 3, 0, time.UTC)
 	calls := []*trace.Call{
-		{ID: 2, ParentID: 1, RootID: 1, Depth: 1, Func: s.pay, Process: process, TID: 78, Goroutine: 9, StartNS: started.UnixNano() + 1e6, DurationNS: 2_345_678, SampleRate: 1,
+		{
+			ID: 2, ParentID: 1, RootID: 1, Depth: 1, Func: s.pay, Process: process, TID: 78, Goroutine: 9, StartNS: started.UnixNano() + 1e6, DurationNS: 2_345_678, SampleRate: 1,
 			Args: []byte(`{"order":"o-1","amount":129.95}`), Status: trace.StatusErr,
-			Err: &trace.Error{Type: "*main.Declined", Message: "card declined\x1b[31m", Stack: "main.pay /src/shop/pay.go:20\nmain.handle /src/shop/main.go:9"}},
-		{ID: 1, RootID: 1, Func: handle, Process: process, TID: 78, Goroutine: 9, StartNS: started.UnixNano(), DurationNS: 4e6, OverheadNS: 1500, SampleRate: 1,
-			Args: []byte(`{"path":"/pay"}`), Result: []byte(`{"code":402,"ok":false}`), Resources: &trace.Resources{CPUNS: 1e6, MinorFaults: 1}},
+			Err: &trace.Error{Type: "*main.Declined", Message: "card declined\x1b[31m", Stack: "main.pay /src/shop/pay.go:20\nmain.handle /src/shop/main.go:9"},
+		},
+		{
+			ID: 1, RootID: 1, Func: handle, Process: process, TID: 78, Goroutine: 9, StartNS: started.UnixNano(), DurationNS: 4e6, OverheadNS: 1500, SampleRate: 1,
+			Args: []byte(`{"path":"/pay"}`), Result: []byte(`{"code":402,"ok":false}`), Resources: &trace.Resources{CPUNS: 1e6, MinorFaults: 1},
+		},
 	}
 	var acc writer.Accumulator
 	for _, c := range calls {
