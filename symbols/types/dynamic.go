@@ -39,7 +39,7 @@ func RuntimeTypes(d *dwarf.Data, types uint64) (list []RuntimeType, err error) {
 			list, err = nil, fmt.Errorf("list runtime types: %w: %v", ErrDWARF, p)
 		}
 	}()
-	r := d.Reader()
+	r := &cursor{Reader: d.Reader()}
 	for {
 		e, err := r.Next()
 		if err != nil {
@@ -52,21 +52,21 @@ func RuntimeTypes(d *dwarf.Data, types uint64) (list []RuntimeType, err error) {
 			list = append(list, t)
 		}
 		if e.Tag != dwarf.TagCompileUnit && e.Children {
-			skip(r, e)
+			skip(r)
 		}
 	}
 }
 
 // skip leaves an entry's children out, without recursion and only forward.
-func skip(r *dwarf.Reader, e *dwarf.Entry) {
+func skip(c *cursor) {
 	for depth := 1; depth > 0; {
-		c, err := r.Next()
-		if err != nil || c == nil {
+		e, err := c.Next()
+		if err != nil || e == nil {
 			return
 		}
-		if c.Tag == 0 {
+		if e.Tag == 0 {
 			depth--
-		} else if c.Children {
+		} else if e.Children {
 			depth++
 		}
 	}

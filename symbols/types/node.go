@@ -2,6 +2,7 @@ package types
 
 import (
 	"debug/dwarf"
+	"fmt"
 	"math"
 	"strings"
 
@@ -48,6 +49,7 @@ type node struct {
 	// target is the type behind the pointer (or the slice's element), read by expand; 0 for none.
 	target dwarf.Offset
 	level  int // pointers behind this type whose targets have been read; -1 before any
+	weight int // types that a walk through the value passes
 }
 
 // node reads the type at off, without what lies behind its pointers.
@@ -76,8 +78,22 @@ func (r *Reader) node(off dwarf.Offset) (*node, error) {
 		n.err = err
 		return nil, err
 	}
+	if n.weigh() > maxWeight {
+		n.err = damaged(off, "more than %d members in all", maxWeight)
+		return nil, n.err
+	}
 	n.t = t
 	return n, nil
+}
+
+// weigh adds up how many types a walk through the value passes, so that none
+// takes forever: types that lie twice in one another soon lie a million times in a third.
+func (n *node) weigh() int {
+	n.weight = 1
+	for _, in := range n.inline {
+		n.weight += in.weight
+	}
+	return n.weight
 }
 
 // expand reads the types behind n's pointers, level of them one behind the other.
@@ -455,6 +471,9 @@ func (r *Reader) fillArray(n *node, t *trace.Type, e *dwarf.Entry) error {
 // repeat makes n's leaves those of count elements.
 func repeat(n *node, elem *node, size uint32, count uint64) {
 	n.leaves, n.many = nil, elem.many && count > 0
+	if len(elem.leaves) == 0 {
+		return
+	}
 	if count*uint64(len(elem.leaves)) > maxLeaves {
 		n.many = true
 		return
@@ -489,8 +508,8 @@ func (r *Reader) fillVector(n *node, t *trace.Type, elem *node, dims []*dwarf.En
 	if len(dims) > 0 {
 		t.Count = extent(dims[0])
 	}
-	if t.Count > 64 {
-		return damaged(dims[0].Offset, "a vector of %d elements", t.Count)
+	if t.Count > 64 || elem.t.Size > 64 {
+		return fmt.Errorf("%w: a vector of %d times %d bytes", ErrDWARF, t.Count, elem.t.Size)
 	}
 	t.Size = elem.t.Size * uint32(t.Count)
 	n.align = max(t.Size, 1)

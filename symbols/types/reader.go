@@ -14,6 +14,7 @@ const (
 	maxTypes   = 1 << 20 // types of one Reader
 	maxNesting = 48      // types inside one another
 	maxMembers = 4096    // members of one type that are kept
+	maxWeight  = 1 << 16 // members of one type and of its members, all in all
 	maxName    = 512     // bytes of a type's name
 )
 
@@ -32,6 +33,29 @@ const (
 // ErrDWARF is wrapped by every error about damaged debug information.
 var ErrDWARF = errors.New("damaged debug information")
 
+// cursor walks entries. debug/dwarf doesn't move on from a number that is cut
+// off at a unit's end, and takes it for the end of a list again and again.
+type cursor struct {
+	*dwarf.Reader
+	ends int // of lists, in a row
+}
+
+// Next returns the next entry, nil at the end of all.
+func (c *cursor) Next() (*dwarf.Entry, error) {
+	e, err := c.Reader.Next()
+	switch {
+	case err != nil:
+		return nil, err
+	case e == nil || e.Tag != 0:
+		c.ends = 0
+	case c.ends > 1024:
+		return nil, errors.New("a unit is cut off")
+	default:
+		c.ends++
+	}
+	return e, nil
+}
+
 // Sections are the raw (decompressed) sections that location lists need.
 // All may be nil; then values are placed by the calling convention alone.
 type Sections struct {
@@ -49,7 +73,7 @@ type Sections struct {
 // last call, and use a new Reader for a later batch. Not safe for concurrent use.
 type Reader struct {
 	data  *dwarf.Data
-	die   *dwarf.Reader
+	die   *cursor
 	arch  Arch
 	sec   Sections
 	depth int
@@ -66,7 +90,7 @@ type Reader struct {
 func NewReader(d *dwarf.Data, arch Arch, sections Sections) *Reader {
 	return &Reader{
 		data:  d,
-		die:   d.Reader(),
+		die:   &cursor{Reader: d.Reader()},
 		arch:  arch,
 		sec:   sections,
 		depth: 2,
