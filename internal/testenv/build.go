@@ -406,12 +406,12 @@ func compileRust(target Target, source, output string) error {
 	}
 	command := exec.Command(target.Compiler, args...)
 	if target.DWARF != 0 {
-		flag, err := rustDWARF(target)
+		flag, environment, err := rustDWARF(target)
 		if err != nil {
 			return err
 		}
 		command.Args = append(command.Args, flag)
-		command.Env = append(os.Environ(), "RUSTC_BOOTSTRAP=1") // for the flag's older form
+		command.Env = append(os.Environ(), environment...)
 	}
 	command.Args = append(command.Args, target.Flags...)
 	_, err := run(command)
@@ -419,21 +419,20 @@ func compileRust(target Target, source, output string) error {
 }
 
 // rustDWARF is the flag that makes rustc write the version of DWARF asked for:
-// one of unstable form before 1.88.
-func rustDWARF(target Target) (string, error) {
+// before 1.88 an unstable one, and what lets a stable compiler take it.
+func rustDWARF(target Target) (flag string, environment []string, err error) {
 	out, err := compilerVersion(target)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	var minor int
 	if _, err := fmt.Sscanf(out, "rustc 1.%d.", &minor); err != nil {
-		return "", fmt.Errorf("parse rustc's version %q: %w", out, err)
+		return "", nil, fmt.Errorf("parse rustc's version %q: %w", out, err)
 	}
-	form := "-Cdwarf-version=%d"
 	if minor < 88 {
-		form = "-Zdwarf-version=%d"
+		return fmt.Sprintf("-Zdwarf-version=%d", target.DWARF), []string{"RUSTC_BOOTSTRAP=1"}, nil
 	}
-	return fmt.Sprintf(form, target.DWARF), nil
+	return fmt.Sprintf("-Cdwarf-version=%d", target.DWARF), nil, nil
 }
 
 // compileC builds C and C++, which take the same arguments.
