@@ -100,6 +100,7 @@ func TestEntryAMD64(t *testing.T) {
 			c3`, Input{}, Site{0, SingleStep}, "computed jump"},
 		{"a segment prefix is no site, but passed", `2e 66 0f 1f 84 00 00 00 00 00 55 5d c3`, Input{}, Site{10, Emulated}, "push"},
 		{"an address-size prefix is no site, but passed", `67 8d 04 3e 55 5d c3`, Input{}, Site{4, Emulated}, "push"},
+		{"behind a locked update", `f0 ff 07 89 f8 c3; lock incl (%rdi)`, Input{}, Site{3, SingleStep}, "first instruction that the kernel can probe"},
 		{"return first", `c3`, Input{}, Site{0, SingleStep}, "leaves its straight line"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -154,7 +155,8 @@ func TestRefusalsAMD64(t *testing.T) {
 		{"a body inside a part", `c3`, Input{Parts: []Range{{at - 2, []byte{0x90, 0x90, 0x90, 0xc3}}}}, "overlap"},
 		{"beyond memory", `c3`, Input{Parts: []Range{{^uint64(0), []byte{0x90, 0xc3}}}}, "beyond the end of memory"},
 
-		{"lock", `f0 ff 07 c3`, Input{}, first},
+		{"a locked update that loads", `f0 48 0f c1 3f c3; lock xadd %rdi,(%rdi)`, Input{}, first},
+		{"a locked exchange of the stack pointer", `f0 48 0f c1 27 c3`, Input{}, first},
 		{"VEX that the kernel takes for a jump", `c5 f9 eb c0 c3; vpor`, Input{}, first},
 		{"VEX that the kernel takes for a call", `c5 f9 e8 c0 c3; vpsubsb`, Input{}, first},
 		{"VEX that the kernel takes for a nop", `c4 e2 f9 90 04 08 c3; vpgatherdq`, Input{}, first},

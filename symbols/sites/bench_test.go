@@ -1,14 +1,10 @@
 package sites
 
-import (
-	"path/filepath"
-	"runtime"
-	"testing"
-)
+import "testing"
 
 // BenchmarkAnalyzeGo analyses 5,000 functions of a Go program.
 func BenchmarkAnalyzeGo(b *testing.B) {
-	bin := openBinary(b, filepath.Join(runtime.GOROOT(), "pkg/tool", runtime.GOOS+"_"+runtime.GOARCH, "compile"))
+	bin := openBinary(b, goCompiler(b))
 	morestack := bin.morestack()
 	funcs := bin.funcs[len(bin.funcs)/2:][:5000]
 	size := int64(0)

@@ -3,7 +3,6 @@ package sites
 import (
 	"debug/elf"
 	encbinary "encoding/binary"
-	"os"
 	"sort"
 	"strings"
 	"testing"
@@ -11,7 +10,6 @@ import (
 
 // binary is a real program whose functions are analysed.
 type binary struct {
-	name  string
 	path  string
 	arch  Arch
 	text  []byte // .text
@@ -140,5 +138,3 @@ func (b *binary) morestack() func(uint64) bool {
 	}
 	return func(a uint64) bool { return m[a] }
 }
-
-func exists(path string) bool { _, err := os.Stat(path); return err == nil }

@@ -14,15 +14,15 @@ func (f *function) chooseEntry(r *Result) error {
 	if err := f.checkLoops(); err != nil {
 		return err
 	}
-	site, step, refused := f.walk(start)
+	emulated, step, end := f.walk(start)
 	switch {
-	case site >= 0:
-		f.setEntry(r, site, start)
+	case emulated >= 0:
+		f.setEntry(r, emulated, start)
 	case step >= 0:
 		f.setEntry(r, step, start)
-		r.EntryReason += ": " + refused
-	case refused != "":
-		return refuse("%s", refused)
+		r.EntryReason += ": " + end
+	default:
+		return refuse("%s", end)
 	}
 	return nil
 }
@@ -33,8 +33,8 @@ func (f *function) chooseEntry(r *Result) error {
 func (f *function) walk(start int32) (emulated, step int32, end string) {
 	insts := f.pieces[0].insts
 	args := f.argumentRegisters()
-	emulated, step = -1, -1
 	safe := f.tableSafe()
+	step = -1
 	for i := start; i < int32(len(insts)) && i < start+walkLimit; i++ {
 		in, e := &insts[i], f.effect(place{0, i})
 		if in.off > 0 && in.off >= f.lowest {
@@ -48,28 +48,48 @@ func (f *function) walk(start int32) (emulated, step int32, end string) {
 			return i, step, ""
 		case step < 0 && e.site == siteStep:
 			step = i
+		case step < 0 && e.sp == spKeep && f.lockedUpdate(place{0, i}, args):
+			continue
 		}
-		switch {
-		case in.flow != flowNext:
-			return -1, step, f.walkEnd(step, "the function leaves its straight line first")
-		case e.sp != spKeep:
-			return -1, step, f.walkEnd(step, "the stack pointer moves first")
-		case !e.known:
-			return -1, step, f.walkEnd(step, "no emulated instruction before one with effects")
-		case e.writes&args != 0:
-			return -1, step, f.walkEnd(step, "no emulated instruction before the arguments are overwritten")
+		if end = f.walkEnd(in, e, args); end != "" {
+			break
 		}
 	}
-	return -1, step, f.walkEnd(step, "no emulated instruction nearby")
+	switch {
+	case step < 0:
+		end = "the kernel can't probe its first instruction"
+	case end == "":
+		end = "no emulated instruction nearby"
+	}
+	return -1, step, end
 }
 
-// walkEnd is the reason for the end of a walk, or for refusing the function
-// when it found no instruction that can be probed at all.
-func (f *function) walkEnd(step int32, reason string) string {
-	if step < 0 {
-		return "the kernel can't probe its first instruction"
+// walkEnd is why a walk can't go on behind an instruction, or empty.
+func (f *function) walkEnd(in *inst, e effect, args uint32) string {
+	switch {
+	case in.flow != flowNext:
+		return "the function leaves its straight line first"
+	case e.sp != spKeep:
+		return "the stack pointer moves first"
+	case !e.known:
+		return "no emulated instruction before one with effects"
+	case e.writes&args != 0:
+		return "no emulated instruction before the arguments are overwritten"
 	}
-	return reason
+	return ""
+}
+
+// lockedUpdate reports whether an instruction is a locked update of memory that
+// changes no argument. The kernel refuses to probe those; where a function
+// begins with one, the site is behind it. It sees every call but one that the
+// update itself faults in.
+func (f *function) lockedUpdate(pl place, args uint32) bool {
+	var x x86
+	if f.in.Arch != AMD64 || !x.decode(f.code(pl)) || x.prefix&prefixLock == 0 {
+		return false
+	}
+	written, known := x.written()
+	return known && written&args == 0
 }
 
 // argumentRegisters are those that a site's predecessors must not write.
@@ -115,6 +135,8 @@ func (f *function) setEntry(r *Result, i, start int32) {
 		r.EntryReason = "right behind the stack check"
 	case start > 0:
 		r.EntryReason = "behind the stack check"
+	case e.site == siteStep:
+		r.EntryReason = "first instruction that the kernel can probe"
 	default:
 		r.EntryReason = "first emulated instruction"
 	}

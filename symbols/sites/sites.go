@@ -17,8 +17,8 @@ const (
 )
 
 // MaxCode is the most bytes that one function's pieces may have together. It
-// bounds what a forged symbol size can cost (about 50 bytes of memory a byte).
-const MaxCode = 4 << 20
+// bounds what a forged symbol size can cost: about 100 bytes of memory a byte.
+const MaxCode = 1 << 20
 
 // Range is one contiguous piece of a function.
 type Range struct {

@@ -50,7 +50,7 @@ func TestNeverUnwound(t *testing.T) {
 
 // TestNeverUnwoundDeep has a call chain that recursion over it could not survive.
 func TestNeverUnwoundDeep(t *testing.T) {
-	const n = 300_000
+	const n = 100_000
 	funcs := map[uint64]Result{n: {}}
 	for i := uint64(0); i < n; i++ {
 		funcs[i] = Result{Calls: []uint64{i + 1}}
