@@ -71,7 +71,12 @@ func (f *file) index(t testing.TB) {
 		case dwarf.TagCompileUnit:
 			lang = language(e)
 		case dwarf.TagSubprogram:
-			if pc, ok := e.Val(dwarf.AttrLowpc).(uint64); ok {
+			ranges, err := f.data.Ranges(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(ranges) > 0 {
+				pc := ranges[0][0]
 				byPC[pc] = Subprogram{Offset: e.Offset, Language: lang, LowPC: pc}
 			}
 		}

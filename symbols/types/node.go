@@ -360,6 +360,18 @@ func (r *Reader) peel(off dwarf.Offset) (*dwarf.Entry, error) {
 	return nil, damaged(off, "aliases without end")
 }
 
+// unqualified returns the type behind a const.
+func (r *Reader) unqualified(off dwarf.Offset) (dwarf.Offset, error) {
+	e, err := r.entry(off)
+	if err != nil {
+		return 0, err
+	}
+	if next, ok := reference(e, dwarf.AttrType); ok && e.Tag == dwarf.TagConstType {
+		return next, nil
+	}
+	return off, nil
+}
+
 // fillMemberPointer: a data member's is an offset, a function's two words
 // (Itanium C++ ABI, section 2.3).
 func (r *Reader) fillMemberPointer(n *node, t *trace.Type, e *dwarf.Entry) error {

