@@ -176,7 +176,7 @@ func (d *Decoder) panicValue(e *Event, fn *function) trace.Error {
 // nothing returns. Its frames stay as the callers of those functions.
 func (d *Decoder) goexit(o *owner, e *Event) {
 	for i := len(o.open) - 1; i >= 0; i-- {
-		if f := &o.open[i]; f.call != nil && f.pos < e.Pos {
+		if f := &o.open[i]; f.call != nil {
 			d.finish(o, f, e.TS, trace.StatusErr, &trace.Error{Type: "runtime.Goexit", Message: "the goroutine ended"})
 		}
 	}
@@ -302,7 +302,6 @@ func (d *Decoder) rethrown(o *owner, e *Event) {
 	for i := len(o.raises) - 1; i >= 0; i-- {
 		if o.raises[i].caught {
 			r.err, r.object = o.raises[i].err, o.raises[i].object
-			o.raises = slices.Delete(o.raises, i, i+1)
 			break
 		}
 	}
