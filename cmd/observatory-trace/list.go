@@ -183,23 +183,44 @@ func place(f *trace.Function) string {
 	return fmt.Sprintf("%s:%d", f.File, f.Line)
 }
 
-// signature is a function as Go would declare it: names before types.
+// signature is a function as its language declares it.
 func signature(f *trace.Function) string {
-	list := func(params []trace.Param) string {
-		var parts []string
-		for _, p := range params {
-			parts = append(parts, strings.TrimSpace(p.Name+" "+typeName(p.Type)))
+	switch f.Language {
+	case trace.LangGo:
+		return f.Name + "(" + declare(f.Params, " %[1]s %[2]s") + ")" + goResults(f.Results)
+	case trace.LangRust:
+		s := f.Name + "(" + declare(f.Params, " %[1]s: %[2]s") + ")"
+		if len(f.Results) > 0 {
+			s += " -> " + typeName(f.Results[0].Type)
 		}
-		return strings.Join(parts, ", ")
+		return s
+	default:
+		s := f.Name + "(" + declare(f.Params, " %[2]s %[1]s") + ")"
+		if len(f.Results) > 0 {
+			s = typeName(f.Results[0].Type) + " " + s
+		}
+		return s
 	}
-	s := f.Name + "(" + list(f.Params) + ")"
-	switch {
-	case len(f.Results) == 1:
-		s += " " + typeName(f.Results[0].Type)
-	case len(f.Results) > 1:
-		s += " (" + list(f.Results) + ")"
+}
+
+// declare lists parameters, each in a form of its name and its type.
+func declare(params []trace.Param, form string) string {
+	parts := make([]string, len(params))
+	for i, p := range params {
+		parts[i] = strings.TrimSpace(fmt.Sprintf(form, p.Name, typeName(p.Type)))
 	}
-	return s
+	return strings.Join(parts, ", ")
+}
+
+func goResults(results []trace.Param) string {
+	switch len(results) {
+	case 0:
+		return ""
+	case 1:
+		return " " + typeName(results[0].Type)
+	default:
+		return " (" + declare(results, " %[1]s %[2]s") + ")"
+	}
 }
 
 func exitText(e trace.Exit) string {
