@@ -34,6 +34,9 @@ var amd64FromDWARF = [16]uint8{rax, rdx, rcx, rbx, rsi, rdi, rbp, rsp, 8, 9, 10,
 
 // amd64Inst decodes the instruction at the start of code, which lies at addr.
 func amd64Inst(code []byte, addr uint64) (inst, bool) {
+	if n := plainSize(code); n != 0 {
+		return inst{size: uint8(n), cond: Always}, true
+	}
 	var x x86
 	if !x.decode(code) {
 		return inst{}, false
@@ -60,12 +63,16 @@ func amd64Effect(code []byte, in inst, isGo bool) effect {
 
 // siteClass says what the kernel does with a probe on the instruction.
 //
-// Beyond what it refuses, these are accepted and executed wrongly: VEX and EVEX
-// (branch_setup_xol_ops and push_setup_xol_ops look at the opcode byte without
-// regard to the prefix, so that a vpor is taken for a jump and skipped), nop
-// with REX.B (which is xchg), repeated string instructions (single-stepping
-// stops after each repetition, and the probe is hit again), pushf (which
-// pushes the trap flag), transactions.
+// Beyond what it refuses, these are accepted and executed wrongly (tried on 6.18):
+//   - VEX and EVEX: branch_setup_xol_ops looks at the opcode byte without regard
+//     to the prefix, so that a vpor is taken for a jump and skipped;
+//   - nop with REX.B, which is xchg, and is skipped as well;
+//   - repeated string instructions: single-stepping stops after each repetition,
+//     and the probe is hit again;
+//   - pushf, which pushes the trap flag;
+//   - syscall, and transactions.
+//
+// Longer nops are emulated only since 6.18 and count as single-stepped.
 func (x *x86) siteClass() siteClass {
 	if x.enc != encLegacy || x.odd || x.prefix&(prefixSeg|prefixLock|prefix67) != 0 {
 		return siteRefused

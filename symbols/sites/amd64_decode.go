@@ -93,6 +93,55 @@ const x86TwoByte = "" +
 	"mmmmmmmmmmmmmmmm" + // e0
 	"mmmmmmmmmmmmmmmx" //   f0
 
+// plainTails has what follows those one-byte opcodes that are neither jumps nor
+// in need of a look at their operands, and zero for the others.
+var plainTails = func() (t [256]byte) {
+	for op := range t {
+		switch tail := x86OneByte[op]; {
+		case tail != 'm' && tail != 'B' && tail != 'Z':
+		case op >= 0x8c && op <= 0x8f, op == 0xc6, op == 0xc7, op >= 0xfe: // see validOneByte
+		default:
+			t[op] = tail
+		}
+	}
+	return t
+}()
+
+// plainSize is the size of the instruction at the start of code when it is one
+// of the most frequent kind: an opcode of plainTails with no prefix but REX. It
+// is zero for any other. It only saves time: decode says the same of these.
+func plainSize(code []byte) int {
+	if len(code) < x86MaxSize {
+		return 0
+	}
+	n := 0
+	if code[0]&0xf0 == 0x40 {
+		n = 1
+	}
+	tail, mod, rm := plainTails[code[n]], code[n+1]>>6, code[n+1]&7
+	if tail == 0 {
+		return 0
+	}
+	n += 2
+	if mod != 3 && rm == 4 {
+		rm = code[n] & 7 // the base in the SIB byte
+		n++
+	}
+	switch {
+	case mod == 1:
+		n++
+	case mod == 2, mod == 0 && rm == 5:
+		n += 4
+	}
+	switch tail {
+	case 'B':
+		n++
+	case 'Z':
+		n += 4
+	}
+	return n
+}
+
 // decode reads the instruction at the start of code. It is false when the bytes
 // are no instruction, or one that isn't known.
 func (x *x86) decode(code []byte) bool {

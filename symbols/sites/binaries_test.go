@@ -103,8 +103,12 @@ func compareSizes(t *testing.T, b *binary, l *listing) {
 			continue
 		}
 		var x x86
+		ok := x.decode(b.text[i:])
+		if n := plainSize(b.text[i:]); n != 0 && (!ok || n != int(x.size)) {
+			t.Errorf("% x at %#x: size %d, in short %d", b.text[i:][:size], b.base+uint64(i), x.size, n)
+		}
 		switch {
-		case !x.decode(b.text[i:]):
+		case !ok:
 			unknown++
 		case int(x.size) != size && x.rex == 0: // objdump splits off misplaced REX prefixes
 			t.Errorf("% x at %#x: size %d, objdump has %d", b.text[i:][:size], b.base+uint64(i), x.size, size)

@@ -1,7 +1,6 @@
 package sites
 
 import (
-	"debug/elf"
 	encbinary "encoding/binary"
 	"testing"
 )
@@ -167,7 +166,7 @@ func TestStackDepth(t *testing.T) {
 		}
 		t.Run(rb.name, func(t *testing.T) {
 			b := openBinary(t, rb.path)
-			rows := readCFI(t, rb.path)
+			rows := b.rows
 			same, unknown, wrong := 0, 0, 0
 			for _, s := range b.funcs {
 				in := b.input(s, false, nil)
@@ -199,21 +198,6 @@ func TestStackDepth(t *testing.T) {
 			}
 		})
 	}
-}
-
-func readCFI(t *testing.T, path string) map[uint64][]cfiRow {
-	t.Helper()
-	f, err := elf.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	s := f.Section(".eh_frame")
-	data, err := s.Data()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cfi(data, s.Addr)
 }
 
 // rowAt is the depth at addr, where the unwind information has it by the stack pointer.

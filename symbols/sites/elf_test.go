@@ -19,6 +19,7 @@ type binary struct {
 	addr  map[string]uint64   // symbols by name
 	fdes  []symbol            // ranges of .eh_frame, sorted
 	named map[uint64]bool     // addresses of b.funcs
+	rows  map[uint64][]cfiRow // of .eh_frame
 }
 
 type symbol struct {
@@ -71,6 +72,7 @@ func openBinary(t testing.TB, path string) *binary {
 			t.Fatal(err)
 		}
 		b.fdes = parseFDEs(data, eh.Addr)
+		b.rows = cfi(data, eh.Addr)
 	}
 	sort.Slice(b.funcs, func(i, j int) bool { return b.funcs[i].addr < b.funcs[j].addr })
 	if len(b.funcs) == 0 {
@@ -94,14 +96,17 @@ func (b *binary) input(s symbol, isGo bool, morestack func(uint64) bool) Input {
 	return in
 }
 
-// part is an Input.Part by unwind information.
+// part is an Input.Part by unwind information. A piece that is entered with
+// something on the stack is no function.
 func (b *binary) part(target uint64, moved bool) (Range, bool) {
 	i := sort.Search(len(b.fdes), func(i int) bool { return b.fdes[i].addr > target }) - 1
 	if i < 0 || target >= b.fdes[i].addr+b.fdes[i].size || b.named[b.fdes[i].addr] {
 		return Range{}, false
 	}
 	s := b.fdes[i]
-	if !moved && target == s.addr || s.addr < b.base || s.addr+s.size > b.base+uint64(len(b.text)) {
+	rows := b.rows[s.addr]
+	called := len(rows) > 0 && rows[0].bySP && rows[0].depth == 0
+	if !moved && called && target == s.addr || s.addr < b.base || s.addr+s.size > b.base+uint64(len(b.text)) {
 		return Range{}, false
 	}
 	return b.code(s), true

@@ -120,7 +120,7 @@ func (f *function) decode(p *piece) error {
 	if f.in.Arch == ARM64 {
 		return f.decodeARM64(p)
 	}
-	p.insts = make([]inst, 0, len(p.code)/4+1)
+	p.insts = make([]inst, 0, len(p.code)/3+1)
 	for off := 0; off < len(p.code); {
 		in, ok := amd64Inst(p.code[off:], p.addr+uint64(off))
 		if !ok {

@@ -44,7 +44,7 @@ func (f *function) classifyJumps() {
 // toEnd reports whether a direct jump leads to the end of a piece, and can't be
 // a tail call.
 func (f *function) toEnd(pl place) bool {
-	if f.pieces[pl.p].state == nil || !nonZero(f.state(pl).depth) {
+	if f.in.Asm || f.pieces[pl.p].state == nil || !nonZero(f.state(pl).depth) {
 		return false
 	}
 	for p := range f.pieces {

@@ -38,8 +38,9 @@ type Input struct {
 	// function. moved says that the stack pointer is not what it was at entry,
 	// so that it can't be a tail call. For programs without a symbol table: the
 	// unwind information (.eh_frame) tells the pieces; a jump into the middle of
-	// one that no symbol names, and any that has moved, leads to a part. Nil:
-	// every jump out is to another function. Not used for Go.
+	// one that no symbol names, into one whose frame address at its start is not
+	// a function's, and any that has moved, leads to a part. Nil: every jump out
+	// is to another function. Not used for Go.
 	Part func(target uint64, moved bool) (Range, bool)
 	// Go selects Go's conventions: its argument registers, and the stack check,
 	// behind which the entry site lies.

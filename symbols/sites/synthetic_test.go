@@ -66,6 +66,9 @@ func TestSizesOfEncodings(t *testing.T) {
 	for i, e := range all {
 		var x x86
 		ok := x.decode(raw[i*slot:])
+		if n := plainSize(raw[i*slot:]); n != 0 && (!ok || n != int(x.size) || x.odd) {
+			t.Errorf("% x: size %d, in short %d", e, x.size, n)
+		}
 		switch {
 		case ok && sizes[i] == 0:
 			here++ // reserved combinations of prefixes: refusing them isn't needed
