@@ -51,11 +51,12 @@ func (f *File) debugInfo() *debugInfo {
 
 // DebugFile is the path of the separate debug file that is used, below
 // Options.Root; empty when the file has its own debug information, or none.
-func (f *File) DebugFile() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	defer faults()()
-	return f.debugInfo().path
+func (f *File) DebugFile() (path string) {
+	_ = f.read(func() error {
+		path = f.debugInfo().path
+		return nil
+	})
+	return path
 }
 
 func hasDWARF(m *image) bool {

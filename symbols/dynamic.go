@@ -18,27 +18,25 @@ const maxDynamic = 8192
 // It is empty for other programs, and without debug information. Their graph is
 // that of the functions which Select returned.
 func (f *File) Dynamic() (list []types.Dynamic) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var err error
-	defer faults()()
-	defer guard(&err)
-	start, ok := f.symbolValue("runtime.types")
-	if f.goInfo() == nil || !ok {
-		return nil
-	}
-	reader := f.signatures(false)
-	if reader == nil {
-		return nil
-	}
-	for _, t := range f.runtimeTypes(start) {
-		d, err := reader.Dynamic(t)
-		if err != nil {
-			f.warn(fmt.Errorf("read types of %s: %w", f.path, err))
-			continue
+	_ = f.read(func() error {
+		start, ok := f.symbolValue("runtime.types")
+		if !ok || f.goInfo() == nil {
+			return nil
 		}
-		list = append(list, d)
-	}
+		reader := f.signatures(false)
+		if reader == nil {
+			return nil
+		}
+		for _, t := range f.runtimeTypes(start) {
+			d, err := reader.Dynamic(t)
+			if err != nil {
+				f.warn(fmt.Errorf("read types of %s: %w", f.path, err))
+				continue
+			}
+			list = append(list, d)
+		}
+		return nil
+	})
 	return list
 }
 
@@ -73,15 +71,13 @@ func (f *File) runtimeTypes(start uint64) (list []types.RuntimeType) {
 // the dynamic type of each as Dynamic has it. Those that the runtime makes are
 // not among them; theirs has to be read at types.ITabType.
 func (f *File) ITabs() (itabs map[uint64]uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var err error
-	defer faults()()
-	defer guard(&err)
-	if f.goInfo() == nil {
+	_ = f.read(func() error {
+		if f.goInfo() != nil {
+			itabs = f.itabs()
+		}
 		return nil
-	}
-	return f.itabs()
+	})
+	return itabs
 }
 
 func (f *File) itabs() map[uint64]uint64 {

@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -104,6 +106,18 @@ func (f *File) warn(err error) {
 	}
 }
 
+// read runs what reads the mapped file, alone.
+func (f *File) read(do func() error) (err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.img.data == nil {
+		return fmt.Errorf("read %s: %w", f.path, os.ErrClosed)
+	}
+	defer faults()()
+	defer guard(&err)
+	return do()
+}
+
 // Path is the path that was opened.
 func (f *File) Path() string { return f.path }
 
@@ -131,16 +145,15 @@ func (f *File) EntryPoint() uint64 { return f.img.elf.Entry }
 // Interpreter is the path of the dynamic linker, empty for static programs and
 // for shared objects.
 func (f *File) Interpreter() (path string) {
-	var err error
-	defer faults()()
-	defer guard(&err)
-	for _, p := range f.img.elf.Progs {
-		if p.Type != elf.PT_INTERP || p.Off >= uint64(len(f.img.data)) {
-			continue
+	_ = f.read(func() error {
+		for _, p := range f.img.elf.Progs {
+			if p.Type == elf.PT_INTERP {
+				path = strings.Clone(cstringAt(f.img.data, p.Off))
+			}
 		}
-		return strings.Clone(cstringAt(f.img.data, p.Off))
-	}
-	return ""
+		return nil
+	})
+	return path
 }
 
 // Segments lists what is mapped into memory, in the order of the file.
@@ -164,7 +177,7 @@ func (f *File) FileOffset(addr uint64) (uint64, bool) {
 	for _, p := range f.img.elf.Progs {
 		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 && addr >= p.Vaddr && addr-p.Vaddr < p.Filesz {
 			off := p.Off + (addr - p.Vaddr)
-			return off, off >= p.Off && off < uint64(len(f.img.data))
+			return off, off >= p.Off && off < f.img.size
 		}
 	}
 	return 0, false
@@ -179,10 +192,11 @@ func (f *File) BuildID() string {
 func (f *File) GoBuildID() string { return string(f.note("Go", 4)) }
 
 func (f *File) note(owner string, kind uint32) (desc []byte) {
-	var err error
-	defer faults()()
-	defer guard(&err)
-	return bytes.Clone(f.img.note(owner, kind))
+	_ = f.read(func() error {
+		desc = bytes.Clone(f.img.note(owner, kind))
+		return nil
+	})
+	return desc
 }
 
 // note returns the descriptor of the first note of an owner and kind, nil when there is none.
@@ -282,14 +296,12 @@ func (f *File) frames() *ehframe.Table {
 
 // GoVersion is the version of Go that the program was built with ("go1.26.1"),
 // empty for other programs and where it is not recorded.
-func (f *File) GoVersion() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var err error
-	defer faults()()
-	defer guard(&err)
-	if p := f.goInfo(); p != nil && p.build != nil {
-		return p.build.GoVersion
-	}
-	return ""
+func (f *File) GoVersion() (version string) {
+	_ = f.read(func() error {
+		if p := f.goInfo(); p != nil && p.build != nil {
+			version = p.build.GoVersion
+		}
+		return nil
+	})
+	return version
 }

@@ -19,7 +19,8 @@ import (
 // image is one mapped ELF file: the program itself, or the file that its
 // debug information was split off into.
 type image struct {
-	data      []byte // the whole file, read-only
+	data      []byte // the whole file, read-only; nil once closed
+	size      uint64
 	elf       *elf.File
 	dev       uint64
 	ino       uint64
@@ -54,7 +55,7 @@ func mapImage(file *os.File) (*image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map %s: %w", file.Name(), err)
 	}
-	img := &image{data: data, dev: st.Dev, ino: st.Ino, inflate: map[string][]byte{}}
+	img := &image{data: data, size: uint64(len(data)), dev: st.Dev, ino: st.Ino, inflate: map[string][]byte{}}
 	if err := img.parse(); err != nil {
 		img.close()
 		return nil, fmt.Errorf("open %s: %w", file.Name(), err)
@@ -95,12 +96,12 @@ func (m *image) close() error {
 		return nil
 	}
 	data := m.data
-	m.data, m.elf, m.inflate = nil, nil, nil
+	m.data, m.inflate = nil, nil
 	return unix.Munmap(data)
 }
 
 // guard turns the fault of reading a mapped file that was truncated meanwhile
-// into an error. Use it deferred, at every entry into this package.
+// into an error. Use it deferred, after faults.
 func guard(err *error) {
 	switch r := recover().(type) {
 	case nil:

@@ -71,7 +71,18 @@ func (o *own) has(e entry) bool {
 		return false
 	}
 	file := o.f.dwarf().index.File(fn)
+	if file == "" && ownLambda(raw) {
+		file = joinPath(fn.Unit.CompDir, fn.Unit.Name)
+	}
 	return file != "" && o.inTree(file)
+}
+
+// ownLambda reports whether a function is a C++ lambda that does not belong to
+// the standard library: compilers don't always say which file it is in.
+func ownLambda(raw string) bool {
+	rest, local := strings.CutPrefix(raw, "_ZZN")
+	return (local || strings.HasPrefix(raw, "_ZZ")) && strings.Contains(raw, "Ul") &&
+		!strings.HasPrefix(rest, "St") && !strings.HasPrefix(rest, "KSt") && !strings.HasPrefix(raw, "_ZZSt")
 }
 
 func (o *own) hasGo(name string) bool {

@@ -71,9 +71,52 @@ func (p *planner) body(e entry) body {
 			b.lang = l
 		}
 	}
-	b.asm = b.lang == trace.LangAsm || b.lang == trace.LangUnknown
 	b.parts = p.parts(e, &b)
+	b.asm = b.lang == trace.LangAsm || b.lang == trace.LangUnknown && !p.compiled(b)
 	return b
+}
+
+// compiled reports whether code of an unknown language was made by a compiler:
+// it has unwind information and one of the jump tables that compilers make for
+// switch statements, whose targets nothing else leads to. Such tables lie elsewhere; in
+// hand-written code, what nothing leads to may be data.
+func (p *planner) compiled(b body) bool {
+	piece, ok := p.f.frames().Find(b.addr)
+	if !ok || !piece.Called || piece.Low != b.addr {
+		return false
+	}
+	code, err := p.code(units.Range{Low: b.addr, High: b.addr + b.size})
+	return err == nil && p.f.img.elf.Machine == elf.EM_X86_64 && jumpTable(code.Code)
+}
+
+// jumpTable finds gcc's and LLVM's jumps through a table: movslq
+// (%base,%index,4),%to; add %base,%to; jmp *%to; or jmp *table(,%index,8).
+func jumpTable(code []byte) bool {
+	for i := 12; i+1 < len(code); i++ {
+		if code[i] != 0xff {
+			continue
+		}
+		if code[i+1] == 0x24 && i+2 < len(code) && code[i+2]&0xc7 == 0xc5 {
+			return true
+		}
+		if code[i+1]&0xf8 != 0xe0 {
+			continue
+		}
+		before := code[:i]
+		for len(before) > 0 && (before[len(before)-1] == 0x41 || before[len(before)-1] == 0x3e) { // REX.B, notrack
+			before = before[:len(before)-1]
+		}
+		n := len(before)
+		if n < 8 || before[n-3]&0xf0 != 0x40 || before[n-2] != 0x01 {
+			continue
+		}
+		for at := n - 7; at >= max(n-12, 0); at-- {
+			if before[at]&0xf8 == 0x48 && before[at+1] == 0x63 && before[at+2]&0xc7 == 0x04 && before[at+3]&0xc0 == 0x80 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // parts lists the pieces of an entry that lie elsewhere: by its debug
@@ -246,8 +289,9 @@ func (p *planner) part(target uint64, moved bool) (sites.Range, bool) {
 		r, err := p.code(units.Range{Low: p.t.addr(e), High: p.t.addr(e) + p.t.size(e)})
 		return r, err == nil
 	}
+	// The stubs of the linkage table have one record together, and are no function's part.
 	piece, ok := p.f.frames().Find(target)
-	if !ok || !moved && piece.Called && piece.Low == target {
+	if !ok || p.f.img.inStubs(target) || !moved && piece.Called && piece.Low == target {
 		return sites.Range{}, false
 	}
 	r, err := p.code(units.Range{Low: piece.Low, High: piece.High})

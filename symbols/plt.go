@@ -48,7 +48,7 @@ func dynamicSymbols(m *image) (syms, names []byte) {
 // name is the symbol that the stub at an address jumps to, empty when there is
 // no stub.
 func (s *stubs) name(addr uint64) string {
-	if !s.inTable(addr) {
+	if !s.m.inStubs(addr) {
 		return ""
 	}
 	slot, ok := slotOfStub(s.m.elf.Machine, s.m.bytesAt(addr), addr)
@@ -58,13 +58,18 @@ func (s *stubs) name(addr uint64) string {
 	return s.slots[slot]
 }
 
-func (s *stubs) inTable(addr uint64) bool {
-	for _, sec := range s.m.elf.Sections {
-		if (sec.Name == ".plt" || sec.Name == ".iplt" || strings.HasPrefix(sec.Name, ".plt.")) && addr >= sec.Addr && addr-sec.Addr < sec.Size {
+// inStubs reports whether an address lies in the procedure linkage table.
+func (m *image) inStubs(addr uint64) bool {
+	for _, sec := range m.elf.Sections {
+		if stubSection(sec.Name) && addr >= sec.Addr && addr-sec.Addr < sec.Size {
 			return true
 		}
 	}
 	return false
+}
+
+func stubSection(name string) bool {
+	return name == ".plt" || name == ".iplt" || strings.HasPrefix(name, ".plt.")
 }
 
 // slotOfStub decodes a stub as far as the address of the slot it jumps through.

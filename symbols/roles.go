@@ -2,7 +2,6 @@ package symbols
 
 import (
 	"debug/elf"
-	"fmt"
 	"strings"
 
 	"github.com/observatory-trace/observatory-trace/symbols/types"
@@ -46,26 +45,25 @@ func role(raw string) trace.Role {
 // Roles returns the functions of the file that have a role other than
 // RoleCall. They have an entry site and an entry plan, and no exits.
 func (f *File) Roles() (found []*trace.Function, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	defer faults()()
-	defer guard(&err)
-	t, err := f.functions()
-	if err != nil {
-		return nil, fmt.Errorf("read functions of %s: %w", f.path, err)
-	}
-	var p *planner
-	for _, e := range t.entries {
-		r, raw := t.role(e)
-		if r == trace.RoleCall {
-			continue
+	err = f.read(func() error {
+		t, err := f.functions()
+		if err != nil {
+			return err
 		}
-		if p == nil {
-			p = newPlanner(f, t, nil)
+		var p *planner
+		for _, e := range t.entries {
+			r, raw := t.role(e)
+			if r == trace.RoleCall {
+				continue
+			}
+			if p == nil {
+				p = newPlanner(f, t, nil)
+			}
+			found = append(found, p.role(e, r, raw))
 		}
-		found = append(found, p.role(e, r, raw))
-	}
-	return found, nil
+		return nil
+	})
+	return found, err
 }
 
 func (t *table) role(e entry) (trace.Role, string) {

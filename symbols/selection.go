@@ -100,15 +100,11 @@ func (m *matcher) match(raw string, golang bool) bool {
 
 func (m *matcher) matchPlain(raw string, golang bool) bool {
 	if golang {
-		raw = strings.TrimSuffix(raw, ".abi0")
-		if pattern.Any(m.patterns, raw) {
+		name := goName(raw)
+		if pattern.Any(m.patterns, name) || name != raw && pattern.Any(m.patterns, raw) {
 			return true
 		}
-		if i := strings.IndexByte(raw, '['); i > 0 {
-			bare := withoutTypeArgs(raw)
-			return pattern.Any(m.patterns, bare, goShort(raw))
-		}
-		return false
+		return strings.Contains(name, "[") && pattern.Any(m.patterns, withoutTypeArgs(name), goShort(name))
 	}
 	if pattern.Any(m.patterns, raw) {
 		return true

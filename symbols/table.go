@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/observatory-trace/observatory-trace/symbols/pclntab"
 )
@@ -19,6 +18,9 @@ type table struct {
 	entries []entry          // by address
 	pieces  map[uint64][]int // entries that are pieces of the function at an address
 	pcln    *pclntab.Table
+	// assembly holds the names of Go's functions that are written in assembly:
+	// those that are called from Go have a wrapper of the same name.
+	assembly map[string]bool
 }
 
 // symbol is one name of a function.
@@ -68,7 +70,10 @@ func readSymbols(m *image, kind elf.SectionType, executable func(addr uint64) bo
 	if names, err = m.raw(m.elf.Sections[sec.Link]); err != nil {
 		return nil, nil, err
 	}
-	plt := pltSections(m)
+	stubs := map[uint16]bool{}
+	for i, s := range m.elf.Sections {
+		stubs[uint16(i)] = stubSection(s.Name)
+	}
 	file := uint32(0)
 	for ; len(b) >= symSize; b = b[symSize:] {
 		info := b[4]
@@ -85,7 +90,7 @@ func readSymbols(m *image, kind elf.SectionType, executable func(addr uint64) bo
 			name: binary.LittleEndian.Uint32(b), bind: uint8(bind),
 			addr: binary.LittleEndian.Uint64(b[8:]), size: binary.LittleEndian.Uint64(b[16:]),
 		}
-		if shndx == uint16(elf.SHN_UNDEF) || shndx == uint16(elf.SHN_ABS) || plt[shndx] || !executable(s.addr) {
+		if shndx == uint16(elf.SHN_UNDEF) || shndx == uint16(elf.SHN_ABS) || stubs[shndx] || !executable(s.addr) {
 			continue
 		}
 		if bind == elf.STB_LOCAL {
@@ -99,31 +104,18 @@ func readSymbols(m *image, kind elf.SectionType, executable func(addr uint64) bo
 	return syms, names, nil
 }
 
-// pltSections is the set of sections that hold linkage stubs, which aren't functions.
-func pltSections(m *image) map[uint16]bool {
-	plt := map[uint16]bool{}
-	for i, s := range m.elf.Sections {
-		if s.Name == ".plt" || strings.HasPrefix(s.Name, ".plt.") {
-			plt[uint16(i)] = true
-		}
-	}
-	return plt
-}
-
 // functions reads the file's function table, once.
 func (f *File) functions() (*table, error) {
 	if f.table != nil {
 		return f.table, nil
 	}
-	t := &table{}
+	t := &table{assembly: map[string]bool{}}
 	var err error
-	if t.syms, t.names, err = f.symbolTable(); err != nil {
-		return nil, err
+	if t.syms, t.names, err = f.symbolTable(); err == nil && f.goInfo() != nil {
+		err = f.addPclntab(t)
 	}
-	if f.goInfo() != nil {
-		if err := f.addPclntab(t); err != nil {
-			return nil, err
-		}
+	if err != nil {
+		return nil, fmt.Errorf("read functions of %s: %w", f.path, err)
 	}
 	t.group()
 	f.table = t
@@ -167,6 +159,9 @@ func (f *File) addPclntab(t *table) error {
 		fn, ok := t.pcln.Func(i)
 		if !ok {
 			continue
+		}
+		if fn.Asm {
+			t.assembly[fn.Name] = true
 		}
 		if _, ok := named[fn.Addr]; ok {
 			continue
