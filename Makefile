@@ -59,7 +59,7 @@ test: ## Runs all tests, privileged ones included (PKG=./folder/ for some)
 
 bench: ## Measures what a call costs
 	@scripts/setup.sh bench
-	@go test -run '^$$' -bench . -benchtime 1x -count=1 -p 1 -timeout 15m $(PKG)
+	@go run ./internal/bench
 
 check: lint generate-check test ## Runs everything that a change must pass
 

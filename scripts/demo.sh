@@ -26,8 +26,8 @@ echo "  $trace report --db $db"
 "$trace" report --db "$db"
 
 echo
-echo "  $trace errors --db $db"
-"$trace" errors --db "$db" | head -n 12
+echo "  $trace errors --db $db -n 2"
+"$trace" errors --db "$db" -n 2
 
 echo
 echo "The calls are in $db: its views process_trace and data_trace are open to any SQLite client, such as"

@@ -30,6 +30,8 @@ needs() {
 		echo /usr/bin/redis-server redis-server
 		echo /usr/lib/postgresql/15/bin/postgres postgresql-15
 		echo /usr/bin/python3.11 python3.11
+		echo /usr/bin/containerd containerd
+		echo /usr/sbin/runc runc
 		echo /usr/include/python3.11/Python.h libpython3.11-dev
 		scripts/rustc.sh >/dev/null 2>&1 || echo - rustc-web
 		;;

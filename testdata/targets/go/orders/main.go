@@ -21,7 +21,14 @@ import (
 	"time"
 )
 
-var customers = []string{"ada", "grace", "linus", "margaret", "edsger", "barbara", "mallory", ""}
+// Most of what is ordered can be had; a few orders go wrong.
+var (
+	customers = []string{
+		"ada", "grace", "linus", "margaret", "edsger", "barbara", "donald", "radia", "dennis", "frances",
+		"ken", "hedy", "tony", "karen", "john", "jean", "niklaus", "adele", "alan", "mallory", "",
+	}
+	skus = []string{"book", "pen", "lamp", "book", "desk", "pen", "pen", "book", "lamp", "pen", "book", "harp"}
+)
 
 func main() {
 	clients := flag.Int("clients", 4, "how many clients order at once")
@@ -86,14 +93,13 @@ func orderForever(ctx context.Context, service *Service, every time.Duration) {
 // nextOrder makes up an order from its number.
 func nextOrder() *Order {
 	id := lastOrder.Add(1)
-	skus := [...]string{"book", "lamp", "desk", "pen", "book", "pen", "pen", "harp"}
 	order := &Order{
 		ID:       id,
 		Customer: customers[id%int64(len(customers))],
-		Line:     OrderLine{SKU: skus[id/3%int64(len(skus))], Quantity: int(id%7) + 1},
+		Line:     OrderLine{SKU: skus[id/2%int64(len(skus))], Quantity: int(id%3) + 1},
 		Express:  id%5 == 0,
 	}
-	if id%29 == 0 {
+	if id%61 == 0 {
 		order.Line.Quantity = 0
 	}
 	return order
@@ -113,7 +119,7 @@ func handleOrder(service *Service, order *Order) (receipt *Receipt, err error) {
 
 // keepBooks restocks the store and counts what was audited.
 func keepBooks(ctx context.Context, service *Service, audit <-chan string) {
-	tick := time.NewTicker(250 * time.Millisecond)
+	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	audited := 0
 	for {
@@ -123,7 +129,7 @@ func keepBooks(ctx context.Context, service *Service, audit <-chan string) {
 		case <-audit:
 			audited++
 		case <-tick.C:
-			service.store.Restock(50)
+			service.store.Restock(60)
 			audited = writeReport(audited)
 		}
 	}

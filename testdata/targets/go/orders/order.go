@@ -112,7 +112,7 @@ func chargeCard(order *Order, cents int64) (*Receipt, error) {
 		latency *= 10
 	}
 	query(latency)
-	if order.ID%17 == 0 {
+	if order.ID%47 == 0 {
 		return nil, ErrCardDeclined
 	}
 	return &Receipt{OrderID: order.ID, Cents: cents, Card: maskCard(order.Customer, order.ID)}, nil
@@ -145,7 +145,7 @@ func (s *Service) notify(order *Order, receipt *Receipt) {
 //go:noinline
 func sendMail(to string, receipt *Receipt, attempt int) error {
 	query(200 * time.Microsecond)
-	if receipt.OrderID%11 == 0 && attempt == 1 {
+	if receipt.OrderID%31 == 0 && attempt == 1 {
 		return fmt.Errorf("mail to %s: %w", to, errTimeout)
 	}
 	return nil

@@ -32,7 +32,7 @@ type Store struct {
 func NewStore() *Store {
 	return &Store{
 		prices: map[string]int64{"book": 1999, "lamp": 4950, "desk": 24900, "pen": 149},
-		stock:  map[string]int{"book": 500, "lamp": 200, "desk": 40, "pen": 10000},
+		stock:  map[string]int{"book": 50_000, "lamp": 20_000, "desk": 60, "pen": 100_000},
 	}
 }
 
