@@ -129,7 +129,7 @@ func keepBooks(ctx context.Context, service *Service, audit <-chan string) {
 		case <-audit:
 			audited++
 		case <-tick.C:
-			service.store.Restock(60)
+			service.store.Restock(30)
 			audited = writeReport(audited)
 		}
 	}
