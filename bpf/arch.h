@@ -25,7 +25,7 @@ struct pt_regs {
 };
 
 #define REGS_IP(ctx) ((ctx)->rip)
-#define REGS_G(ctx) ((ctx)->r14) /* Go ABIInternal: the current goroutine */
+#define LOAD_G(ctx) LOAD_REG(ctx, r14) /* Go ABIInternal: the current goroutine */
 /* At an entry site and at a RET, rsp points to the return address. */
 #define REGS_CFA(ctx) ((ctx)->rsp + 8)
 /* A uretprobe runs after the return address was popped. */
@@ -89,7 +89,7 @@ struct pt_regs {
 };
 
 #define REGS_IP(ctx) ((ctx)->pc)
-#define REGS_G(ctx) ((ctx)->regs[28])
+#define LOAD_G(ctx) LOAD_REG(ctx, regs[28])
 #define REGS_CFA(ctx) ((ctx)->sp)
 #define REGS_CFA_RETURNED(ctx) ((ctx)->sp)
 

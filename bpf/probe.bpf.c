@@ -9,6 +9,12 @@
  * The uprobe programs are sleepable, so that values on pages that are not resident are
  * read, not lost. They can be preempted and can sleep: nothing per-CPU is kept across a
  * helper, and no ring-buffer record is held reserved while memory is read.
+ *
+ * That goes for the stack, too. Since Linux 6.13 a function of 64 bytes of stack or more
+ * (BPF_PRIV_STACK_MIN_SIZE, after rounding up to 16) has it in per-CPU memory, on the
+ * assumption that no program runs twice at once on a processor, which nothing sees to for
+ * uprobe_multi. So no function that a uprobe runs uses more than 48 bytes; variables live
+ * in struct scratch. A test holds that.
  */
 #include <linux/types.h>
 #include <linux/bpf.h>
@@ -76,19 +82,6 @@ struct item {
 	__u16 text;  /* ends at a NUL */
 };
 
-/*
- * Where an event is put together. The second half of data is never filled: it lets the
- * verifier see that offset + length stay inside, each being below MAX_DATA.
- */
-struct scratch {
-	__u32 busy;
-	__u32 pad;
-	struct item queue[MAX_BLOCKS];
-	struct event event;
-	__u8 data[2 * MAX_DATA];
-};
-struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct scratch); __uint(max_entries, 64); } pool SEC(".maps");
-
 /* Captured bytes of a type: data[base] to data[base + len]. */
 struct span {
 	__u32 base, len, type, depth;
@@ -97,11 +90,30 @@ struct span {
 struct walk {
 	__u64 bias; /* load bias of the function's file */
 	__u32 file;
-	__u32 slot;
 	__u32 head, tail;
 	__u32 used; /* bytes of data */
 	__u32 truncated;
+	__u32 pad;
 };
+
+/*
+ * Where an event is put together, and where its variables live. The second half of data
+ * is never filled: it lets the verifier see that offset + length stay inside, each being
+ * below MAX_DATA.
+ */
+struct scratch {
+	__u32 busy;
+	__u32 slot;
+	struct walk walk;
+	struct span span; /* whose pointers are being followed */
+	struct item item; /* about to be queued */
+	struct dynamic_key key;
+	__u64 word[2];
+	struct item queue[MAX_BLOCKS];
+	struct event event;
+	__u8 data[2 * MAX_DATA];
+};
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct scratch); __uint(max_entries, 64); } pool SEC(".maps");
 
 /* x modulo the power of two n, in a register of its own: the compiler must not reason it away. */
 static __always_inline __u32 bounded(__u32 x, __u32 n)
@@ -144,7 +156,7 @@ static __always_inline long read_string(void *dst, __u32 size, __u64 addr)
 	return bpf_probe_read_user_str(dst, size, (void *)addr);
 }
 
-static __always_inline struct scratch *take(__u32 *slot)
+static __noinline struct scratch *take(void)
 {
 	__u32 first = bpf_get_smp_processor_id() * 4;
 
@@ -153,7 +165,7 @@ static __always_inline struct scratch *take(__u32 *slot)
 		struct scratch *s = bpf_map_lookup_elem(&pool, &k);
 
 		if (s && !__sync_val_compare_and_swap(&s->busy, 0, 1)) {
-			*slot = k;
+			s->slot = k;
 			return s;
 		}
 	}
@@ -166,31 +178,29 @@ static __always_inline void give_back(struct scratch *s)
 }
 
 /*
- * Queues what a pointer points to, once for each (address, type). Not static, like the
- * next ones with loops: the verifier then checks it once, and not once for each way in.
+ * Queues s->item, what a pointer points to, once for each (address, type). Not static, like
+ * the next ones with loops: the verifier then checks it once, and not once for each way in.
  */
-__noinline int enqueue(struct scratch *s, struct walk *w, struct item *item)
+__noinline int enqueue(struct scratch *s)
 {
 	__u32 tail;
 
-	if (!s || !w || !item)
+	if (!s || !s->item.addr || !s->item.type)
 		return 0;
-	if (!item->addr || !item->type)
-		return 0;
-	tail = w->tail;
+	tail = s->walk.tail;
 	for (__u32 i = 0; i < MAX_BLOCKS; i++) {
 		if (i >= tail)
 			break;
-		if (s->queue[i].addr == item->addr && s->queue[i].type == item->type && s->queue[i].size >= item->size)
+		if (s->queue[i].addr == s->item.addr && s->queue[i].type == s->item.type && s->queue[i].size >= s->item.size)
 			return 0;
 	}
 	if (tail >= MAX_BLOCKS) {
-		w->truncated = 1;
+		s->walk.truncated = 1;
 		return 0;
 	}
-	w->tail = tail + 1;
+	s->walk.tail = tail + 1;
 	tail = bounded(tail, MAX_BLOCKS);
-	s->queue[tail] = *item;
+	s->queue[tail] = s->item;
 	return 0;
 }
 
@@ -202,108 +212,152 @@ static __always_inline __u32 program_size(__u32 type)
 }
 
 /* The capture program of an interface's dynamic type; 0 when unknown or held in the word itself. */
-static __always_inline __u32 dynamic_program(struct walk *w, __u8 kind, __u64 word)
+static __always_inline __u32 dynamic_program(struct scratch *s, __u8 kind, __u64 word)
 {
-	struct dynamic_key key = { .file = w->file };
 	struct dynamic_type *d;
 
-	if (kind == EDGE_IFACE && read_user(&word, 8, word + ITAB_TYPE))
+	s->word[0] = word;
+	if (kind == EDGE_IFACE && read_user(&s->word[0], 8, word + ITAB_TYPE))
 		return 0;
-	key.address = word - w->bias;
-	d = bpf_map_lookup_elem(&dynamic, &key);
+	s->key.file = s->walk.file;
+	s->key.pad = 0;
+	s->key.address = s->word[0] - s->walk.bias;
+	d = bpf_map_lookup_elem(&dynamic, &s->key);
 	return d && !d->direct ? d->type : 0;
 }
 
-/* Queues what one pointer in a span of captured bytes points to. */
-__noinline int follow_edge(struct scratch *s, struct walk *w, struct span *span, __u32 i)
+/* Queues what one pointer in the span points to. */
+__noinline int follow_edge(struct scratch *s, __u32 i)
 {
 	struct edge *e = bpf_map_lookup_elem(&edges, &i);
-	struct item item = {};
+	struct item *item;
 	__u64 count, limit, word;
 
-	if (!e || !s || !w || !span || e->off + 8 > span->len)
+	if (!e || !s || e->off + 8 > s->span.len)
 		return 0;
-	if (span->depth >= max_depth && e->type != TYPE_BYTES)
+	if (s->span.depth >= max_depth && e->type != TYPE_BYTES)
 		return 0;
-	if (e->depth && span->depth > e->depth)
+	if (e->depth && s->span.depth > e->depth)
 		return 0;
-	item.addr = *(__u64 *)&s->data[bounded(span->base + e->off, MAX_DATA)];
-	item.type = e->type;
-	item.depth = span->depth + 1;
+	item = &s->item;
+	item->addr = *(__u64 *)&s->data[bounded(s->span.base + e->off, MAX_DATA)];
+	item->type = e->type;
+	item->want = item->size = 0;
+	item->depth = s->span.depth + 1;
+	item->text = 0;
 	switch (e->kind) {
 	case EDGE_POINTER:
-		item.want = item.size = program_size(e->type);
+		item->want = item->size = program_size(e->type);
 		break;
 	case EDGE_COUNTED:
 		limit = e->type == TYPE_BYTES ? max_string : max_items;
-		if (e->len_off + e->len_size > span->len)
+		if (e->len_off + e->len_size > s->span.len)
 			return 0;
-		count = *(__u64 *)&s->data[bounded(span->base + e->len_off, MAX_DATA)];
+		count = *(__u64 *)&s->data[bounded(s->span.base + e->len_off, MAX_DATA)];
 		if (e->len_size == 4)
 			count &= 0xffffffff;
-		if (!count || !item.addr)
+		if (!count || !item->addr)
 			return 0;
 		if (count > 0x7fffffff)
 			count = 0x7fffffff;
-		item.want = count * e->stride > 0x7fffffff ? 0x7fffffff : count * e->stride;
+		item->want = count * e->stride > 0x7fffffff ? 0x7fffffff : count * e->stride;
 		if (count > limit)
 			count = limit;
-		item.size = count * e->stride;
+		item->size = count * e->stride;
 		break;
 	case EDGE_CSTRING:
-		item.text = 1;
-		item.size = max_string;
+		item->text = 1;
+		item->size = max_string;
 		break;
 	default:
-		word = item.addr;
-		if (e->off + 16 > span->len || !word)
+		word = item->addr;
+		if (e->off + 16 > s->span.len || !word)
 			return 0;
-		item.addr = *(__u64 *)&s->data[bounded(span->base + e->off + 8, MAX_DATA)];
-		item.type = dynamic_program(w, e->kind, word);
-		item.want = item.size = program_size(item.type);
+		item->addr = *(__u64 *)&s->data[bounded(s->span.base + e->off + 8, MAX_DATA)];
+		item->type = dynamic_program(s, e->kind, word);
+		item->want = item->size = program_size(item->type);
 	}
-	return enqueue(s, w, &item);
+	return enqueue(s);
 }
 
-/* Queues what a span of captured bytes points to. */
-__noinline int follow(struct scratch *s, struct walk *w, struct span *span)
+/* Queues what the span of captured bytes points to. */
+__noinline int follow(struct scratch *s)
 {
 	struct type_prog *p;
+	__u32 type;
 
-	if (!s || !w || !span)
+	if (!s)
 		return 0;
-	p = bpf_map_lookup_elem(&programs, &span->type);
+	type = s->span.type;
+	p = bpf_map_lookup_elem(&programs, &type);
 	if (!p)
 		return 0;
 	for (__u32 i = 0; i < MAX_EDGES; i++) {
 		if (i >= p->nedges)
 			break;
-		follow_edge(s, w, span, p->edges + i);
+		follow_edge(s, p->edges + i);
 	}
 	return 0;
 }
 
-/* Copies one queued value behind the others, and queues what it points to. */
-static long copy_next(__u64 i, void *arg)
+/* Copies one queued text behind the others, at most len bytes: its status. */
+__noinline int copy_text(struct scratch *s, __u32 at, __u32 len, struct item *item)
 {
-	struct walk *w = arg;
-	struct scratch *s = bpf_map_lookup_elem(&pool, &w->slot);
-	struct item item;
 	struct block *b;
-	__u32 at, len, status = BLOCK_OK;
 	long n;
 
-	if (!s || w->head >= w->tail)
-		return 1;
-	item = s->queue[w->head & (MAX_BLOCKS - 1)];
-	w->head++;
+	if (!s || !item || at >= MAX_DATA || len > MAX_BLOCK)
+		return BLOCK_FAULT;
+	b = (struct block *)&s->data[at];
+	b->len = b->want = 0;
+	n = read_string(&s->data[at + sizeof(struct block)], len, item->addr);
+	if (n < 0)
+		return BLOCK_FAULT;
+	if (n == 0 || n > MAX_BLOCK)
+		return BLOCK_OK;
+	b->len = b->want = n - 1;
+	/* A string that fills its room was cut (its end is a NUL that the helper wrote). */
+	if (n != item->size && n != max_bytes - at - sizeof(struct block))
+		return BLOCK_OK;
+	b->want = n;
+	return BLOCK_CUT;
+}
 
-	at = w->used;
+/* Copies one queued value behind the others, at most len bytes: its status. */
+__noinline int copy_value(struct scratch *s, __u32 at, __u32 len, struct item *item)
+{
+	struct block *b;
+
+	if (!s || !item || at >= MAX_DATA || len > MAX_BLOCK)
+		return BLOCK_FAULT;
+	b = (struct block *)&s->data[at];
+	b->want = item->want;
+	b->len = 0;
+	if (len && read_user(&s->data[at + sizeof(struct block)], len, item->addr))
+		return BLOCK_FAULT;
+	b->len = len;
+	return len < item->want ? BLOCK_CUT : BLOCK_OK;
+}
+
+/* Copies the next of what is queued, and queues what it points to. */
+static long copy_next(__u64 i, void *arg)
+{
+	struct scratch *s = bpf_map_lookup_elem(&pool, arg);
+	struct item *item;
+	struct block *b;
+	__u32 at, len;
+
+	if (!s || s->walk.head >= s->walk.tail)
+		return 1;
+	item = &s->queue[bounded(s->walk.head, MAX_BLOCKS)];
+	s->walk.head++;
+
+	at = s->walk.used;
 	if (at + sizeof(struct block) + 8 > max_bytes || at >= MAX_DATA) {
-		w->truncated = 1;
+		s->walk.truncated = 1;
 		return 1;
 	}
-	len = item.size;
+	len = item->size;
 	if (len > MAX_BLOCK)
 		len = MAX_BLOCK;
 	if (at + sizeof(struct block) + len > max_bytes)
@@ -313,43 +367,24 @@ static long copy_next(__u64 i, void *arg)
 
 	at &= MAX_DATA - 1;
 	b = (struct block *)&s->data[at];
-	if (item.text) {
-		n = read_string(&s->data[at + sizeof(struct block)], len, item.addr);
-		item.want = len = 0;
-		if (n < 0) {
-			status = BLOCK_FAULT;
-		} else if (n > 0 && n <= MAX_BLOCK) {
-			/* A string that fills its room was cut (its end is a NUL that the helper wrote). */
-			len = n - 1;
-			item.want = len;
-			if (n == item.size || n == max_bytes - w->used - sizeof(struct block)) {
-				status = BLOCK_CUT;
-				item.want = len + 1;
-			}
-		}
-	} else if (len && read_user(&s->data[at + sizeof(struct block)], len, item.addr)) {
-		status = BLOCK_FAULT;
-		len = 0;
-	} else if (len < item.want) {
-		status = BLOCK_CUT;
-	}
-	b->addr = item.addr;
-	b->type = item.type;
-	b->len = len;
-	b->status = status;
-	b->want = item.want;
-	w->used = at + sizeof(struct block) + ((len + 7) & ~7u);
-	if (status != BLOCK_FAULT && item.type != TYPE_BYTES) {
-		struct span span = { .base = at + sizeof(struct block), .len = len, .type = item.type, .depth = item.depth };
-
+	b->addr = item->addr;
+	b->type = item->type;
+	b->status = item->text ? copy_text(s, at, len, item) : copy_value(s, at, len, item);
+	len = b->len;
+	s->walk.used = at + sizeof(struct block) + ((len + 7) & ~7u);
+	if (b->status != BLOCK_FAULT && item->type != TYPE_BYTES) {
+		s->span.base = at + sizeof(struct block);
+		s->span.len = len;
+		s->span.type = item->type;
+		s->span.depth = item->depth;
 		/* Of a slice's elements, the first one's pointers are followed. */
-		follow(s, w, &span);
+		follow(s);
 	}
 	return 0;
 }
 
 /* Makes move i of the plan into the root block: 0, or 1 when it could not be read. */
-__noinline int make_move(bpf_user_pt_regs_t *ctx, struct scratch *s, __u32 i, __u64 cfa)
+__noinline int make_move(bpf_user_pt_regs_t *ctx, struct scratch *s, __u32 i)
 {
 	struct move *m = bpf_map_lookup_elem(&moves, &i);
 	__u32 dst, size;
@@ -371,7 +406,7 @@ __noinline int make_move(bpf_user_pt_regs_t *ctx, struct scratch *s, __u32 i, __
 		return 0;
 	}
 	if (m->source == SOURCE_CFA)
-		v = cfa;
+		v = s->event.cfa;
 	size = m->size;
 	if (size > MAX_BLOCK)
 		size = MAX_BLOCK;
@@ -379,81 +414,91 @@ __noinline int make_move(bpf_user_pt_regs_t *ctx, struct scratch *s, __u32 i, __
 }
 
 /* Fills the root block: the bits of the moves that could not be made. */
-static __always_inline __u32 fill_root(struct pt_regs *ctx, struct scratch *s, struct side *side, __u64 cfa)
+__noinline int fill_root(bpf_user_pt_regs_t *ctx, struct scratch *s, struct side *side)
 {
 	__u32 missed = 0;
 
+	if (!s || !side)
+		return 0;
 	for (__u32 i = 0; i < MAX_MOVES; i++) {
 		if (i >= side->nmoves)
 			break;
-		missed |= (__u32)make_move(ctx, s, side->moves + i, cfa) << i;
+		missed |= (__u32)make_move(ctx, s, side->moves + i) << i;
 	}
 	return missed;
 }
 
 /* Goroutine and frame position. */
-static __always_inline void place(struct pt_regs *ctx, struct func *f, struct event *e)
+__noinline int place(bpf_user_pt_regs_t *ctx, struct scratch *s, struct func *f)
 {
-	__u64 g, hi;
+	__u64 g;
 
-	e->pos = ~e->cfa;
-	e->goid = 0;
+	if (!s || !f)
+		return 0;
+	s->event.pos = ~s->event.cfa;
+	s->event.goid = 0;
 	if (!(f->flags & FUNC_GO))
-		return;
-	g = REGS_G(ctx);
+		return 0;
+	s->word[0] = LOAD_G(ctx);
 	if (f->flags & FUNC_ABI0) {
 		struct task_struct *task = (void *)bpf_get_current_task();
 
-		if (read_user(&g, 8, THREAD_POINTER(task) + (__s64)f->tls_offset))
-			g = 0;
+		if (read_user(&s->word[0], 8, THREAD_POINTER(task) + (__s64)f->tls_offset))
+			s->word[0] = 0;
 	}
+	g = s->word[0];
 	/* runtime.g starts with stack{lo, hi}. */
-	if (!g || read_user(&hi, 8, g + 8) || read_user(&e->goid, 8, g + f->goid_offset)) {
-		e->goid = 0;
-		e->flags |= EVENT_NO_G;
-		return;
+	if (!g || read_user(&s->word[1], 8, g + 8) || read_user(&s->word[0], 8, g + f->goid_offset)) {
+		s->event.flags |= EVENT_NO_G;
+		return 0;
 	}
-	e->pos = hi - e->cfa;
+	s->event.goid = s->word[0];
+	s->event.pos = s->word[1] - s->event.cfa;
+	return 0;
 }
 
-/* Puts an event together and into the ring buffer: 0, or negative when it is lost. */
-static __always_inline long deliver(struct pt_regs *ctx, struct func *f, struct side *side, struct event *head, __u64 cookie)
+/* Copies the values behind the event that s holds the head of. */
+__noinline int capture(bpf_user_pt_regs_t *ctx, struct scratch *s, struct side *side)
 {
-	struct walk w = { .file = f->file, .bias = head->ip - f->address - ((__s64)cookie >> COOKIE_OFFSET_SHIFT) };
-	struct scratch *s;
-	__u32 len;
-	long err;
+	__u32 slot, len;
 
-	s = take(&w.slot);
-	if (!s)
-		return -1;
-	s->event = *head;
-	place(ctx, f, &s->event);
+	if (!s || !side)
+		return 0;
 	len = side->root;
 	if (len > MAX_BLOCK)
 		len = MAX_BLOCK;
 	s->event.root = len;
-	s->event.missed = fill_root(ctx, s, side, head->cfa);
-	w.used = len;
-	if (side->type) {
-		struct span span = { .len = len, .type = side->type };
+	s->event.missed = fill_root(ctx, s, side);
+	s->walk.used = len;
+	if (!side->type)
+		return 0;
+	s->walk.head = s->walk.tail = s->walk.truncated = 0;
+	s->span.base = s->span.depth = 0;
+	s->span.len = len;
+	s->span.type = side->type;
+	follow(s);
+	if (!s->walk.tail)
+		return 0;
+	slot = s->slot;
+	bpf_loop(MAX_BLOCKS, copy_next, &slot, 0);
+	if (s->walk.truncated || s->walk.head < s->walk.tail)
+		s->event.flags |= EVENT_TRUNCATED;
+	return 0;
+}
 
-		follow(s, &w, &span);
-		if (w.tail) {
-			bpf_loop(MAX_BLOCKS, copy_next, &w, 0);
-			if (w.head < w.tail)
-				w.truncated = 1;
-			if (w.truncated)
-				s->event.flags |= EVENT_TRUNCATED;
-			len = w.used;
-		}
-	}
+/* Puts the event that s holds into the ring buffer: 0, or not when it is lost. */
+__noinline int output(struct scratch *s)
+{
+	__u32 len;
+
+	if (!s)
+		return 1;
+	len = s->walk.used;
 	if (len > MAX_DATA)
 		len = MAX_DATA;
-	s->event.size = sizeof(struct event) + len;
-	err = bpf_ringbuf_output(&events, &s->event, sizeof(struct event) + len, wake_flags(sizeof(struct event) + len));
-	give_back(s);
-	return err;
+	len += sizeof(struct event);
+	s->event.size = len;
+	return bpf_ringbuf_output(&events, &s->event, len, wake_flags(len)) != 0;
 }
 
 static __always_inline void lose(__u64 *counter)
@@ -483,70 +528,89 @@ static __always_inline bool wanted(__u32 tgid)
 	return bpf_map_lookup_elem(&processes, &tgid) != NULL;
 }
 
+/* The counters of a function that was hit in a traced process; NULL when the hit is none. */
+static __always_inline struct counters *counters_of(__u32 id)
+{
+	return bpf_map_lookup_elem(&counts, &id);
+}
+
+static __always_inline struct func *function_of(__u32 id)
+{
+	return bpf_map_lookup_elem(&functions, &id);
+}
+
+/* Makes the event of a hit and delivers it: 0, or not when it is lost. */
+static __always_inline int deliver(struct pt_regs *ctx, struct func *f, __u64 cookie, __u64 ts, __u8 kind, __u8 flags)
+{
+	struct scratch *s = take();
+	__u64 id_pair;
+	int lost;
+
+	if (!s)
+		return 1;
+	id_pair = bpf_get_current_pid_tgid();
+	s->event.kind = kind;
+	s->event.flags = flags;
+	s->event.func = (__u32)cookie;
+	s->event.tgid = id_pair >> 32;
+	s->event.tid = (__u32)id_pair;
+	s->event.ts = ts;
+	s->event.ip = REGS_IP(ctx);
+	s->event.cfa = flags & EVENT_URETPROBE ? REGS_CFA_RETURNED(ctx) : REGS_CFA(ctx);
+	s->event.arg = 0;
+	s->walk.file = f->file;
+	s->walk.bias = s->event.ip - f->address - ((__s64)cookie >> COOKIE_OFFSET_SHIFT);
+	place(ctx, s, f);
+	capture(ctx, s, kind == EVENT_ENTRY ? &f->entry : &f->exit);
+	lost = output(s);
+	give_back(s);
+	return lost;
+}
+
 SEC("uprobe.multi.s")
 int enter(struct pt_regs *ctx)
 {
-	struct event head = {};
-	__u64 cookie, id_pair;
 	struct counters *c;
 	struct func *f;
-	__u32 id;
+	__u64 cookie, ts;
 
 	if (!active)
 		return 0;
-	id_pair = bpf_get_current_pid_tgid();
-	if (!wanted(id_pair >> 32))
+	if (!wanted(bpf_get_current_pid_tgid() >> 32))
 		return leave_alone();
-	head.ts = bpf_ktime_get_ns();
+	ts = bpf_ktime_get_ns();
 	cookie = bpf_get_attach_cookie(ctx);
-	id = (__u32)cookie;
-	f = bpf_map_lookup_elem(&functions, &id);
-	c = bpf_map_lookup_elem(&counts, &id);
+	f = function_of((__u32)cookie);
+	c = counters_of((__u32)cookie);
 	if (!f || !c)
 		return 0;
 	__sync_fetch_and_add(&c->entries, 1);
-	head.kind = EVENT_ENTRY;
-	head.func = id;
-	head.tgid = id_pair >> 32;
-	head.tid = (__u32)id_pair;
-	head.ip = REGS_IP(ctx);
-	head.cfa = REGS_CFA(ctx);
-	if (deliver(ctx, f, &f->entry, &head, cookie))
+	if (deliver(ctx, f, cookie, ts, EVENT_ENTRY, 0))
 		lose(&c->lost_entries);
 	return 0;
 }
 
-static __always_inline int exited(struct pt_regs *ctx, __u64 cfa, __u8 flags)
+static __always_inline int exited(struct pt_regs *ctx, __u8 flags)
 {
-	struct event head = {};
-	__u64 cookie, id_pair;
 	struct counters *c;
 	struct func *f;
-	__u32 id;
+	__u64 cookie;
 
 	if (!active)
 		return 0;
-	id_pair = bpf_get_current_pid_tgid();
-	if (!wanted(id_pair >> 32))
+	if (!wanted(bpf_get_current_pid_tgid() >> 32))
 		return leave_alone();
 	cookie = bpf_get_attach_cookie(ctx);
 	if (cookie & COOKIE_COND && !condition_holds(ctx, cookie >> COOKIE_COND_SHIFT & 15))
 		return 0;
-	id = (__u32)cookie;
-	f = bpf_map_lookup_elem(&functions, &id);
-	c = bpf_map_lookup_elem(&counts, &id);
+	f = function_of((__u32)cookie);
+	c = counters_of((__u32)cookie);
 	if (!f || !c)
 		return 0;
 	__sync_fetch_and_add(&c->exits, 1);
-	head.kind = EVENT_EXIT;
-	head.flags = flags | (cookie & COOKIE_TAIL ? EVENT_TAIL : 0);
-	head.func = id;
-	head.tgid = id_pair >> 32;
-	head.tid = (__u32)id_pair;
-	head.ip = REGS_IP(ctx);
-	head.cfa = cfa;
-	head.ts = bpf_ktime_get_ns();
-	if (deliver(ctx, f, &f->exit, &head, cookie))
+	if (cookie & COOKIE_TAIL)
+		flags |= EVENT_TAIL;
+	if (deliver(ctx, f, cookie, bpf_ktime_get_ns(), EVENT_EXIT, flags))
 		lose(&c->lost_exits);
 	return 0;
 }
@@ -554,13 +618,13 @@ static __always_inline int exited(struct pt_regs *ctx, __u64 cfa, __u8 flags)
 SEC("uprobe.multi.s")
 int leave(struct pt_regs *ctx)
 {
-	return exited(ctx, REGS_CFA(ctx), 0);
+	return exited(ctx, 0);
 }
 
 SEC("uretprobe.multi.s")
 int returned(struct pt_regs *ctx)
 {
-	return exited(ctx, REGS_CFA_RETURNED(ctx), EVENT_URETPROBE);
+	return exited(ctx, EVENT_URETPROBE);
 }
 
 static __always_inline void tell(__u8 kind, __u32 tgid, __u32 tid, __u64 arg)

@@ -95,9 +95,37 @@ type probeProcess struct {
 }
 
 type probeScratch struct {
-	_     structs.HostLayout
-	Busy  uint32
-	Pad   uint32
+	_    structs.HostLayout
+	Busy uint32
+	Slot uint32
+	Walk struct {
+		_         structs.HostLayout
+		Bias      uint64
+		File      uint32
+		Head      uint32
+		Tail      uint32
+		Used      uint32
+		Truncated uint32
+		Pad       uint32
+	}
+	Span struct {
+		_     structs.HostLayout
+		Base  uint32
+		Len   uint32
+		Type  uint32
+		Depth uint32
+	}
+	Item struct {
+		_     structs.HostLayout
+		Addr  uint64
+		Type  uint32
+		Want  uint32
+		Size  uint32
+		Depth uint16
+		Text  uint16
+	}
+	Key   probeDynamicKey
+	Word  [2]uint64
 	Queue [32]struct {
 		_     structs.HostLayout
 		Addr  uint64
