@@ -117,7 +117,7 @@ func (s *Session) look() {
 	for a := range s.arrivals {
 		err := s.attachProcess(a.pid)
 		// Most arrivals end soon, and not every program can be traced.
-		if err != nil && !errors.Is(err, ErrNoProcess) && a.exec {
+		if err != nil && a.exec && exists(procPath(a.pid, "exe")) {
 			s.opts.Warn(err)
 		}
 	}

@@ -46,7 +46,18 @@ func processFiles(pid int, o *Options) ([]targetFile, error) {
 			files = append(files, targetFile{path, m.Path, root, wanted})
 		}
 	}
+	files = append(files, libraries(o)...)
 	return append(files, unwinders(files)...), nil
+}
+
+// libraries lists the shared objects that patterns name by their paths. They are
+// attached to before a process loads them: when it has loaded one, its first
+// calls are already made.
+func libraries(o *Options) (out []targetFile) {
+	for _, path := range onDisk(o.Libs) {
+		out = append(out, targetFile{path, path, "/", true})
+	}
+	return out
 }
 
 // programFiles is processFiles for a program that does not run yet: its dynamic
@@ -58,6 +69,7 @@ func programFiles(path string, o *Options) []targetFile {
 			files = append(files, targetFile{lib, lib, "/", wanted})
 		}
 	}
+	files = append(files, libraries(o)...)
 	return append(files, unwinders(files)...)
 }
 
@@ -82,9 +94,15 @@ func exists(path string) bool {
 }
 
 // images lists the executable files on disk that the patterns of executables name.
-func (o *Options) images() []string {
+func (o *Options) images() []string { return onDisk(o.Exes) }
+
+// onDisk lists the ELF files, as seen by the tracer, that patterns name as paths.
+func onDisk(patterns []*pattern.Pattern) []string {
 	var out []string
-	for _, p := range o.Exes {
+	for _, p := range patterns {
+		if !strings.HasPrefix(p.String(), "/") {
+			continue // the last element of a path, or an expression
+		}
 		paths, err := filepath.Glob(p.String())
 		if err != nil {
 			continue // a pattern that only means something for running processes
