@@ -63,8 +63,12 @@ func (c *Config) setDefaults() {
 		limit *int
 		value int
 	}{
-		{&c.MaxString, 4096}, {&c.MaxItems, 1024}, {&c.MaxValue, 64 << 10},
-		{&c.MaxOpen, 1 << 18}, {&c.MaxOpenBytes, 64 << 20}, {&c.MaxOpenPerOwner, 1 << 13},
+		{&c.MaxString, 4096},
+		{&c.MaxItems, 1024},
+		{&c.MaxValue, 64 << 10},
+		{&c.MaxOpen, 1 << 18},
+		{&c.MaxOpenBytes, 64 << 20},
+		{&c.MaxOpenPerOwner, 1 << 13},
 	} {
 		if *d.limit <= 0 {
 			*d.limit = d.value
@@ -97,8 +101,8 @@ type Decoder struct {
 	now       uint64 // the latest timestamp, monotonic ns
 	limbo     []limboCall
 	limboHead int
-	astray    []*function // with exits that had no entry, not yet reported
-	astrayAt  uint64
+	gaps      []*function // with gaps not yet reported
+	gapsAt    uint64      // when the first of them came, monotonic ns
 	printer   printer
 	scratch   []byte
 }
@@ -371,8 +375,8 @@ func (d *Decoder) settle(all bool) {
 	if d.limboHead == len(d.limbo) {
 		d.limbo, d.limboHead = d.limbo[:0], 0
 	}
-	if len(d.astray) > 0 && (all || d.now >= d.astrayAt+limboTime) {
-		d.reportAstray()
+	if len(d.gaps) > 0 && (all || d.now >= d.gapsAt+limboTime) {
+		d.reportGaps()
 	}
 }
 
@@ -408,16 +412,7 @@ func (d *Decoder) fromLimbo(key ownerKey, fn *function, pos uint64) (frame, bool
 
 // straying counts an exit without an entry.
 func (d *Decoder) straying(o *owner, fn *function, pos uint64) {
-	if fn.early+fn.lost == 0 {
-		if len(d.astray) == 0 {
-			d.astrayAt = d.now
-		}
-		d.astray = append(d.astray, fn)
-		fn.astrayPID = int(o.key.tgid)
-	}
-	if fn.astrayPID != int(o.key.tgid) {
-		fn.astrayPID = 0
-	}
+	d.missing(fn, o.key.tgid)
 	// Deeper than a call that was seen to begin, it began later than that one.
 	if slices.ContainsFunc(o.open, func(f frame) bool { return f.pos < pos }) {
 		fn.lost++
@@ -426,26 +421,44 @@ func (d *Decoder) straying(o *owner, fn *function, pos uint64) {
 	}
 }
 
-// reportAstray reports the exits without an entry, less those whose entry the
-// ring buffer is known to have lost, or whose call was evicted.
-func (d *Decoder) reportAstray() {
-	for _, fn := range d.astray {
+// missing has a function's gaps reported after a while.
+func (d *Decoder) missing(fn *function, tgid uint32) {
+	if fn.early+fn.lost+fn.givenUp == 0 {
+		if len(d.gaps) == 0 {
+			d.gapsAt = d.now
+		}
+		d.gaps = append(d.gaps, fn)
+		fn.gapPID = int(tgid)
+	}
+	if fn.gapPID != int(tgid) {
+		fn.gapPID = 0
+	}
+}
+
+// reportGaps reports the calls that were given up, and the exits without an
+// entry, less those whose entry the ring buffer is known to have lost, or
+// whose call was given up.
+func (d *Decoder) reportGaps() {
+	for _, fn := range d.gaps {
 		fn.explain(&fn.evicted)
 		fn.explain(&fn.lostEntries)
 		for _, g := range []struct {
-			n      uint64
-			reason string
+			n            uint64
+			reason, hint string
 		}{
-			{fn.lost, "pairing lost: a return without its entry"},
-			{fn.early, "already running when tracing began"},
+			{fn.givenUp, "too many open calls", "trace fewer functions"},
+			{fn.lost, "pairing lost: a return without its entry", ""},
+			{fn.early, "already running when tracing began", ""},
 		} {
 			if g.n > 0 {
-				d.config.Gap(trace.Gap{TimeNS: d.config.Wall(d.now), Func: fn.Function, PID: fn.astrayPID, Count: g.n, Reason: g.reason})
+				d.config.Gap(trace.Gap{
+					TimeNS: d.config.Wall(d.now), Func: fn.Function, PID: fn.gapPID, Count: g.n, Reason: g.reason, Hint: g.hint,
+				})
 			}
 		}
-		fn.early, fn.lost, fn.astrayPID = 0, 0, 0
+		fn.givenUp, fn.early, fn.lost, fn.gapPID = 0, 0, 0, 0
 	}
-	d.astray = d.astray[:0]
+	d.gaps = d.gaps[:0]
 }
 
 // explain uses up a known cause of exits without entries.
@@ -482,11 +495,9 @@ func (d *Decoder) evictFrom(o *owner, n int) {
 		if f.call == nil {
 			continue
 		}
+		d.missing(f.fn, o.key.tgid)
 		f.fn.evicted++
-		d.config.Gap(trace.Gap{
-			TimeNS: d.config.Wall(d.now), Func: f.fn.Function, PID: int(o.key.tgid), Count: 1,
-			Reason: "too many open calls", Hint: "trace fewer functions",
-		})
+		f.fn.givenUp++
 		f.call.Flags |= trace.FlagLostExit
 		d.finish(o, f, d.now, trace.StatusOpen, nil)
 	}

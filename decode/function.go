@@ -18,8 +18,9 @@ type function struct {
 
 	lostEntries, lostExits uint64 // told by Lost and not yet used to explain something
 	evicted                uint64 // calls given up, whose exits may still come
-	early, lost            uint64 // exits without an entry, not yet reported
-	astrayPID              int    // their process, 0 when there are several
+	givenUp                uint64 // calls, like the next two not yet reported
+	early, lost            uint64 // exits without an entry
+	gapPID                 int    // their process, 0 when there are several
 }
 
 // param is one parameter or result, ready to be printed.
@@ -62,7 +63,7 @@ func newParams(plan *trace.Plan, prefix string) []param {
 		p := param{key: append(appendString(nil, name), ':'), field: f}
 		if f.Unavailable == "" && f.Type != nil {
 			p.moves = movesOf(plan, f)
-			if p.moves == 0 && f.Type.Size > 0 && !(f.Type.Kind == trace.KindStruct && len(f.Type.Fields) == 0) {
+			if empty := f.Type.Size == 0 || f.Type.Kind == trace.KindStruct && len(f.Type.Fields) == 0; p.moves == 0 && !empty {
 				p.field.Unavailable = "not captured"
 			}
 		}

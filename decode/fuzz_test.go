@@ -172,15 +172,15 @@ func fuzzEvent(b []byte, functions []*trace.Function, d *Decoder) (Event, trace.
 		binary.LittleEndian.PutUint64(e.Root[8*i:], uint64(b[i%3]))
 	}
 	role := trace.RoleCall
-	switch what := b[0] & 0x3f; {
-	case what == 0x3f:
+	switch what := b[0] & 0x3f; what {
+	case 0x3f:
 		d.Lost(uint32(b[2])%uint32(len(functions)), uint64(b[1]&1), 1)
 		e.Kind, e.Arg = EventDeath, uint64(b[2]&1)
-	case what == 0x3e:
+	case 0x3e:
 		e.Kind, e.Arg = EventFork, 1+uint64(b[2]&3)
-	case what == 0x3d:
+	case 0x3d:
 		e.Kind = EventExec
-	case what == 0x3c:
+	case 0x3c:
 		d.ProcessGone(e.TGID, e.TS)
 		e.Kind = EventDeath
 	default:

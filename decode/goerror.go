@@ -1,7 +1,6 @@
 package decode
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -528,7 +527,7 @@ func (p *printer) plain(d dynamic) string {
 		return s
 	}
 	p.limit, p.nesting, p.path = maxPanicText, 0, p.path[:0]
-	return fmt.Sprintf("%s", p.dynamicValue(nil, d))
+	return string(p.dynamicValue(nil, d))
 }
 
 // maxPanicText is about how long a panic's value is shown as JSON, in bytes.

@@ -134,8 +134,11 @@ func TestValues(t *testing.T) {
 		{"pointer cycle", pointerTo(listType), le(0x1000), []Block{
 			{Addr: 0x1000, Type: 31, Want: 16, Data: le(1, 0x2000)}, {Addr: 0x2000, Type: 31, Want: 16, Data: le(2, 0x1000)},
 		}, `{"v":1,"next":{"v":2,"next":{"$ref":"0x1000"}}}`, 0},
-		{"struct cut", pointerTo(pairType), le(0x1000), []Block{{Addr: 0x1000, Type: 30, Status: BlockCut, Want: 8, Data: []byte{1, 0, 0, 0}}},
-			`{"a":1,"b":{"$unavailable":"cut at the limit"}}`, cut},
+		{
+			"struct cut", pointerTo(pairType), le(0x1000),
+			[]Block{{Addr: 0x1000, Type: 30, Status: BlockCut, Want: 8, Data: []byte{1, 0, 0, 0}}},
+			`{"a":1,"b":{"$unavailable":"cut at the limit"}}`, cut,
+		},
 
 		{"C string", typ(trace.KindCString, 8), le(0x1000), []Block{text(0x1000, "hé\"\n\x01")}, `"hé\"\n\u0001"`, 0},
 		{"C string cut", typ(trace.KindCString, 8), le(0x1000), []Block{{Addr: 0x1000, Type: 1, Status: BlockCut, Want: 5, Data: []byte("abc\xe2")}}, `{"$string":"abc"}`, cut},
@@ -166,16 +169,26 @@ func TestValues(t *testing.T) {
 		{"array", array(2, int32Type), le(5 | 6<<32), nil, `[5,6]`, 0},
 		{"array of chars", array(8, charType), []byte("disk\x00xyz"), nil, `"disk"`, 0},
 		{"array of bytes", array(4, byteType), []byte{1, 2, 3, 4}, nil, `{"$bytes":"AQIDBA==","$len":4}`, 0},
-		{"array without end", &trace.Type{Kind: trace.KindArray, Count: math.MaxUint64, Elem: structType(0)}, nil, nil,
-			`{"$items":[` + strings.TrimSuffix(strings.Repeat("{},", 1024), ",") + `],"$len":18446744073709551615}`, cut},
+		{
+			"array without end", &trace.Type{Kind: trace.KindArray, Count: math.MaxUint64, Elem: structType(0)}, nil, nil,
+			`{"$items":[` + strings.TrimSuffix(strings.Repeat("{},", 1024), ",") + `],"$len":18446744073709551615}`, cut,
+		},
 
-		{"union", &trace.Type{Kind: trace.KindUnion, Size: 4, Fields: []trace.Field{{Name: "i", Type: int32Type}, {Name: "f", Type: typ(trace.KindFloat, 4)}}},
-			[]byte{0, 0, 0x80, 0x3f}, nil, `{"i":1065353216,"f":1}`, 0},
-		{"bit-fields", structType(0, bits("a", typ(trace.KindUint, 4), 3, 0), bits("b", typ(trace.KindInt, 4), 5, 3), bits("c", typ(trace.KindBool, 4), 1, 8), bits("d", colour, 3, 9)),
-			[]byte{0b11111_101, 0b0000_111_1, 0, 0}, nil, `{"a":5,"b":-1,"c":true,"d":"BLUE"}`, 0},
+		{
+			"union", &trace.Type{Kind: trace.KindUnion, Size: 4, Fields: []trace.Field{{Name: "i", Type: int32Type}, {Name: "f", Type: typ(trace.KindFloat, 4)}}},
+			[]byte{0, 0, 0x80, 0x3f},
+			nil, `{"i":1065353216,"f":1}`, 0,
+		},
+		{
+			"bit-fields", structType(0, bits("a", typ(trace.KindUint, 4), 3, 0), bits("b", typ(trace.KindInt, 4), 5, 3), bits("c", typ(trace.KindBool, 4), 1, 8), bits("d", colour, 3, 9)),
+			[]byte{0b11111_101, 0b0000_111_1, 0, 0},
+			nil, `{"a":5,"b":-1,"c":true,"d":"BLUE"}`, 0,
+		},
 		{"bit-field outside", structType(0, bits("a", typ(trace.KindUint, 4), 8, 30)), make([]byte, 4), nil, `{"a":{"$unavailable":"bit-field layout not known"}}`, gone},
-		{"unavailable member", structType(0, trace.Field{Name: "f", Type: typ(trace.KindFloat, 8), Unavailable: "in SSE register"}), make([]byte, 8), nil,
-			`{"f":{"$unavailable":"in SSE register"}}`, gone},
+		{
+			"unavailable member", structType(0, trace.Field{Name: "f", Type: typ(trace.KindFloat, 8), Unavailable: "in SSE register"}), make([]byte, 8), nil,
+			`{"f":{"$unavailable":"in SSE register"}}`, gone,
+		},
 
 		{"function", typ(trace.KindFunc, 8), le(0x4000), nil, `"handle"`, 0},
 		{"function nil", typ(trace.KindFunc, 8), le(0), nil, `null`, 0},
