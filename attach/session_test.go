@@ -1,0 +1,98 @@
+package attach
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/observatory-trace/observatory-trace/bpf"
+	"github.com/observatory-trace/observatory-trace/internal/testenv"
+	"github.com/observatory-trace/observatory-trace/symbols"
+	"github.com/observatory-trace/observatory-trace/symbols/pattern"
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// TestPerfEvents traces as on kernels before 6.6: a link for each site.
+func TestPerfEvents(t *testing.T) {
+	entries, exits := traceBench(t, Options{PerfEvents: true})
+	if entries != 1000 || exits != 1000 {
+		t.Errorf("%d entries and %d exits of 1000 calls", entries, exits)
+	}
+}
+
+func TestUprobeMulti(t *testing.T) {
+	entries, exits := traceBench(t, Options{})
+	if entries != 1000 || exits != 1000 {
+		t.Errorf("%d entries and %d exits of 1000 calls", entries, exits)
+	}
+}
+
+// traceBench counts the events of 1,000 calls.
+func traceBench(t *testing.T, o Options) (entries, exits int) {
+	t.Helper()
+	testenv.RequireBPF(t)
+	path := testenv.Build(t, testenv.Target{Source: "c/bench", Compiler: "gcc", Opt: "-O2"})
+	p := testenv.Start(t, path)
+	p.WaitLine("ready")
+	o.PIDs = []int{p.PID}
+	o.Selection = symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile("add3")}}
+	o.MaxDepth = 1
+	s, err := Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if functions, processes := s.Attached(); functions != 1 || processes != 1 {
+		t.Fatalf("attached to %d functions in %d processes", functions, processes)
+	}
+	p.Send("1000")
+	var rec ringbuf.Record
+	for deadline := time.Now().Add(10 * time.Second); exits < 1000 && time.Now().Before(deadline); {
+		err := s.Next(&rec)
+		if errors.Is(err, ErrIdle) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, _ := bpf.ParseHeader(rec.RawSample)
+		if f := s.Function(h.Func); f == nil || f.Role != trace.RoleCall {
+			continue
+		}
+		switch h.Kind {
+		case bpf.EventEntry:
+			entries++
+		case bpf.EventExit:
+			exits++
+		}
+	}
+	return entries, exits
+}
+
+// TestTargetOutlivesSession detaches while the target runs on, which must answer as before.
+func TestTargetOutlivesSession(t *testing.T) {
+	testenv.RequireBPF(t)
+	path := testenv.Build(t, testenv.Target{Source: "c/bench", Compiler: "gcc", Opt: "-O2"})
+	p := testenv.Start(t, path)
+	p.WaitLine("ready")
+	for range 3 {
+		s, err := Start(Options{PIDs: []int{p.PID}, MaxDepth: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Send("100")
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.CloseInput()
+	if r := p.Wait(); r.ExitCode != 0 {
+		t.Errorf("exit code %d after three sessions", r.ExitCode)
+	}
+}
