@@ -99,9 +99,14 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 func untilSignal(ctx context.Context, command *attach.Command) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	// SIGPIPE is only caught: a reader that closes our output must not keep what was
+	// recorded from being stored. Ignoring it would pass on to the command.
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
 	go func() {
 		for s := range signals {
+			if s == syscall.SIGPIPE {
+				continue
+			}
 			cancel()
 			if s == syscall.SIGTERM && command != nil {
 				_ = command.Signal(syscall.SIGTERM) // it may have ended
