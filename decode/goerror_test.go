@@ -224,7 +224,7 @@ func TestGoErrors(t *testing.T) {
 	_, open := os.Open("/nonexistent/file")
 	_, atoi := strconv.Atoi("12x")
 	_, look := exec.LookPath("no-such-program")
-	_, parse := url.Parse("http://a" + string(rune(0x20)) + "b/")
+	_, parse := url.Parse("http://a" + strings.Repeat(" ", 1) + "b/")
 	_, escape := url.PathUnescape("%zz")
 	var syntax map[string]int
 	cases := map[string]error{
