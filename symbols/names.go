@@ -205,15 +205,17 @@ func goGlue(name string) bool {
 	if strings.HasSuffix(name, "-fm") {
 		return true
 	}
-	last := strings.TrimRight(name[strings.LastIndexByte(name, '.')+1:], "0123456789")
-	return last == "gowrap" || last == "deferwrap"
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	word := strings.TrimRight(last, "0123456789")
+	return len(word) < len(last) && (word == "gowrap" || word == "deferwrap")
 }
 
 // goInit reports whether a Go function initialises a package's variables: it is
 // the compiler's, unlike the package's own init functions, which have a number.
 func goInit(name string) bool {
-	if strings.HasSuffix(name, ".init") {
-		return true
+	if pkg, ok := strings.CutSuffix(name, ".init"); ok {
+		// Not a method: dots in the last part of a package's path are escaped.
+		return strings.IndexByte(pkg[strings.LastIndexByte(pkg, '/')+1:], '.') < 0
 	}
 	i := strings.LastIndex(name, ".map.init.")
 	return i > 0 && cloneNumber(name[i+len(".map.init"):])

@@ -1,0 +1,100 @@
+package symbols
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// seeds are small programs of each kind, and what is around their headers.
+func seeds(f *testing.F) [][]byte {
+	var out [][]byte
+	for _, command := range []string{
+		"gcc -O2 -g", "gcc -O2 -gdwarf-4 -gz -no-pie", "gcc -O2 -s", "gcc -O1 -g -shared -fPIC", "clang-14 -O2 -g",
+	} {
+		b, err := os.ReadFile(compile(f, command, "shapes.c", "twin.c"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// FuzzOpen reads everything in damaged programs: never a panic, and errors
+// instead of functions that lie outside of the file.
+func FuzzOpen(f *testing.F) {
+	for _, b := range seeds(f) {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "program")
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		readAll(t, path)
+	})
+}
+
+func readAll(t *testing.T, path string) {
+	t.Helper()
+	file, err := Open(path, Options{Root: filepath.Dir(path)})
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	file.BuildID()
+	file.GoBuildID()
+	file.GoVersion()
+	file.Interpreter()
+	file.Segments()
+	for _, sel := range []Selection{{}, {Include: patterns("*")}, {Files: patterns("*.c")}} {
+		functions, err := file.Select(sel)
+		if err != nil {
+			continue
+		}
+		for _, fn := range functions {
+			if !fn.Traceable {
+				continue
+			}
+			if _, ok := file.FileOffset(fn.Address + fn.Entry.Offset); !ok {
+				t.Errorf("%s: its entry lies outside of the file", fn.Name)
+			}
+			for _, x := range fn.Exit.Sites {
+				if _, ok := file.FileOffset(fn.Address + x.Offset); !ok {
+					t.Errorf("%s: an exit lies outside of the file", fn.Name)
+				}
+			}
+		}
+	}
+	if _, err := file.Roles(); err == nil {
+		file.Dynamic()
+		file.ITabs()
+	}
+}
+
+// TestDamagedPrograms changes a program's bytes one place at a time, where its
+// headers and tables are.
+func TestDamagedPrograms(t *testing.T) {
+	program, err := os.ReadFile(compile(t, "gcc -O2 -g", "twin.c", "shapes.c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "program")
+	try := func(b []byte) {
+		if err := os.WriteFile(path, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		readAll(t, path)
+	}
+	for i := 0; i < len(program); i += 1 + len(program)/400 {
+		for _, v := range []byte{0, 0xff, program[i] ^ 0x80} {
+			b := append([]byte(nil), program...)
+			for j := i; j < min(i+4, len(b)); j++ {
+				b[j] = v
+			}
+			try(b)
+		}
+		try(program[:i])
+	}
+}
