@@ -119,7 +119,7 @@ func (f *captureFlags) register(cmd *cobra.Command) {
 	fl.Uint32Var(&f.maxString, "max-string", 256, "copy at most so many bytes of a string")
 	fl.Uint32Var(&f.maxItems, "max-items", 64, "copy at most so many elements of a slice")
 	fl.Uint32Var(&f.maxBytes, "max-bytes", 4096, "copy at most so many bytes on each side of a call")
-	fl.StringVar(&f.ring, "ring-buffer", "32MiB", "size of the buffer between the probes and the reader, rounded up to a power of two")
+	fl.StringVar(&f.ring, "ring-buffer", "16MiB", "size of the buffer between the probes and the reader, rounded up to a power of two")
 }
 
 const (
