@@ -21,7 +21,7 @@ func TestPlacesClasses(t *testing.T) {
 		"shop6called":              {`f=&function a=&[1 2 3]`, `3`},
 	}
 	for _, compiler := range []string{"g++ -std=c++17", "clang++-14 -std=c++17"} {
-		for _, flags := range []string{"-O0 -gdwarf-4", "-O0 -gdwarf-5", "-O2 -gdwarf-4", "-O2 -gdwarf-5"} {
+		for _, flags := range []string{"-O0 -gdwarf-4", "-O2 -gdwarf-5", "-O0 -gdwarf-5 -fdebug-types-section"} {
 			t.Run(compiler+" "+flags, func(t *testing.T) {
 				path := compile(t, compiler+" -w testdata/values/classes.cc "+flags)
 				want, equal := maps.Clone(want), exactly
@@ -33,4 +33,15 @@ func TestPlacesClasses(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Types that are described in a section that isn't read: what depends on their
+// size is missing, the rest is there.
+func TestTypesElsewhere(t *testing.T) {
+	f := openFile(t, compile(t, "g++ -w -std=c++17 -O0 -gdwarf-4 -fdebug-types-section testdata/values/classes.cc"))
+	signatures(t, f, map[string]string{
+		"_ZNK4shop4Item5priceEv": "(this const shop::Item *@rdi) -> ( int@rax)",
+		"_ZN4shop4madeEi":        "(n int@behind a parameter whose type is not described) -> ( std::unique_ptr<int, std::default_delete<int> >@type not described)",
+		"shop6called":            "(f const std::function<int(int)> &@rdi, a int (&)[3]@rsi) -> ( int@rax)",
+	})
 }

@@ -17,6 +17,8 @@ type allocator struct {
 	ints  int    // integer registers taken
 	fl    int    // vector registers taken
 	stack uint32 // bytes of arguments in memory
+	// astray: it isn't known any more which registers are taken.
+	astray bool
 }
 
 func (r *Reader) allocate(conv convention) *allocator {

@@ -185,7 +185,7 @@ func TestDamaged(t *testing.T) {
 				seed = seed*6364136223846793005 + 1442695040888963407
 				return byte(seed >> 56)
 			}
-			for i := range 100 {
+			for i := range 60 {
 				patch := make([]byte, 5*(1+i%4))
 				for i := range patch {
 					patch[i] = random()

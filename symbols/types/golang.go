@@ -37,11 +37,11 @@ func (r *Reader) fillGo(n *node, t *trace.Type, e *dwarf.Entry, kind uint64) (bo
 	case goSlice:
 		t.Kind, t.Size, t.PtrOff, t.LenOff = trace.KindSlice, 24, 0, 8
 		n.align, n.leaves = 8, []leaf{{size: 8}, {off: 8, size: 8}, {off: 16, size: 8}}
-		n.target, _ = reference(e, attrGoElem)
+		n.target, _ = r.reference(e, attrGoElem)
 	case goPointer, goUnsafePointer:
 		t.Kind = trace.KindPointer
 		r.word(n, t)
-		n.target, _ = reference(e, dwarf.AttrType)
+		n.target, _ = r.reference(e, dwarf.AttrType)
 	default:
 		return false, nil
 	}
@@ -68,7 +68,7 @@ func (r *Reader) fillGoInterface(n *node, t *trace.Type, e *dwarf.Entry) error {
 		case "error":
 			t.Kind = trace.KindError
 		}
-		next, ok := reference(d, dwarf.AttrType)
+		next, ok := r.reference(d, dwarf.AttrType)
 		if !ok {
 			return nil
 		}

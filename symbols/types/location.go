@@ -25,6 +25,10 @@ type unit struct {
 
 // readUnits finds the units' headers (DWARF 5, section 7.5.1).
 func (r *Reader) readUnits() {
+	if r.signed != nil {
+		return
+	}
+	r.signed = map[uint64]dwarf.Offset{}
 	info := r.sec.Info
 	for off := uint64(0); off+12 <= uint64(len(info)); {
 		length, head, wide := uint64(binary.LittleEndian.Uint32(info[off:])), uint64(4), uint64(4)
@@ -40,6 +44,7 @@ func (r *Reader) readUnits() {
 			at++
 			switch info[off+head+2] {
 			case 2, 6: // DW_UT_type, DW_UT_split_type
+				r.readSignature(off, at, wide)
 				at += 8 + wide
 			case 4, 5: // DW_UT_skeleton, DW_UT_split_compile
 				at += 8
@@ -51,11 +56,26 @@ func (r *Reader) readUnits() {
 	}
 }
 
+// readSignature notes where the type of the type unit at off is. The signature lies at at.
+func (r *Reader) readSignature(off, at, wide uint64) {
+	if at+8+wide > uint64(len(r.sec.Info)) {
+		return
+	}
+	d := data{r.sec.Info[at:], false}
+	signature, in := d.u64(), uint64(0)
+	if wide == 8 {
+		in = d.u64()
+	} else {
+		in = uint64(d.u16()) | uint64(d.u16())<<16
+	}
+	if in < uint64(len(r.sec.Info))-off {
+		r.signed[signature] = dwarf.Offset(off + in)
+	}
+}
+
 // unit returns the unit that the entry at off is in, nil when it can't be told.
 func (r *Reader) unit(off dwarf.Offset) *unit {
-	if r.units == nil {
-		r.readUnits()
-	}
+	r.readUnits()
 	lo, hi := 0, len(r.units)
 	for lo < hi {
 		mid := (lo + hi) / 2
@@ -130,7 +150,7 @@ func (r *Reader) keepsRegisters(u *unit) bool {
 	var lowpc any // of the function that the walk is in, nil when it has no code
 	for {
 		e, err := r.die.Next()
-		if err != nil || e == nil || e.Tag == dwarf.TagCompileUnit || e.Tag == dwarf.TagPartialUnit {
+		if err != nil || e == nil || isUnit(e.Tag) {
 			return false
 		}
 		switch e.Tag {

@@ -40,7 +40,7 @@ func (r *Reader) spell(e *dwarf.Entry, nesting int) (string, error) {
 		if name != "" && r.lang == trace.LangCPP {
 			return r.qualified(e.Offset, name)
 		}
-		if off, ok := reference(e, dwarf.AttrType); ok && strings.HasPrefix(name, ".param") {
+		if off, ok := r.reference(e, dwarf.AttrType); ok && strings.HasPrefix(name, ".param") {
 			return r.name(off, nesting) // Go: a generic function's type parameter
 		}
 	case dwarf.TagSubroutineType:
@@ -54,20 +54,34 @@ func (r *Reader) spell(e *dwarf.Entry, nesting int) (string, error) {
 	return r.spellDerived(e, nesting)
 }
 
+// anonymous ends the name of a struct, union or enumeration that has none.
+const anonymous = " {...}"
+
 func (r *Reader) spellTagged(e *dwarf.Entry, name string) (string, error) {
+	at := e.Offset
+	if off, ok := r.reference(e, dwarf.AttrSpecification); ok { // declared in its scope, described outside
+		declared, err := r.entry(off)
+		if err != nil {
+			return "", err
+		}
+		at = off
+		if name == "" {
+			name = text(declared, dwarf.AttrName)
+		}
+	}
 	keyword := map[dwarf.Tag]string{dwarf.TagUnionType: "union", dwarf.TagEnumerationType: "enum",
 		dwarf.TagClassType: "class"}[e.Tag]
 	if keyword == "" {
 		keyword = "struct"
 	}
 	if name == "" {
-		return keyword + " {...}", nil
+		return keyword + anonymous, nil
 	}
 	switch r.lang {
 	case trace.LangGo:
 		return goName(name), nil
 	case trace.LangCPP, trace.LangRust:
-		return r.qualified(e.Offset, name)
+		return r.qualified(at, name)
 	default:
 		return keyword + " " + name, nil
 	}
@@ -75,7 +89,7 @@ func (r *Reader) spellTagged(e *dwarf.Entry, name string) (string, error) {
 
 // spellDerived names the types that C has no names for.
 func (r *Reader) spellDerived(e *dwarf.Entry, nesting int) (string, error) {
-	off, ok := reference(e, dwarf.AttrType)
+	off, ok := r.reference(e, dwarf.AttrType)
 	inner := "void"
 	if ok {
 		target, err := r.entry(off)
@@ -91,9 +105,6 @@ func (r *Reader) spellDerived(e *dwarf.Entry, nesting int) (string, error) {
 	}
 	switch e.Tag {
 	case dwarf.TagPointerType:
-		if i := strings.IndexByte(inner, '['); i > 0 && strings.HasSuffix(inner, "]") {
-			return inner[:i] + " (*)" + inner[i:], nil // to an array
-		}
 		return suffixed(inner, "*"), nil
 	case dwarf.TagReferenceType:
 		return suffixed(inner, "&"), nil
@@ -117,6 +128,9 @@ func (r *Reader) spellDerived(e *dwarf.Entry, nesting int) (string, error) {
 }
 
 func suffixed(inner, mark string) string {
+	if i := strings.IndexByte(inner, '['); i > 0 && strings.HasSuffix(inner, "]") {
+		return inner[:i] + " (" + mark + ")" + inner[i:] // to an array
+	}
 	if strings.HasSuffix(inner, "*") {
 		return inner + mark
 	}
@@ -149,7 +163,7 @@ func (r *Reader) spellArray(e *dwarf.Entry, inner string) (string, error) {
 // spellFunction spells a function's type, declarator between result and parameters.
 func (r *Reader) spellFunction(e *dwarf.Entry, declarator string, nesting int) (string, error) {
 	result := "void"
-	if off, ok := reference(e, dwarf.AttrType); ok {
+	if off, ok := r.reference(e, dwarf.AttrType); ok {
 		var err error
 		if result, err = r.name(off, nesting); err != nil {
 			return "", err
@@ -162,7 +176,7 @@ func (r *Reader) spellFunction(e *dwarf.Entry, declarator string, nesting int) (
 	var names []string
 	for _, p := range params {
 		name := "..."
-		if off, ok := reference(p, dwarf.AttrType); ok {
+		if off, ok := r.reference(p, dwarf.AttrType); ok {
 			if name, err = r.name(off, nesting); err != nil {
 				return "", err
 			}
@@ -247,7 +261,7 @@ func (r *Reader) scopeAt(off dwarf.Offset) (*scope, error) {
 		if err != nil {
 			return nil, damaged(off, "read scope: %v", err)
 		}
-		if c == nil || c.Tag == dwarf.TagCompileUnit || c.Tag == dwarf.TagPartialUnit {
+		if c == nil || isUnit(c.Tag) {
 			return s, nil
 		}
 		if c.Tag == 0 {
@@ -262,7 +276,7 @@ func (r *Reader) scopeAt(off dwarf.Offset) (*scope, error) {
 		}
 		if depth == 0 && c.Children && isScope(c.Tag) {
 			open = len(s.inside)
-			s.inside = append(s.inside, span{begin: c.Offset, end: ^dwarf.Offset(0), name: text(c, dwarf.AttrName)})
+			s.inside = append(s.inside, span{begin: c.Offset, end: ^dwarf.Offset(0), name: scopeName(c)})
 		}
 		if !c.Children {
 			continue
@@ -273,6 +287,15 @@ func (r *Reader) scopeAt(off dwarf.Offset) (*scope, error) {
 			depth++
 		}
 	}
+}
+
+// scopeName is what a scope puts before the names in it.
+func scopeName(e *dwarf.Entry) string {
+	name := text(e, dwarf.AttrName)
+	if name == "" && e.Tag == dwarf.TagNamespace {
+		return "(anonymous namespace)"
+	}
+	return name
 }
 
 func isScope(tag dwarf.Tag) bool {

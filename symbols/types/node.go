@@ -31,15 +31,16 @@ const maxLeaves = 40
 
 // node is a type with what calling conventions and further reading need of it.
 type node struct {
-	t      *trace.Type
-	err    error
-	align  uint32
-	leaves []leaf
-	many   bool // more than maxLeaves scalar parts
-	array  bool // an array of two or more lies inside: Go passes it in memory
-	union  bool // a union or variant lies inside
-	byRef  bool // C++: not trivial for the purpose of calls
-	incomp bool // only declared here
+	t       *trace.Type
+	err     error
+	align   uint32
+	leaves  []leaf
+	many    bool // more than maxLeaves scalar parts
+	array   bool // an array of two or more lies inside: Go passes it in memory
+	union   bool // a union or variant lies inside
+	byRef   bool // C++: not trivial for the purpose of calls
+	incomp  bool // only declared here
+	partial bool // not all of its parts are known
 	// aggregate: Rust passes the value neither as one scalar nor as two.
 	aggregate bool
 	// sparse: so too, because there is room beside the scalars.
@@ -125,6 +126,7 @@ func (r *Reader) expand(n *node, level int) error {
 // canonical reads the type at off without its qualifiers and aliases, so that
 // all pointers to a struct share one Type whatever they call it.
 func (r *Reader) canonical(off dwarf.Offset) (*node, error) {
+	alias := ""
 	for i := 0; i < maxNesting; i++ {
 		if n, ok := r.nodes[off]; ok && n.t != nil && n.t.Lang == trace.LangGo {
 			return n, nil
@@ -133,9 +135,16 @@ func (r *Reader) canonical(off dwarf.Offset) (*node, error) {
 		if err != nil {
 			return nil, err
 		}
-		next, ok := reference(e, dwarf.AttrType)
+		next, ok := r.reference(e, dwarf.AttrType)
 		if !ok || !transparent(e) {
-			return r.node(off)
+			n, err := r.node(off)
+			if err == nil && alias != "" && strings.HasSuffix(n.t.Name, anonymous) {
+				n.t.Name = alias
+			}
+			return n, err
+		}
+		if e.Tag == dwarf.TagTypedef {
+			alias = text(e, dwarf.AttrName)
 		}
 		off = next
 	}
@@ -211,9 +220,9 @@ func (r *Reader) fill(n *node, t *trace.Type, e *dwarf.Entry) error {
 	case dwarf.TagPtrToMemberType:
 		return r.fillMemberPointer(n, t, e)
 	case dwarf.TagUnspecifiedType:
-		t.Kind = trace.KindUnknown
+		t.Kind, n.incomp = trace.KindUnknown, true
 		if t.Name == "decltype(nullptr)" {
-			t.Kind = trace.KindPointer
+			t.Kind, n.incomp = trace.KindPointer, false
 			r.word(n, t)
 		}
 	default:
@@ -230,7 +239,7 @@ func (r *Reader) word(n *node, t *trace.Type) {
 
 // alias reads a typedef or qualified type: the same layout under another name.
 func (r *Reader) alias(n *node, e *dwarf.Entry) (*trace.Type, error) {
-	off, ok := reference(e, dwarf.AttrType)
+	off, ok := r.reference(e, dwarf.AttrType)
 	if !ok { // const void
 		n.incomp = true
 		return &trace.Type{Name: "void", Lang: r.lang}, nil
@@ -317,7 +326,7 @@ func (r *Reader) fillBase(n *node, t *trace.Type, e *dwarf.Entry) {
 func (r *Reader) fillPointer(n *node, t *trace.Type, e *dwarf.Entry) error {
 	r.word(n, t)
 	t.Kind = trace.KindPointer
-	off, ok := reference(e, dwarf.AttrType)
+	off, ok := r.reference(e, dwarf.AttrType)
 	if !ok {
 		return nil
 	}
@@ -351,7 +360,7 @@ func (r *Reader) peel(off dwarf.Offset) (*dwarf.Entry, error) {
 		if !transparent(e) {
 			return e, nil
 		}
-		next, ok := reference(e, dwarf.AttrType)
+		next, ok := r.reference(e, dwarf.AttrType)
 		if !ok {
 			return nil, nil
 		}
@@ -366,7 +375,7 @@ func (r *Reader) unqualified(off dwarf.Offset) (dwarf.Offset, error) {
 	if err != nil {
 		return 0, err
 	}
-	if next, ok := reference(e, dwarf.AttrType); ok && e.Tag == dwarf.TagConstType {
+	if next, ok := r.reference(e, dwarf.AttrType); ok && e.Tag == dwarf.TagConstType {
 		return next, nil
 	}
 	return off, nil
@@ -377,7 +386,7 @@ func (r *Reader) unqualified(off dwarf.Offset) (dwarf.Offset, error) {
 func (r *Reader) fillMemberPointer(n *node, t *trace.Type, e *dwarf.Entry) error {
 	r.word(n, t)
 	t.Kind = trace.KindInt
-	off, ok := reference(e, dwarf.AttrType)
+	off, ok := r.reference(e, dwarf.AttrType)
 	if !ok {
 		return nil
 	}
@@ -394,7 +403,7 @@ func (r *Reader) fillMemberPointer(n *node, t *trace.Type, e *dwarf.Entry) error
 
 func (r *Reader) fillEnum(n *node, t *trace.Type, e *dwarf.Entry) error {
 	t.Kind = trace.KindEnum
-	if off, ok := reference(e, dwarf.AttrType); ok {
+	if off, ok := r.reference(e, dwarf.AttrType); ok {
 		under, err := r.node(off)
 		if err != nil {
 			return err
@@ -431,7 +440,7 @@ func (r *Reader) fillEnum(n *node, t *trace.Type, e *dwarf.Entry) error {
 }
 
 func (r *Reader) fillArray(n *node, t *trace.Type, e *dwarf.Entry) error {
-	off, ok := reference(e, dwarf.AttrType)
+	off, ok := r.reference(e, dwarf.AttrType)
 	if !ok {
 		return damaged(e.Offset, "an array of nothing")
 	}
@@ -476,7 +485,7 @@ func (r *Reader) fillArray(n *node, t *trace.Type, e *dwarf.Entry) error {
 	n.union = elem.union
 	n.aggregate = true
 	n.byRef = elem.byRef
-	n.incomp = elem.incomp
+	n.incomp, n.partial = elem.incomp, elem.partial
 	return nil
 }
 

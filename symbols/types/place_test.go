@@ -134,7 +134,7 @@ func TestPlacesCPP(t *testing.T) {
 		"Counter6method": {`this=&{z=7} a=1 s=&"hello" t="` + strings.Repeat("x", 64) + `"`, `113`},
 	}
 	for _, compiler := range []string{"g++", "clang++-14 -std=c++17 -Wno-return-type-c-linkage"} {
-		for _, flags := range []string{"-O0 -gdwarf-4", "-O0 -gdwarf-5", "-O2 -gdwarf-4", "-O2 -gdwarf-5", "-O1 -fPIE -pie -gdwarf-5"} {
+		for _, flags := range []string{"-O0 -gdwarf-5", "-O2 -gdwarf-4", "-O1 -fPIE -pie -gdwarf-5"} {
 			t.Run(compiler+" "+flags, func(t *testing.T) {
 				path := compile(t, compiler+" testdata/values/values.cc "+flags)
 				check(t, openFile(t, path), path, want, exactly)

@@ -72,18 +72,19 @@ type Sections struct {
 // may extend behind pointers: hand them to a Compiler only after the batch's
 // last call, and use a new Reader for a later batch. Not safe for concurrent use.
 type Reader struct {
-	data  *dwarf.Data
-	die   *cursor
-	arch  Arch
-	sec   Sections
-	depth int
-	nodes map[dwarf.Offset]*node
-	names map[dwarf.Offset]string
-	scope map[dwarf.Offset]*scope
-	units []unit
-	lang  trace.Language
-	left  int // entries that the current call may still read
-	nest  int // types being read, one inside the other
+	data   *dwarf.Data
+	die    *cursor
+	arch   Arch
+	sec    Sections
+	depth  int
+	nodes  map[dwarf.Offset]*node
+	names  map[dwarf.Offset]string
+	scope  map[dwarf.Offset]*scope
+	units  []unit
+	signed map[uint64]dwarf.Offset // type units' types, by signature
+	lang   trace.Language
+	left   int // entries that the current call may still read
+	nest   int // types being read, one inside the other
 }
 
 // NewReader makes a Reader. d must not be used by others while it reads.
@@ -114,6 +115,9 @@ func (r *Reader) entry(off dwarf.Offset) (*dwarf.Entry, error) {
 	if r.left--; r.left < 0 {
 		return nil, fmt.Errorf("%w: more than %d entries behind one function", ErrDWARF, maxDIEs)
 	}
+	if off == elsewhere {
+		return &dwarf.Entry{Offset: elsewhere, Tag: dwarf.TagUnspecifiedType, Field: []dwarf.Field{{Attr: dwarf.AttrName, Val: "?"}}}, nil
+	}
 	r.die.Seek(off)
 	e, err := r.die.Next()
 	if err != nil {
@@ -121,6 +125,15 @@ func (r *Reader) entry(off dwarf.Offset) (*dwarf.Entry, error) {
 	}
 	if e == nil || e.Tag == 0 || e.Offset != off {
 		return nil, damaged(off, "no entry there")
+	}
+	if sig, ok := e.Val(dwarf.AttrSignature).(uint64); ok { // the description is in a type unit
+		r.readUnits()
+		if whole, ok := r.signed[sig]; ok && whole != off {
+			r.die.Seek(whole)
+			if e, err = r.die.Next(); err != nil || e == nil || e.Val(dwarf.AttrSignature) != nil {
+				return nil, damaged(whole, "no type there")
+			}
+		}
 	}
 	return e, nil
 }
@@ -143,7 +156,7 @@ func (r *Reader) children(e *dwarf.Entry, tags ...dwarf.Tag) ([]*dwarf.Entry, er
 		if r.left--; r.left < 0 {
 			return nil, fmt.Errorf("%w: more than %d entries behind one function", ErrDWARF, maxDIEs)
 		}
-		if c == nil || c.Tag == dwarf.TagCompileUnit || c.Tag == dwarf.TagPartialUnit {
+		if c == nil || isUnit(c.Tag) {
 			return nil, damaged(e.Offset, "its children have no end")
 		}
 		if c.Tag == 0 {
@@ -166,6 +179,11 @@ func (r *Reader) children(e *dwarf.Entry, tags ...dwarf.Tag) ([]*dwarf.Entry, er
 			depth++
 		}
 	}
+}
+
+// isUnit tells the entries that units begin with.
+func isUnit(tag dwarf.Tag) bool {
+	return tag == dwarf.TagCompileUnit || tag == dwarf.TagPartialUnit || tag == dwarf.TagTypeUnit
 }
 
 func hasTag(tags []dwarf.Tag, tag dwarf.Tag) bool {
@@ -208,7 +226,23 @@ func text(e *dwarf.Entry, attr dwarf.Attr) string {
 	return s
 }
 
-func reference(e *dwarf.Entry, attr dwarf.Attr) (dwarf.Offset, bool) {
-	off, ok := e.Val(attr).(dwarf.Offset)
-	return off, ok
+// elsewhere stands for an entry that isn't in the file at hand.
+const elsewhere = ^dwarf.Offset(0)
+
+// reference reads a reference to another entry: in the same section, or to a
+// type unit by its signature. Others lead elsewhere: to a file that dwz has
+// made of what several have in common, or to a DWARF 4 type section.
+func (r *Reader) reference(e *dwarf.Entry, attr dwarf.Attr) (dwarf.Offset, bool) {
+	switch v := e.Val(attr).(type) {
+	case dwarf.Offset:
+		return v, true
+	case nil:
+		return 0, false
+	case uint64:
+		r.readUnits()
+		if off, ok := r.signed[v]; ok {
+			return off, true
+		}
+	}
+	return elsewhere, true
 }

@@ -15,7 +15,7 @@ func (r *Reader) fillStruct(n *node, t *trace.Type, e *dwarf.Entry) error {
 	if e.Tag == dwarf.TagUnionType {
 		t.Kind, n.union = trace.KindUnion, true
 	}
-	if flag(e, dwarf.AttrDeclaration) {
+	if flag(e, dwarf.AttrDeclaration) || e.Val(dwarf.AttrSignature) != nil {
 		return r.fillDeclared(n, t, e)
 	}
 	parts, err := r.children(e, dwarf.TagMember, dwarf.TagInheritance, dwarf.TagVariantPart,
@@ -71,7 +71,7 @@ func (m *record) member(p *dwarf.Entry) error {
 	if flag(p, dwarf.AttrDeclaration) || flag(p, dwarf.AttrExternal) || p.Val(dwarf.AttrConstValue) != nil {
 		return nil // a static member lies elsewhere
 	}
-	off, ok := reference(p, dwarf.AttrType)
+	off, ok := m.r.reference(p, dwarf.AttrType)
 	if !ok {
 		return damaged(p.Offset, "a member without a type")
 	}
@@ -176,7 +176,8 @@ func (m *record) absorb(f trace.Field, child *node) {
 	m.n.array = m.n.array || child.array
 	m.n.union = m.n.union || child.union
 	m.n.byRef = m.n.byRef || child.byRef
-	m.n.many = m.n.many || child.many || child.incomp
+	m.n.many = m.n.many || child.many
+	m.n.partial = m.n.partial || child.incomp || child.partial
 	if f.BitSize == 0 || m.t.Kind == trace.KindUnion {
 		m.align = max(m.align, child.align)
 	}
@@ -270,7 +271,7 @@ func (m *record) copies(ctor *dwarf.Entry, class dwarf.Offset) bool {
 	if err != nil || len(params) != 2 {
 		return false
 	}
-	off, ok := reference(params[1], dwarf.AttrType)
+	off, ok := m.r.reference(params[1], dwarf.AttrType)
 	if !ok {
 		return false
 	}
@@ -278,7 +279,7 @@ func (m *record) copies(ctor *dwarf.Entry, class dwarf.Offset) bool {
 	if err != nil || ref.Tag != dwarf.TagReferenceType && ref.Tag != dwarf.TagRvalueReferenceType {
 		return false
 	}
-	if off, ok = reference(ref, dwarf.AttrType); !ok {
+	if off, ok = m.r.reference(ref, dwarf.AttrType); !ok {
 		return false
 	}
 	target, err := m.r.peel(off)

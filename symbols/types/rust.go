@@ -51,7 +51,7 @@ func (m *record) variants(part *dwarf.Entry) error {
 }
 
 func (m *record) memberType(e *dwarf.Entry) (*node, error) {
-	off, ok := reference(e, dwarf.AttrType)
+	off, ok := m.r.reference(e, dwarf.AttrType)
 	if !ok {
 		return nil, damaged(e.Offset, "a member without a type")
 	}
@@ -189,7 +189,7 @@ func (r *Reader) recogniseRust(n *node, t *trace.Type, parts []*dwarf.Entry) {
 			return
 		}
 		if ptr, ok := firstPointer(inner, 0); ok {
-			asSlice(n, t, buf+ptr, length, templateType(parts, "T"))
+			asSlice(n, t, buf+ptr, length, r.templateType(parts, "T"))
 		}
 	}
 }
@@ -235,10 +235,10 @@ func firstPointer(t *trace.Type, nesting int) (uint32, bool) {
 }
 
 // templateType is the type that a generic's parameter stands for.
-func templateType(parts []*dwarf.Entry, name string) dwarf.Offset {
+func (r *Reader) templateType(parts []*dwarf.Entry, name string) dwarf.Offset {
 	for _, p := range parts {
 		if p.Tag == dwarf.TagTemplateTypeParameter && text(p, dwarf.AttrName) == name {
-			off, _ := reference(p, dwarf.AttrType)
+			off, _ := r.reference(p, dwarf.AttrType)
 			return off
 		}
 	}

@@ -28,7 +28,7 @@ func TestPlacesRust(t *testing.T) {
 		"Counter3add":     {`self=&{n=1 name="a program"} k=2`, `3`},
 		"Counter7consume": {`self={n=3 name="a program"}`, `3`},
 	}
-	for _, flags := range []string{"-C opt-level=0", "-C opt-level=1", "-C opt-level=2", "-C opt-level=3 -C codegen-units=16", "-C opt-level=s"} {
+	for _, flags := range []string{"-C opt-level=0", "-C opt-level=2", "-C opt-level=3 -C codegen-units=16", "-C opt-level=s"} {
 		t.Run(flags, func(t *testing.T) {
 			path := compile(t, "rustc -g testdata/rust/main.rs "+flags)
 			equal := truly

@@ -109,14 +109,14 @@ func (r *Reader) function(f Subprogram) (*function, error) {
 		if len(params) > 0 && len(declared) == 0 {
 			declared = params
 		}
-		next, ok := reference(e, dwarf.AttrAbstractOrigin)
+		next, ok := r.reference(e, dwarf.AttrAbstractOrigin)
 		if ok {
 			declared = nil // the abstract instance has them all, in order
 		} else {
-			next, ok = reference(e, dwarf.AttrSpecification)
+			next, ok = r.reference(e, dwarf.AttrSpecification)
 			fn.specified = fn.specified || ok
 		}
-		if !ok {
+		if !ok || next == elsewhere {
 			break
 		}
 		off = next
@@ -135,7 +135,7 @@ func (r *Reader) take(fn *function, e *dwarf.Entry) {
 	if fn.linkage == "" {
 		fn.linkage = text(e, dwarf.AttrLinkageName)
 	}
-	if off, ok := reference(e, dwarf.AttrType); ok && fn.result == 0 {
+	if off, ok := r.reference(e, dwarf.AttrType); ok && fn.result == 0 {
 		fn.result = off
 	}
 	fn.external = fn.external || flag(e, dwarf.AttrExternal)
@@ -152,7 +152,7 @@ func (r *Reader) take(fn *function, e *dwarf.Entry) {
 func (r *Reader) parameters(fn *function, declared, own []*dwarf.Entry) error {
 	concrete := map[dwarf.Offset]*dwarf.Entry{}
 	for _, e := range own {
-		if origin, ok := reference(e, dwarf.AttrAbstractOrigin); ok {
+		if origin, ok := r.reference(e, dwarf.AttrAbstractOrigin); ok {
 			concrete[origin] = e
 		}
 	}
@@ -185,16 +185,19 @@ func (r *Reader) parameter(e *dwarf.Entry) (*parameter, error) {
 			p.name = text(e, dwarf.AttrName)
 		}
 		p.result = p.result || flag(e, dwarf.AttrVarParam)
-		if off, typed = reference(e, dwarf.AttrType); typed {
+		if off, typed = r.reference(e, dwarf.AttrType); typed {
 			break
 		}
-		origin, ok := reference(e, dwarf.AttrAbstractOrigin)
+		origin, ok := r.reference(e, dwarf.AttrAbstractOrigin)
 		if !ok {
 			break
 		}
 		if e, err = r.entry(origin); err != nil {
 			return nil, err
 		}
+	}
+	if !typed && e.Offset == elsewhere {
+		off, typed = elsewhere, true
 	}
 	if !typed {
 		return nil, damaged(e.Offset, "a parameter without a type")
@@ -347,7 +350,7 @@ func (r *Reader) planC(fn *function, entry, exit *plan) error {
 	for i, p := range fn.params {
 		places[i] = r.placeArgument(a, p.node, rust)
 	}
-	reason := r.correct(fn, places)
+	reason := r.correct(fn, places, rust && fn.old(result))
 	for i, p := range fn.params {
 		if !(hiddenParameters[p.name] && flag(p.declared, dwarf.AttrArtificial)) {
 			entry.add(argumentName(p.name, i), p.node, places[i])
@@ -357,6 +360,17 @@ func (r *Reader) planC(fn *function, entry, exit *plan) error {
 		exit.add("", result, r.settle(fn, a, back, reason))
 	}
 	return nil
+}
+
+// old says whether a value of the function was passed differently by some
+// versions of Rust before 1.62, and its compiler is one of those.
+func (fn *function) old(result *node) bool {
+	between := func(n *node) bool {
+		_, scalars := rustValue(n)
+		return !scalars && n.t.Size <= 16
+	}
+	return fn.unit != nil && fn.unit.old && (result != nil && between(result) ||
+		slices.ContainsFunc(fn.params, func(p *parameter) bool { return between(p.node) }))
 }
 
 // settle decides whether a result is where the convention has it. reason says
@@ -402,10 +416,16 @@ func isRustMangled(fn *function) bool {
 	return fn.linkage == "" && fn.Symbol == ""
 }
 
+// notDescribed is the reason of values whose type isn't in the debug information at hand.
+const notDescribed = "type not described"
+
 func (r *Reader) placeArgument(a *allocator, n *node, rust bool) placed {
 	switch {
-	case n.incomp:
-		return placed{reason: "type not described"}
+	case n.incomp || n.partial:
+		a.astray = true
+		return placed{reason: notDescribed}
+	case a.astray:
+		return placed{reason: "behind a parameter whose type is not described"}
 	case rust:
 		return a.rustArgument(n)
 	case r.arch == ARM64:
@@ -416,8 +436,9 @@ func (r *Reader) placeArgument(a *allocator, n *node, rust bool) placed {
 }
 
 func (r *Reader) placeResult(a *allocator, n *node, rust bool) placed {
-	if n.incomp {
-		return placed{reason: "type not described"}
+	if n.incomp || n.partial {
+		a.astray = true // its address may have been passed
+		return placed{reason: notDescribed}
 	}
 	var p placed
 	var hidden bool
@@ -437,10 +458,14 @@ func (r *Reader) placeResult(a *allocator, n *node, rust bool) placed {
 
 // correct compares the computed places with the debug information's. Where an
 // optimiser has changed the function's convention, or may have and doesn't
-// tell, only what is described is believed; the reason for that is returned.
-func (r *Reader) correct(fn *function, places []placed) (reason string) {
-	if fn.doubtful() {
+// tell, or where the convention itself isn't sure, only what is described is
+// believed; the reason for that is returned.
+func (r *Reader) correct(fn *function, places []placed, unsure bool) (reason string) {
+	switch {
+	case fn.doubtful():
 		reason = "may have been optimised out"
+	case unsure:
+		reason = "passed differently by versions of Rust"
 	}
 	altered := fn.altered || isClone(fn.Symbol)
 	for i, p := range fn.params {
@@ -456,6 +481,8 @@ func (r *Reader) correct(fn *function, places []placed) (reason string) {
 		switch {
 		case reason != "" && p.known == located:
 			places[i] = placed{pieces: p.at}
+		case unsure && places[i].reason == "":
+			places[i] = placed{reason: reason}
 		case reason != "" && places[i].reason == "", fn.dropped(p, places[i]):
 			places[i] = placed{reason: optimisedOut}
 		case p.known >= computed && fn.unit != nil && fn.unit.llvm:
