@@ -71,12 +71,17 @@ func (s *Session) at(tgid uint32, address uint64) (region, bool) {
 }
 
 // SameMapping tells whether two addresses of a process lie in one memory mapping:
-// of two stack addresses, whether it is one stack. Like Dynamic it is for the
-// goroutine that calls Next.
+// of two stack addresses, whether it is one stack. Of a process that has ended,
+// their distance decides. Like Dynamic it is for the goroutine that calls Next.
 func (s *Session) SameMapping(tgid uint32, a, b uint64) bool {
-	r, ok := s.at(tgid, a)
-	return ok && b >= r.Start && b < r.End
+	if r, ok := s.at(tgid, a); ok {
+		return b >= r.Start && b < r.End
+	}
+	return max(a, b)-min(a, b) < usualStack
 }
+
+// usualStack is the size that Linux gives a stack unless told otherwise, bytes.
+const usualStack = 8 << 20
 
 // Dynamic tells the type of what a Go interface holds, by its first word: the
 // address of a runtime type, or (fromItab) of an itab.

@@ -101,6 +101,7 @@ enum role {
 	ROLE_LONGJMP = 8,
 	ROLE_RUST_PANIC = 9,
 	ROLE_LIBRARY_MAP = 10,
+	ROLE_GO_RECOVERY = 11,
 };
 
 enum source {

@@ -27,6 +27,7 @@ var roleNames = map[string]trace.Role{
 	"__libc_longjmp":         trace.RoleLongjmp,
 	"__libc_siglongjmp":      trace.RoleLongjmp,
 	"rust_panic":             trace.RoleRustPanic,
+	"__rust_panic_cleanup":   trace.RoleCatch,
 	"_dl_debug_state":        trace.RoleLibraryMap,
 }
 
@@ -38,6 +39,9 @@ func role(raw string) trace.Role {
 	// Rust mangles its runtime's functions from 1.88 on: __rustc::rust_panic.
 	if strings.HasPrefix(raw, "_R") && strings.HasSuffix(raw, "___rustc10rust_panic") {
 		return trace.RoleRustPanic
+	}
+	if strings.HasPrefix(raw, "_R") && strings.HasSuffix(raw, "___rustc20___rust_panic_cleanup") {
+		return trace.RoleCatch
 	}
 	return trace.RoleCall
 }

@@ -64,12 +64,12 @@ func (r *recorder) run(ctx context.Context, more bool) error {
 	var rec ringbuf.Record
 	for n := 0; r.err == nil && !r.full(); n++ {
 		err := r.session.Next(&rec)
-		if err == nil {
-			err = r.decoder.Record(rec.RawSample)
-		}
 		idle := errors.Is(err, attach.ErrIdle)
 		if err != nil && !idle {
 			return err
+		}
+		if !idle {
+			r.decode(rec.RawSample)
 		}
 		if !idle && n%256 != 0 {
 			continue
@@ -123,14 +123,22 @@ func (r *recorder) finish() error {
 		if errors.Is(err, attach.ErrIdle) {
 			break
 		}
-		if err == nil {
-			err = r.decoder.Record(rec.RawSample)
+		if r.fail(err); err == nil {
+			r.decode(rec.RawSample)
 		}
-		r.fail(err)
 	}
+	// First the losses: they tell a lost exit from an unwound frame.
+	r.sweep(time.Now())
 	r.decoder.Close(attach.Monotonic())
 	r.sweep(time.Now())
 	return r.err
+}
+
+// decode takes a record. One that can't be read is a gap, and not the end.
+func (r *recorder) decode(record []byte) {
+	if err := r.decoder.Record(record); err != nil {
+		r.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Count: 1, Reason: "record not readable: " + err.Error()})
+	}
 }
 
 func (r *recorder) emit(c *trace.Call) {
