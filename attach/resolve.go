@@ -11,6 +11,9 @@ import (
 
 // image is what is kept of a file that is traced, to say what addresses mean.
 type image struct {
+	path     string
+	names    map[uint64]string // of code addresses that were asked for; those of no function too
+	file     *symbols.File     // opened for the first name
 	segments []symbols.Segment
 	pie      bool
 	dynamic  map[uint64]types.Dynamic // by the address of the runtime type
@@ -18,7 +21,7 @@ type image struct {
 }
 
 func newImage(f *symbols.File, dynamic []types.Dynamic) *image {
-	i := &image{segments: f.Segments(), pie: f.PIE(), dynamic: make(map[uint64]types.Dynamic, len(dynamic)), itabs: f.ITabs()}
+	i := &image{path: f.Path(), names: map[uint64]string{}, segments: f.Segments(), pie: f.PIE(), dynamic: make(map[uint64]types.Dynamic, len(dynamic)), itabs: f.ITabs()}
 	for _, d := range dynamic {
 		i.dynamic[d.Address] = d
 	}
@@ -33,6 +36,72 @@ func (i *image) address(offset uint64) (uint64, bool) {
 		}
 	}
 	return 0, false
+}
+
+// name is the name of the function at an address of the file, empty when there is
+// none, or when the file is gone.
+func (i *image) name(address uint64) string {
+	if name, ok := i.names[address]; ok {
+		return name
+	}
+	if len(i.names) >= maxNames {
+		clear(i.names)
+	}
+	if i.file == nil {
+		f, err := symbols.Open(i.path, symbols.Options{})
+		if err != nil {
+			i.names[address] = ""
+			return ""
+		}
+		i.file = f
+	}
+	name, err := i.file.NameAt(address)
+	if err != nil {
+		name = ""
+	}
+	i.names[address] = name
+	return name
+}
+
+// close releases the file.
+func (i *image) close() error {
+	if i == nil || i.file == nil {
+		return nil
+	}
+	return i.file.Close()
+}
+
+// maxNames bounds how many names are remembered for a file.
+const maxNames = 1 << 16
+
+// code tells whether an address of the file is in a segment of code.
+func (i *image) code(address uint64) bool {
+	for _, s := range i.segments {
+		if address >= s.Vaddr && address < s.Vaddr+s.Memsz {
+			return s.Exec
+		}
+	}
+	return false
+}
+
+// Symbol names the function at an address of a process, or (Go's function
+// values) the one that the word there leads to; empty when it is not known.
+func (s *Session) Symbol(tgid uint32, address uint64) string {
+	i, inFile, _ := s.image(tgid, address)
+	if i == nil {
+		return ""
+	}
+	if i.code(inFile) {
+		return i.name(inFile)
+	}
+	target, ok := readWord(tgid, address)
+	if !ok {
+		return ""
+	}
+	if i, inFile, _ = s.image(tgid, target); i == nil || !i.code(inFile) {
+		return ""
+	}
+	return i.name(inFile)
 }
 
 // space is a process's memory map, as it was when last read.

@@ -413,6 +413,9 @@ func (s *Session) Close() error {
 	}
 	errs = append(errs, s.Detach())
 	s.wait.Wait()
+	for _, f := range s.files {
+		errs = append(errs, f.image.close())
+	}
 	if s.reader != nil {
 		errs = append(errs, s.reader.Close())
 	}

@@ -36,6 +36,22 @@ func (f *File) Nearest(p string, n int) (names []string, err error) {
 	return names, err
 }
 
+// NameAt is the name, as list shows it, of the function that a virtual address
+// of the file lies in; empty when it lies in none.
+func (f *File) NameAt(addr uint64) (name string, err error) {
+	err = f.read(func() error {
+		t, err := f.functions()
+		if err != nil {
+			return err
+		}
+		if i := t.containing(addr); i >= 0 {
+			name = t.display(t.entries[i])
+		}
+		return nil
+	})
+	return name, err
+}
+
 // displayed yields the names of all functions.
 func (t *table) displayed(yield func(string) bool) {
 	for _, e := range t.entries {

@@ -48,6 +48,7 @@ func newRecorder(session *attach.Session, store *writer.Store, show func(*trace.
 		NextID:    r.nextID,
 		Wall:      session.Clock.Wall,
 		SameStack: session.SameMapping,
+		Symbol:    session.Symbol,
 		Dynamic: func(tgid uint32, word uint64, empty bool) (decode.Dynamic, bool) {
 			d, ok := session.Dynamic(tgid, word, !empty)
 			return decode.Dynamic{Name: d.Name, Type: d.Type, Direct: d.Direct}, ok
