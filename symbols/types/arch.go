@@ -42,8 +42,10 @@ func (a Arch) vectorReason() string {
 	return "in SSE register"
 }
 
-var amd64Names = [16]string{"rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp",
-	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"}
+var amd64Names = [16]string{
+	"rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp",
+	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+}
 
 // registerName is the name of a general register by its DWARF number.
 func (a Arch) registerName(n uint8) string {

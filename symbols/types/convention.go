@@ -99,7 +99,8 @@ func (a *allocator) goRegisters(n *node) ([]piece, bool) {
 // false for class MEMORY.
 func eightbytes(n *node) (classes []class, ok bool) {
 	size := n.t.Size
-	if n.many || size > 16 && !(len(n.leaves) == 1 && n.leaves[0].class == classVector && size <= 64) {
+	vector := len(n.leaves) == 1 && n.leaves[0].class == classVector && size <= 64
+	if n.many || size > 16 && !vector {
 		return nil, false
 	}
 	classes = make([]class, (size+7)/8)

@@ -43,7 +43,7 @@ func RuntimeTypes(d *dwarf.Data, types uint64) (list []RuntimeType, err error) {
 	for {
 		e, err := r.Next()
 		if err != nil {
-			return nil, fmt.Errorf("list runtime types: %w: %v", ErrDWARF, err)
+			return nil, fmt.Errorf("list runtime types: %w: %w", ErrDWARF, err)
 		}
 		if e == nil {
 			return list, nil

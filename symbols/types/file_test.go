@@ -3,6 +3,7 @@ package types
 import (
 	"debug/dwarf"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io"
 	"sort"
@@ -61,7 +62,7 @@ func (f *file) index(t testing.TB) {
 	lang := trace.LangUnknown
 	for {
 		e, err := r.Next()
-		if err == io.EOF || e == nil {
+		if errors.Is(err, io.EOF) || e == nil {
 			break
 		}
 		if err != nil {

@@ -12,8 +12,10 @@ import (
 )
 
 // debugSections are those that make up a program's debug information.
-var debugSections = []string{".debug_info", ".debug_abbrev", ".debug_str", ".debug_line", ".debug_loclists", ".debug_loc",
-	".debug_addr", ".debug_str_offsets", ".debug_line_str", ".debug_rnglists", ".debug_ranges"}
+var debugSections = []string{
+	".debug_info", ".debug_abbrev", ".debug_str", ".debug_line", ".debug_loclists", ".debug_loc",
+	".debug_addr", ".debug_str_offsets", ".debug_line_str", ".debug_rnglists", ".debug_ranges",
+}
 
 // specimen is a sound program's debug information, to be damaged.
 type specimen struct {

@@ -2,6 +2,7 @@ package types
 
 import (
 	"debug/dwarf"
+	"strconv"
 	"strings"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -84,4 +85,94 @@ func goName(name string) string {
 		return name
 	}
 	return strings.ReplaceAll(name, "go.shape.", "")
+}
+
+// planGo places the parameters and results of a Go function. Location lists
+// are not needed: the compiler never deviates from its convention.
+func (r *Reader) planGo(fn *function, entry, exit *plan) {
+	a := r.allocate(r.arch.goConvention(fn.ABI0))
+	hidden := hasDictionary(fn.name)
+	receiver := hidden && isMethod(fn.name)
+	index := 0
+	for _, p := range fn.params {
+		if p.result || p.name == ".dict" || p.name == ".closureptr" {
+			continue
+		}
+		if hidden && (!receiver || index == 1) {
+			a.dictionary()
+			hidden = false
+		}
+		entry.add(argumentName(p.name, index), p.node, a.goValue(p.node))
+		index++
+	}
+	if hidden {
+		a.dictionary()
+	}
+	a.ints, a.fl = 0, 0
+	a.stack = alignUp(a.stack, 8)
+	index = 0
+	last := ""
+	for _, p := range fn.params {
+		if !p.result || p.name != "" && p.name == last { // the compiler lists some unnamed results twice
+			continue
+		}
+		last = p.name
+		name := p.name
+		if name == "" || name == "_" || strings.HasPrefix(name, "~") {
+			name = "r" + strconv.Itoa(index)
+		}
+		exit.add(name, p.node, a.goValue(p.node))
+		index++
+	}
+}
+
+// argumentName names a parameter that the source leaves unnamed.
+func argumentName(name string, index int) string {
+	if name == "" || name == "_" || strings.HasPrefix(name, "~") {
+		return "arg" + strconv.Itoa(index)
+	}
+	return name
+}
+
+// dictionary takes the place of a generic function's hidden first parameter:
+// the types it was called with.
+func (a *allocator) dictionary() {
+	if _, ok := a.integer(); !ok {
+		a.memory(8, 8)
+	}
+}
+
+// hasDictionary says whether a Go function takes a dictionary: the shared body
+// of a generic function or method does, its closures have it captured.
+func hasDictionary(name string) bool {
+	i := strings.Index(name, "[go.shape.")
+	if i < 0 {
+		return false
+	}
+	rest := afterBrackets(name)
+	rest = strings.TrimPrefix(strings.TrimPrefix(rest, ")"), ".")
+	return !isClosure(rest)
+}
+
+// afterBrackets is what follows a name's type arguments.
+func afterBrackets(name string) string {
+	return name[strings.LastIndexByte(name, ']')+1:]
+}
+
+// isMethod says whether something follows the type arguments: they are the receiver's.
+func isMethod(name string) bool {
+	return afterBrackets(name) != ""
+}
+
+// isClosure tells the names that the compiler gives to functions in functions.
+func isClosure(name string) bool {
+	if strings.ContainsAny(name, ".-") { // Method.func1, Method-range1, Method-fm
+		return true
+	}
+	for _, prefix := range []string{"func", "gowrap", "deferwrap"} {
+		if digits, ok := strings.CutPrefix(name, prefix); ok && digits != "" && strings.Trim(digits, "0123456789") == "" {
+			return true
+		}
+	}
+	return false
 }

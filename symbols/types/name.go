@@ -69,8 +69,10 @@ func (r *Reader) spellTagged(e *dwarf.Entry, name string) (string, error) {
 			name = text(declared, dwarf.AttrName)
 		}
 	}
-	keyword := map[dwarf.Tag]string{dwarf.TagUnionType: "union", dwarf.TagEnumerationType: "enum",
-		dwarf.TagClassType: "class"}[e.Tag]
+	keyword := map[dwarf.Tag]string{
+		dwarf.TagUnionType: "union", dwarf.TagEnumerationType: "enum",
+		dwarf.TagClassType: "class",
+	}[e.Tag]
 	if keyword == "" {
 		keyword = "struct"
 	}
@@ -188,7 +190,6 @@ func (r *Reader) spellFunction(e *dwarf.Entry, declarator string, nesting int) (
 
 // scope is a namespace or class (or a whole unit) and those directly in it.
 type scope struct {
-	name   string
 	inside []span
 }
 

@@ -293,8 +293,10 @@ func (o *observer) capture(p *trace.Plan, regs *syscall.PtraceRegs) string {
 		return "nothing"
 	}
 	root := make([]byte, p.Root.Size+16)
-	numbered := []uint64{regs.Rax, regs.Rdx, regs.Rcx, regs.Rbx, regs.Rsi, regs.Rdi, regs.Rbp, regs.Rsp,
-		regs.R8, regs.R9, regs.R10, regs.R11, regs.R12, regs.R13, regs.R14, regs.R15}
+	numbered := []uint64{
+		regs.Rax, regs.Rdx, regs.Rcx, regs.Rbx, regs.Rsi, regs.Rdi, regs.Rbp, regs.Rsp,
+		regs.R8, regs.R9, regs.R10, regs.R11, regs.R12, regs.R13, regs.R14, regs.R15,
+	}
 	for _, m := range p.Moves {
 		o.move(root, m, numbered, regs.Rsp+8)
 	}
