@@ -43,6 +43,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"time"
 	"unsafe"
@@ -97,7 +98,6 @@ func Calibrate() (c Costs, err error) {
 		return c, err
 	}
 	l := linker{objs: objs}
-	const calls = 4000 // 2,000 at 15 µs take 30 ms; their records fit the ring buffer
 	for _, m := range []struct {
 		cost     *time.Duration
 		function unsafe.Pointer
@@ -109,7 +109,7 @@ func Calibrate() (c Costs, err error) {
 		if err != nil {
 			return c, err
 		}
-		bare := time.Duration(C.time_calls(m.function, calls))
+		bare := fastest(m.function)
 		p := plan{}
 		p.enter.add(offset, bpf.Cookie(1, 0, false, -1))
 		if m.returned {
@@ -119,15 +119,25 @@ func Calibrate() (c Costs, err error) {
 		if err != nil {
 			return c, fmt.Errorf("calibrate: %w", err)
 		}
-		C.time_calls(m.function, calls/4)
-		probed := time.Duration(C.time_calls(m.function, calls))
+		probed := fastest(m.function)
 		if err := closeLinks(links); err != nil {
 			return c, err
 		}
-		*m.cost = max(0, probed-bare) / calls
+		*m.cost = max(0, probed-bare)
 	}
 	c.Return = max(0, c.Return-c.Emulated)
 	return c, nil
+}
+
+// fastest is what a call of a function takes: the least of several rounds, since
+// whatever else the machine does only ever makes one longer.
+func fastest(function unsafe.Pointer) time.Duration {
+	const rounds, calls = 10, 400 // their records fit the ring buffer
+	best := time.Duration(math.MaxInt64)
+	for range rounds {
+		best = min(best, time.Duration(C.time_calls(function, calls)))
+	}
+	return best / calls
 }
 
 // ownOffset is the file offset of an address of the tracer's own code.
