@@ -25,59 +25,11 @@ type Dynamic struct {
 	Direct bool
 }
 
-// RuntimeType is a type entry that says where the runtime describes the type.
+// RuntimeType is a type entry that says where the runtime describes the type
+// (DW_AT_go_runtime_type, counted from the symbol runtime.types).
 type RuntimeType struct {
 	Offset  dwarf.Offset // of the entry
 	Address uint64       // of the description, in the file
-}
-
-// RuntimeTypes lists the types that the runtime of a Go program knows. types
-// is the address of the symbol runtime.types, from which DW_AT_go_runtime_type counts.
-func RuntimeTypes(d *dwarf.Data, types uint64) (list []RuntimeType, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			list, err = nil, fmt.Errorf("list runtime types: %w: %v", ErrDWARF, p)
-		}
-	}()
-	r := &cursor{Reader: d.Reader()}
-	for {
-		e, err := r.Next()
-		if err != nil {
-			return nil, fmt.Errorf("list runtime types: %w: %w", ErrDWARF, err)
-		}
-		if e == nil {
-			return list, nil
-		}
-		if t, ok := runtimeType(e, types); ok {
-			list = append(list, t)
-		}
-		if e.Tag != dwarf.TagCompileUnit && e.Children {
-			skip(r)
-		}
-	}
-}
-
-// skip leaves an entry's children out, without recursion and only forward.
-func skip(c *cursor) {
-	for depth := 1; depth > 0; {
-		e, err := c.Next()
-		if err != nil || e == nil {
-			return
-		}
-		if e.Tag == 0 {
-			depth--
-		} else if e.Children {
-			depth++
-		}
-	}
-}
-
-func runtimeType(e *dwarf.Entry, types uint64) (RuntimeType, bool) {
-	off, ok := e.Val(attrGoRuntimeType).(uint64)
-	if v, isInt := e.Val(attrGoRuntimeType).(int64); isInt {
-		off, ok = uint64(v), true
-	}
-	return RuntimeType{Offset: e.Offset, Address: types + off}, ok && off != 0
 }
 
 // Dynamic reads one runtime type, with what lies behind its pointers.
@@ -120,16 +72,4 @@ func pointerShaped(n *node) bool {
 		return n.t.Count == 1 && len(n.inline) == 1 && pointerShaped(n.inline[0])
 	}
 	return false
-}
-
-// ErrorType is the name of the dynamic type in the symbol of an error's itab
-// ("go:itab.*errors.errorString,error"; before Go 1.20 "go.itab.…").
-func ErrorType(symbol string) (string, bool) {
-	name, ok := strings.CutPrefix(symbol, "go:itab.")
-	if !ok {
-		if name, ok = strings.CutPrefix(symbol, "go.itab."); !ok {
-			return "", false
-		}
-	}
-	return strings.CutSuffix(name, ",error")
 }

@@ -90,7 +90,7 @@ func (s specimen) read(t testing.TB, sections map[string][]byte) {
 		}
 	}
 	checkPrograms(t, c)
-	if list, err := RuntimeTypes(d, 0); err == nil {
+	if list, err := runtimeTypes(d, 0); err == nil {
 		for _, rt := range list[:min(len(list), 200)] {
 			_, _ = r.Dynamic(rt)
 		}

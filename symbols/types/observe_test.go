@@ -92,7 +92,7 @@ func (o *observer) dynamics(f *file, c *Compiler) {
 		if s.Name != "runtime.types" {
 			continue
 		}
-		list, err := RuntimeTypes(f.data, s.Value)
+		list, err := runtimeTypes(f.data, s.Value)
 		if err != nil {
 			o.t.Fatal(err)
 		}

@@ -20,14 +20,13 @@ const (
 
 // DWARF attributes that debug/dwarf has no names for.
 const (
-	attrGoKind        dwarf.Attr = 0x2900 // cmd/internal/dwarf: reflect.Kind
-	attrGoElem        dwarf.Attr = 0x2902
-	attrGoEmbedded    dwarf.Attr = 0x2903
-	attrGoRuntimeType dwarf.Attr = 0x2904
-	attrGNUVector     dwarf.Attr = 0x2107
-	attrDefaulted     dwarf.Attr = 0x8b
-	attrAlignment     dwarf.Attr = 0x88
-	tagGNUCallSite    dwarf.Tag  = 0x4109
+	attrGoKind     dwarf.Attr = 0x2900 // cmd/internal/dwarf: reflect.Kind
+	attrGoElem     dwarf.Attr = 0x2902
+	attrGoEmbedded dwarf.Attr = 0x2903
+	attrGNUVector  dwarf.Attr = 0x2107
+	attrDefaulted  dwarf.Attr = 0x8b
+	attrAlignment  dwarf.Attr = 0x88
+	tagGNUCallSite dwarf.Tag  = 0x4109
 )
 
 // ErrDWARF is wrapped by every error about damaged debug information.
