@@ -3,7 +3,6 @@ package types
 import (
 	"debug/dwarf"
 	"fmt"
-	"strings"
 
 	"github.com/observatory-trace/observatory-trace/trace"
 )
