@@ -295,7 +295,7 @@ func (s *Session) attachFile(t targetFile) error {
 }
 
 func (s *Session) attachSelected(a *attachedFile, t targetFile) error {
-	file, err := symbols.Open(t.path, symbols.Options{Module: t.module, Root: t.root})
+	file, err := symbols.Open(t.path, symbols.Options{Module: t.module, Root: t.root, Depth: int(s.opts.MaxDepth)})
 	if err != nil {
 		return fmt.Errorf("read %s: %w", t.module, permission(err))
 	}

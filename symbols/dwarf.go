@@ -123,6 +123,8 @@ func (f *File) signatures(locations bool) *types.Reader {
 	if err := p.read(locations, f.typesArch()); err != nil {
 		f.warn(fmt.Errorf("read types of %s: %w", f.path, err))
 		p.index = nil
+	} else if f.opts.Depth > 0 {
+		p.reader.SetDepth(f.opts.Depth)
 	}
 	return p.reader
 }

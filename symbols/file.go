@@ -35,6 +35,8 @@ type Options struct {
 	// Root is the directory under which separate debug files are sought, for
 	// processes in other mount namespaces: "/proc/PID/root". By default "/".
 	Root string
+	// Depth is how many pointers behind one another are described, 2 by default.
+	Depth int
 }
 
 // File is one executable or shared object. It is safe for concurrent use.

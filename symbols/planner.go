@@ -187,7 +187,7 @@ func (p *planner) name(fn *trace.Function, e entry, b body) {
 
 // plan fills in signature, plans and sites, or says why the function can't be traced.
 func (p *planner) plan(fn *trace.Function, e entry, b body) error {
-	p.signature(fn, b)
+	p.signature(fn, e, b)
 	if err := p.t.precheck(e, b.size); err != nil {
 		return err
 	}
@@ -205,11 +205,14 @@ func (p *planner) plan(fn *trace.Function, e entry, b body) error {
 }
 
 // signature fills in parameters, results and capture plans.
-func (p *planner) signature(fn *trace.Function, b body) {
+func (p *planner) signature(fn *trace.Function, e entry, b body) {
 	if b.described && b.lang != trace.LangAsm && b.lang != trace.LangUnknown && !b.abi0 {
 		if r := p.f.signatures(p.locations); r != nil {
+			// Without its code, less is known of its results.
+			code, _ := p.code(units.Range{Low: b.addr, High: b.addr + b.size})
 			sig, err := r.Signature(types.Subprogram{
 				Offset: dwarf.Offset(b.dwarf.Offset), Language: b.lang, LowPC: b.addr, Symbol: fn.RawName,
+				Local: p.t.syms[e.first].bind == uint8(elf.STB_LOCAL), Code: code.Code,
 			})
 			if err == nil {
 				p.sign(fn, sig)
