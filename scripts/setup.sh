@@ -23,6 +23,7 @@ needs() {
 		needs build
 		needs generate
 		echo /usr/bin/g++ g++
+		echo /usr/bin/clang-14 clang-14
 		echo /usr/bin/objdump binutils
 		echo /usr/bin/sqlite3 sqlite3
 		echo /usr/bin/ps procps
