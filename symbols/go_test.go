@@ -211,6 +211,33 @@ func TestExternallyLinkedGo(t *testing.T) {
 	}
 }
 
+// TestARM64: programs for the other architecture are read here as well.
+func TestARM64(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "program")
+	source, err := filepath.Abs("../testdata/targets/go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, "env", "-C", source, "GOARCH=arm64", "CGO_ENABLED=0", "go", "build", "-o", path, "./orders")
+	functions := selection(t, path, Selection{})
+	if len(functions) < 10 {
+		t.Errorf("only %q", names(functions))
+	}
+	for _, f := range functions {
+		if !f.Traceable || f.Go == nil || f.Entry.Offset%4 != 0 {
+			t.Errorf("%s: traceable %v (%s), entry %+v", f.Name, f.Traceable, f.Reason, f.Entry)
+		}
+		for _, p := range f.Params {
+			if strings.HasPrefix(p.Location, "r") {
+				t.Errorf("%s: %s is in %s", f.Name, p.Name, p.Location)
+			}
+		}
+	}
+	if f := open(t, path, Options{}); f.Arch() != "arm64" {
+		t.Errorf("architecture %s", f.Arch())
+	}
+}
+
 func TestGoSelection(t *testing.T) {
 	path := testenv.Build(t, testenv.Target{Source: "go/counts"})
 	for _, c := range []struct {

@@ -65,6 +65,9 @@ func (p *planner) body(e entry) body {
 	if b.described {
 		b.lang = language(b.dwarf.Language)
 	}
+	if b.lang == trace.LangGo {
+		b.lang = trace.LangUnknown // another compiler than Go's own, with other conventions
+	}
 	if b.lang == trace.LangUnknown || b.lang == trace.LangCPP {
 		// Rust's own name counts more than the unit of a mixed program.
 		if l := languageOfName(raw); l != trace.LangUnknown {

@@ -45,7 +45,11 @@ func (f *File) NameAt(addr uint64) (name string, err error) {
 			return err
 		}
 		if i := t.containing(addr); i >= 0 {
-			name = t.display(t.entries[i])
+			e := t.entries[i]
+			if e.parent >= 0 {
+				e = t.entries[e.parent]
+			}
+			name = strings.Clone(t.display(e))
 		}
 		return nil
 	})

@@ -2,6 +2,7 @@ package symbols
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -230,6 +231,40 @@ func TestNearest(t *testing.T) {
 	near, err := f.Nearest("shop::Order::totl", 3)
 	if err != nil || len(near) == 0 || near[0] != "shop::Order::total" {
 		t.Errorf("%q, %v", near, err)
+	}
+}
+
+func TestNameAt(t *testing.T) {
+	f, err := Open(shapes(t, "-O2"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions, err := f.Select(Selection{Include: patterns("divided", "leaf")})
+	if err != nil || len(functions) != 2 {
+		t.Fatal(names(functions), err)
+	}
+	table, err := f.functions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[uint64]string{}
+	want := map[uint64]string{1: ""}
+	for _, fn := range functions {
+		want[fn.Address], want[fn.Address+fn.Size-1] = fn.Name, fn.Name
+		for _, piece := range table.pieces[fn.Address] {
+			want[table.addr(table.entries[piece])+1] = fn.Name
+		}
+	}
+	for addr := range want {
+		if got[addr], err = f.NameAt(addr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil { // names outlive the file
+		t.Fatal(err)
+	}
+	if !maps.Equal(got, want) || len(want) < 6 {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 
