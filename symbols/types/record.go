@@ -117,7 +117,8 @@ func place(f *trace.Field, p *dwarf.Entry, size uint32) error {
 	bits, isBits := number(p, dwarf.AttrBitSize)
 	if !isBits {
 		if uint64(f.Offset)+uint64(f.Type.Size) > uint64(size) && f.Type.Size > 0 {
-			return damaged(p.Offset, "a member beyond the end of its struct")
+			// Rust says so of unsized values' tails, and of zero-sized captures.
+			f.Unavailable = "beyond the end of its struct"
 		}
 		return nil
 	}
