@@ -63,6 +63,7 @@ func DiffJSON(want, got []byte) string {
 // absent is a value that isn't there, as opposed to null.
 type absent struct{}
 
+// MarshalJSON writes it for messages.
 func (absent) MarshalJSON() ([]byte, error) { return []byte(`"(nothing)"`), nil }
 
 func decodeJSON(text []byte) (any, error) {
