@@ -51,7 +51,9 @@ func mapImage(file *os.File) (*image, error) {
 	if st.Size == 0 {
 		return nil, fmt.Errorf("open %s: %w: empty file", file.Name(), ErrNotELF)
 	}
-	data, err := unix.Mmap(int(file.Fd()), 0, int(st.Size), unix.PROT_READ, unix.MAP_PRIVATE)
+	// Shared: into private mappings the kernel puts the breakpoints of uprobes, even
+	// those of other tracers, and they would be read for code (valid_vma in its uprobes.c).
+	data, err := unix.Mmap(int(file.Fd()), 0, int(st.Size), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("map %s: %w", file.Name(), err)
 	}
