@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,9 @@ func (s *Session) Next(rec *ringbuf.Record) error {
 	s.reader.SetDeadline(time.Now().Add(pollInterval))
 	err := s.reader.ReadInto(rec)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if err := s.recount(); err != nil {
+			return err
+		}
 		return ErrIdle
 	}
 	if err != nil {
@@ -56,7 +60,36 @@ func (s *Session) Next(rec *ringbuf.Record) error {
 	return nil
 }
 
-// forget drops the processes whose end was the last record.
+// recount finds out who was born and who died when the ring buffer had no room
+// for saying so: the probes' own table knows. It is for when all records are read.
+func (s *Session) recount() error {
+	lost, err := s.objs.LostProcessEvents()
+	if err != nil || lost == s.lostProcesses {
+		return err
+	}
+	s.lostProcesses = lost
+	traced, err := s.objs.Processes()
+	if err != nil {
+		return err
+	}
+	for _, tgid := range traced {
+		p, err := describe(int(tgid))
+		if err == nil && s.setProcess(p) {
+			s.live.Add(1)
+			s.arrive(arrival{pid: p.PID, exec: true})
+		}
+	}
+	s.pmu.RLock()
+	defer s.pmu.RUnlock()
+	for tgid := range s.processes {
+		if !slices.Contains(traced, tgid) {
+			s.gone = append(s.gone, tgid)
+		}
+	}
+	return nil
+}
+
+// forget drops the processes whose end was the last record, or went by without one.
 func (s *Session) forget() {
 	if len(s.gone) == 0 {
 		return

@@ -79,6 +79,8 @@ type Session struct {
 	spaces    map[uint32]*space       // by process, for Dynamic and SameMapping
 	lost      map[uint32]bpf.Counters // what Losses has told of
 	lostTotal uint64
+	// lostProcesses is how many forks, execs and deaths recount knows to be lost.
+	lostProcesses uint64
 
 	Clock Clock
 }
@@ -271,8 +273,12 @@ func (s *Session) attachProcess(pid int) error {
 // tells of unwinding is no error.
 func (s *Session) attachFiles(files []targetFile) error {
 	for _, f := range files {
-		if err := s.attachFile(f); err != nil && f.wanted {
+		err := s.attachFile(f)
+		if err != nil && f.wanted {
 			return err
+		}
+		if err != nil && !errors.Is(err, symbols.ErrNotELF) {
+			s.opts.Warn(fmt.Errorf("calls that are unwound through may be taken for open ones: %w", err))
 		}
 	}
 	return nil

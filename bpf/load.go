@@ -263,6 +263,20 @@ func (o *Objects) RemoveProcess(tgid uint32) error {
 	return nil
 }
 
+// Processes lists the traced processes, by their ids in the initial pid namespace.
+func (o *Objects) Processes() (tgids []uint32, err error) {
+	var tgid uint32
+	var p Process
+	entries := o.probes.Processes.Iterate()
+	for entries.Next(&tgid, &p) {
+		tgids = append(tgids, tgid)
+	}
+	if err := entries.Err(); err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	return tgids, nil
+}
+
 // AddImage lets every process that executes the file be traced from its first instruction on.
 func (o *Objects) AddImage(i Image) error {
 	if err := o.probes.Images.Put(i, Process{}); err != nil {
