@@ -1,0 +1,412 @@
+package e2e
+
+import (
+	"bytes"
+	"database/sql"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/observatory-trace/observatory-trace/internal/testenv"
+)
+
+// orders is the demo service: it runs, and makes calls, until it is stopped.
+func orders(t testing.TB) *testenv.Process {
+	t.Helper()
+	return testenv.Start(t, testenv.Build(t, testenv.Target{Source: "go/orders"}))
+}
+
+// recorded waits until the tracer has written so many calls.
+func (tr *tracer) recorded(n int64) *sql.DB {
+	tr.tb.Helper()
+	db := tr.open()
+	for deadline := time.Now().Add(testenv.Deadline); number(tr.tb, db, "SELECT count(*) FROM process_trace") < n; {
+		if time.Now().After(deadline) {
+			tr.tb.Fatalf("fewer than %d calls are recorded\n%s", n, tr.Stderr())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return db
+}
+
+// running checks that the process still makes calls: a new tracer sees some.
+func running(t *testing.T, p *testenv.Process) {
+	t.Helper()
+	if !p.Running() {
+		t.Fatalf("the target has ended: %+v", p.Wait())
+	}
+	tr := attachPID(t, p.PID, "-n", "5")
+	tr.end()
+	if n := number(t, tr.open(), "SELECT count(*) FROM process_trace"); n != 5 {
+		t.Errorf("%d calls are recorded, not 5", n)
+	}
+}
+
+// TestEnds holds the ways in which tracing ends, all of them cleanly, with the
+// target going on.
+func TestEnds(t *testing.T) {
+	testenv.RequireBPF(t)
+	p := orders(t)
+	for name, end := range map[string]func(t *testing.T) *tracer{
+		"SIGINT": func(t *testing.T) *tracer {
+			tr := attachPID(t, p.PID)
+			tr.recorded(50)
+			tr.Signal(syscall.SIGINT)
+			return tr
+		},
+		"SIGTERM": func(t *testing.T) *tracer {
+			tr := attachPID(t, p.PID)
+			tr.recorded(50)
+			tr.Signal(syscall.SIGTERM)
+			return tr
+		},
+		"duration":  func(t *testing.T) *tracer { return attachPID(t, p.PID, "-d", "300ms") },
+		"max-calls": func(t *testing.T) *tracer { return attachPID(t, p.PID, "-n", "1234") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := end(t)
+			tr.end()
+			functions, processes := tr.attached()
+			if functions < 5 || processes != 1 {
+				t.Errorf("attached to %d functions in %d processes", functions, processes)
+			}
+			db := tr.open()
+			sound(t, db)
+			n := number(t, db, "SELECT count(*) FROM process_trace")
+			if name == "max-calls" && n != 1234 || n == 0 {
+				t.Errorf("%d calls are recorded", n)
+			}
+			if got := number(t, db, "SELECT count(*) FROM data_trace"); got != n {
+				t.Errorf("%d calls, %d rows of data", n, got)
+			}
+			if got := text(t, db, "SELECT functions, processes, ended IS NOT NULL FROM sessions"); got != strconv.Itoa(functions)+"|1|1" {
+				t.Errorf("the session is %q", got)
+			}
+		})
+	}
+	running(t, p)
+}
+
+// TestTargetEnds holds that tracing ends when the last target does.
+func TestTargetEnds(t *testing.T) {
+	p, q := orders(t), orders(t)
+	tr := attach(t, "-p", strconv.Itoa(p.PID), "-p", strconv.Itoa(q.PID))
+	if _, processes := tr.attached(); processes != 2 {
+		t.Errorf("attached to %d processes, not 2", processes)
+	}
+	tr.recorded(50)
+	p.Kill()
+	if got := number(t, tr.recorded(200), "SELECT count(DISTINCT pid) FROM process_trace"); got != 2 {
+		t.Errorf("calls of %d processes are recorded", got)
+	}
+	if !tr.Running() {
+		t.Fatalf("it ended with the first target: %+v", tr.Wait())
+	}
+	q.Kill()
+	tr.end()
+}
+
+// TestExitCodes holds what scripts see: the command's own code, and what was wrong.
+func TestExitCodes(t *testing.T) {
+	testenv.RequireBPF(t)
+	program := testenv.Build(t, testenv.Target{Source: "c/counts"})
+	for _, c := range []struct {
+		args  []string
+		code  int
+		wants string // on stderr
+	}{
+		{[]string{"--", program, "-n", "2", "-crash", "exit"}, 3, "attached: "},
+		{[]string{"--", program, "-n", "2", "-crash", "_exit"}, 4, "attached: "},
+		{[]string{"--", program, "-n", "2", "-crash", "segv"}, 128 + int(syscall.SIGSEGV), "attached: "},
+		{[]string{"-s", "in_chold", "--", program}, 3, "in_child"},
+		{[]string{"-s", "in_chold", "-p", strconv.Itoa(os.Getpid())}, 3, "no function"},
+		{[]string{"-s", "/(/", "--", program}, 2, "/(/"},
+		{[]string{"-s", "[a", "--", program}, 2, "[a"},
+		{[]string{"-x", "/[/", "--", program}, 2, "/[/"},
+		{nil, 2, "nothing to trace"},
+		{[]string{"--ring-buffer", "3", "--", program}, 2, "--ring-buffer"},
+		{[]string{"-p", "99999999"}, 3, "99999999"},
+		{[]string{"--", "/nonexistent/program"}, 1, "/nonexistent/program"},
+	} {
+		tr := begin(t, c.args...)
+		tr.CloseInput()
+		if got := tr.Wait(); got.ExitCode != c.code || !strings.Contains(got.Stderr, c.wants) {
+			t.Errorf("%q: exit code %d, not %d\n%s", c.args, got.ExitCode, c.code, got.Stderr)
+		}
+	}
+}
+
+// TestCommandStreams holds that a command has the caller's input and output.
+func TestCommandStreams(t *testing.T) {
+	tr := begin(t, "-s", "in_*", "--", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-wait", "-n", "1")
+	tr.WaitLine("ready")
+	tr.Go()
+	if got := tr.end(); testenv.ParseCounts(t, got.Stdout).Check == 0 {
+		t.Errorf("it printed %q", got.Stdout)
+	}
+}
+
+// TestKilled holds that a SIGKILL of the tracer harms neither the targets nor
+// the database.
+func TestKilled(t *testing.T) {
+	testenv.RequireBPF(t)
+	for _, source := range []string{"go/counts", "cpp/counts", "rust/counts", "c/counts"} {
+		t.Run(source, func(t *testing.T) {
+			program := testenv.Build(t, testenv.Target{Source: source})
+			want := testenv.Run(t, program, "-n", "300")
+			p := testenv.Start(t, program, "-wait", "-n", "300").Ready()
+			tr := attachPID(t, p.PID)
+			p.Go()
+			tr.recorded(20)
+			tr.Kill()
+			if got := p.Wait(); got.Stdout != "ready\n"+want.Stdout || got.ExitCode != 0 {
+				t.Errorf("the target ended with %+v", got)
+			}
+			db := tr.open()
+			sound(t, db)
+			if n := number(t, db, "SELECT count(*) FROM process_trace p JOIN data_trace d USING (id) WHERE p.status IN ('OK', 'ERR')"); n < 20 {
+				t.Errorf("%d calls are left", n)
+			}
+		})
+	}
+}
+
+// TestOpen holds that calls which have not ended are recorded, with their
+// arguments: when tracing ends inside of one, and when the process does.
+func TestOpen(t *testing.T) {
+	testenv.RequireBPF(t)
+	for source, name := range map[string]string{
+		"go/counts": "main.held", "c/counts": "held", "cpp/counts": "shop::held", "rust/counts": "counts::held",
+	} {
+		t.Run(source, func(t *testing.T) {
+			program := testenv.Build(t, testenv.Target{Source: source})
+			for _, dies := range []bool{false, true} {
+				p := testenv.Start(t, program, "-wait", "open").Ready()
+				tr := attachPID(t, p.PID, "-s", name)
+				p.Go()
+				p.WaitLine("held")
+				if dies {
+					p.Kill()
+					tr.end()
+				} else {
+					tr.stop()
+					p.Send("on")
+					if got := testenv.ParseCounts(t, p.Wait().Stdout).Functions[name]; got.Returns != 1 {
+						t.Errorf("the target counts %+v", got)
+					}
+				}
+				got := text(t, tr.open(), "SELECT p.process, p.status, d.args IS NOT NULL AND d.args <> '{}', d.result FROM process_trace p JOIN data_trace d USING (id)")
+				if want := name + "|OPEN|1|"; got != want {
+					t.Errorf("died: %v: got %q, want %q", dies, got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestLoss holds that what the ring buffer has no room for is counted, function
+// by function, and that nobody is left to guess what to do.
+func TestLoss(t *testing.T) {
+	program := testenv.Build(t, testenv.Target{Source: "c/counts"})
+	p := testenv.Start(t, program, "-wait", "-n", "3000", "calls").Ready()
+	tr := attachPID(t, p.PID, "--ring-buffer", "4KiB")
+	p.Go()
+	counts := testenv.ParseCounts(t, p.Wait().Stdout)
+	result := tr.end()
+	if !strings.Contains(result.Stderr, "raise --ring-buffer") {
+		t.Errorf("it does not say what to do: %s", result.Stderr)
+	}
+	db := tr.open()
+	lost := uint64(0)
+	for name, c := range counts.Functions {
+		recorded := uint64(number(t, db, "SELECT count(*) FROM process_trace WHERE process = ?", name))
+		dropped := uint64(number(t, db, "SELECT sum(dropped) FROM function_stats WHERE process = ?", name))
+		told := uint64(number(t, db, "SELECT sum(count) FROM gaps WHERE process = ? AND reason = 'ring buffer full: calls not recorded' AND hint LIKE '%--ring-buffer%'", name))
+		calls := uint64(number(t, db, "SELECT sum(calls) FROM function_stats WHERE process = ?", name))
+		if recorded+dropped != c.Calls || dropped != told || calls != c.Calls {
+			t.Errorf("%s: of %d calls %d are recorded, %d dropped, %d in gaps, and the statistics tell of %d", name, c.Calls, recorded, dropped, told, calls)
+		}
+		lost += dropped
+	}
+	if lost == 0 {
+		t.Error("nothing was lost: this test tests nothing")
+	}
+}
+
+// TestOthers holds that with -p only that process is traced, and that another of
+// the same program comes to no harm by the probes that it shares.
+func TestOthers(t *testing.T) {
+	testenv.RequireBPF(t)
+	for _, source := range []string{"go/counts", "cpp/counts", "c/counts"} {
+		t.Run(source, func(t *testing.T) {
+			program := testenv.Build(t, testenv.Target{Source: source})
+			p := testenv.Start(t, program, "-wait", "-n", "20").Ready()
+			other := testenv.Start(t, program, "-wait", "-n", "20").Ready()
+			tr := attachPID(t, p.PID)
+			other.Go()
+			want := other.Wait()
+			late := testenv.Run(t, program, "-n", "20")
+			p.Go()
+			if got := p.Wait(); got != want || "ready\n"+late.Stdout != want.Stdout || late.ExitCode != 0 {
+				t.Errorf("they ended with\n%+v\n%+v\n%+v", got, want, late)
+			}
+			tr.end()
+			db := tr.open()
+			counts := testenv.ParseCounts(t, want.Stdout)
+			if len(counts.Children) == 0 && number(t, db, "SELECT count(*) FROM process_trace WHERE pid <> ?", p.PID) != 0 {
+				t.Errorf("calls of others are recorded: %s", text(t, db, "SELECT DISTINCT pid, exe FROM process_trace"))
+			}
+			if n := number(t, db, "SELECT count(*) FROM process_trace WHERE pid = ?", other.PID); n != 0 {
+				t.Errorf("%d calls of the other are recorded", n)
+			}
+			for name, c := range counts.Functions {
+				if !strings.HasPrefix(name, "main.") && tallies(t, db, "pid = "+strconv.Itoa(p.PID))[name] == (tally{}) {
+					t.Errorf("%s: none of its %d calls is recorded", name, c.Calls)
+				}
+			}
+		})
+	}
+}
+
+// TestChildren holds that children are followed over fork and exec, and not with --no-follow.
+func TestChildren(t *testing.T) {
+	program := testenv.Build(t, testenv.Target{Source: "c/counts"})
+	for _, follow := range []bool{true, false} {
+		p := testenv.Start(t, program, "-wait", "-n", "100", "fork", "exec", "vfork").Ready()
+		args := []string{}
+		if !follow {
+			args = append(args, "--no-follow")
+		}
+		tr := attachPID(t, p.PID, args...)
+		p.Go()
+		counts := testenv.ParseCounts(t, p.Wait().Stdout)
+		tr.end()
+		got := tallies(t, tr.open(), "pid <> "+strconv.Itoa(p.PID))
+		if !follow {
+			if len(got) != 0 {
+				t.Errorf("without following: %v", got)
+			}
+			continue
+		}
+		for name, c := range counts.Children {
+			// A child of vfork that has not executed yet is its parent's memory, but has a number of its own.
+			if got[name].OK != c.Returns {
+				t.Errorf("%s: %v in children, not %+v", name, got[name], c)
+			}
+		}
+	}
+}
+
+// TestOtherRoot holds that a program is found by the file system that its
+// process sees: another mount namespace, another root.
+func TestOtherRoot(t *testing.T) {
+	testenv.RequireBPF(t)
+	program := testenv.Build(t, testenv.Target{Source: "c/counts", Static: true})
+	root := t.TempDir()
+	if err := os.Chmod(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The program is on a file system that only the new namespace has.
+	script := `set -e; mount -t tmpfs none "$1"; mkdir "$1/app"; cat > "$1/app/server"; chmod 755 "$1/app/server"; exec chroot "$1" /app/server -wait -n 10 calls < "$2"`
+	pipe := filepath.Join(t.TempDir(), "input")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", root, pipe)
+	p := testenv.StartCommand(t, command)
+	p.Send(strings.TrimSuffix(string(content), "\n") + strings.Repeat("\x00", 8))
+	p.CloseInput()
+	input, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer input.Close()
+	p.Ready()
+	tr := attachPID(t, p.PID)
+	if _, err := input.WriteString("go\n"); err != nil {
+		t.Fatal(err)
+	}
+	counts := testenv.ParseCounts(t, p.Wait().Stdout)
+	tr.end()
+	got := tallies(t, tr.open(), "exe LIKE '%/app/server'")
+	for name, c := range counts.Functions {
+		if got[name].OK != c.Returns {
+			t.Errorf("%s: %v, not %+v", name, got[name], c)
+		}
+	}
+}
+
+// TestTwoTracers holds that two tracers may trace one process, into one
+// database, and that each sees all of it.
+func TestTwoTracers(t *testing.T) {
+	for _, source := range []string{"go/counts", "c/counts"} {
+		p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: source}), "-wait", "-n", "50").Ready()
+		tr := attachPID(t, p.PID)
+		second := beginInto(t, tr.db, "-p", strconv.Itoa(p.PID))
+		second.WaitStderr("attached: ")
+		p.Go()
+		counts := testenv.ParseCounts(t, p.Wait().Stdout)
+		tr.end()
+		second.end()
+		db := tr.open()
+		sound(t, db)
+		got := tallies(t, db, "pid = "+strconv.Itoa(p.PID))
+		for name, c := range counts.Functions {
+			if strings.HasSuffix(name, ".abi0") || name == "main.asmAdd" || name == "main.(*derived).deposit" {
+				continue // see checkCounts
+			}
+			if got[name].OK+got[name].ERR+got[name].Open != 2*c.Calls {
+				t.Errorf("%s: %v; two tracers saw %d calls", name, got[name], c.Calls)
+			}
+		}
+		if n := number(t, db, "SELECT count(*) - count(DISTINCT id) FROM process_trace"); n != 0 {
+			t.Errorf("%d calls have an id that another has", n)
+		}
+	}
+}
+
+// TestManyFunctions holds that thousands of functions of a big Go program can be
+// traced and let go, while it works.
+func TestManyFunctions(t *testing.T) {
+	compiler := testenv.GoCompiler(t)
+	source := filepath.Join(t.TempDir(), "p.go")
+	var text bytes.Buffer
+	text.WriteString("package p\n")
+	for i := range 400 {
+		text.WriteString("func F" + strconv.Itoa(i) + "(x []int) (n int) { for i, v := range x { n += i * v }; return n }\n")
+	}
+	if err := os.WriteFile(source, text.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	object := func(name string) string { return filepath.Join(t.TempDir(), name) }
+	plain, traced := object("plain.o"), object("traced.o")
+	args := func(out string) []string { return []string{"-p", "p", "-o", out, source} }
+	if got := testenv.Run(t, compiler, args(plain)...); got.ExitCode != 0 {
+		t.Fatalf("compile: %+v", got)
+	}
+	tr := begin(t, append([]string{"-s", "cmd/compile/internal/s*.*", "-n", "20000", "--", compiler}, args(traced)...)...)
+	tr.end()
+	if functions, _ := tr.attached(); functions < 5000 {
+		t.Errorf("attached to only %d functions", functions)
+	}
+	want, err := os.ReadFile(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(traced)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the compiler made something else (%v)", err)
+	}
+	if n := number(t, tr.open(), "SELECT count(*) FROM process_trace"); n != 20000 {
+		t.Errorf("%d calls are recorded", n)
+	}
+}

@@ -1,0 +1,168 @@
+package e2e
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/observatory-trace/observatory-trace/internal/testenv"
+)
+
+// statements are what the PostgreSQL server is asked, an error and a sort among them.
+var statements = []string{
+	"CREATE TABLE t(n int PRIMARY KEY, s text)",
+	"INSERT INTO t SELECT i, 'row ' || i FROM generate_series(1, 300) i",
+	"SELECT count(*), sum(n), min(s), max(s) FROM t",
+	"SELECT a.n, b.s FROM t a JOIN t b ON a.n = b.n + 1 WHERE a.n % 50 = 0 ORDER BY b.s DESC",
+	"DO $$ BEGIN PERFORM 1 / 0; EXCEPTION WHEN division_by_zero THEN NULL; END $$",
+	"UPDATE t SET s = upper(s) WHERE n <= 10",
+	"SELECT s FROM t WHERE n IN (3, 30) ORDER BY 1",
+	"DROP TABLE t",
+}
+
+// TestPostgres traces the backends that a server forks for each session, in
+// all of its executor, parser, planner and storage.
+func TestPostgres(t *testing.T) {
+	testenv.RequireBPF(t)
+	p := testenv.StartPostgres(t)
+	ask := func() (rows string) {
+		for _, s := range statements {
+			rows += p.Query(s)
+		}
+		return rows
+	}
+	want := ask()
+	tr := attach(t, "--exe", p.Program, "-s", "exec_*", "-s", "Exec*", "-s", "pg_*", "-s", "heap*", "-s", "plan*", "-s", "standard_*",
+		"-s", "Portal*", "-s", "*Commit*", "-s", "*Transaction*", "-s", "err*", "-s", "text*", "-s", "int4*", "-s", "tuple*", "--ring-buffer", "128MiB")
+	if functions, _ := tr.attached(); functions < 1000 {
+		t.Errorf("attached to only %d functions", functions)
+	}
+	if got := ask(); got != want {
+		t.Errorf("traced it answered %q, untraced %q", got, want)
+	}
+	tr.stop()
+	if got := ask(); got != want {
+		t.Errorf("after being traced it answered %q", got)
+	}
+	db := tr.open()
+	sound(t, db)
+	if got := tallies(t, db, "")["exec_simple_query"]; got != (tally{OK: uint64(len(statements))}) {
+		t.Errorf("exec_simple_query: %v; %d statements were sent", got, len(statements))
+	}
+	if got := text(t, db, "SELECT json_extract(d.args, '$.query_string') FROM data_trace d WHERE process = 'exec_simple_query' ORDER BY id"); got != strings.Join(statements, "\n") {
+		t.Errorf("exec_simple_query was given %s", got)
+	}
+	if n := number(t, db, "SELECT count(DISTINCT pid) FROM process_trace WHERE process = 'exec_simple_query'"); n != int64(len(statements)) {
+		t.Errorf("%d backends answered", n)
+	}
+}
+
+// TestPostgresAll traces every function of a server at work.
+func TestPostgresAll(t *testing.T) {
+	testenv.RequireBPF(t)
+	p := testenv.StartPostgres(t)
+	const query = "CREATE TEMP TABLE t AS SELECT i n FROM generate_series(1, 50) i; SELECT sum(n) FROM t"
+	tr := attach(t, "--exe", p.Program, "-s", "*", "--ring-buffer", "256MiB")
+	if functions, _ := tr.attached(); functions < 10000 {
+		t.Errorf("attached to only %d functions", functions)
+	}
+	if got := p.Query(query); got != "1275\n" {
+		t.Errorf("it answered %q", got)
+	}
+	tr.stop()
+	if got := p.Query(query); got != "1275\n" {
+		t.Errorf("after being traced it answered %q", got)
+	}
+	if got := tallies(t, tr.open(), "")["exec_simple_query"]; got.OK != 1 {
+		t.Errorf("exec_simple_query: %v", got)
+	}
+}
+
+// TestPython traces the interpreter's shared library in a running script.
+func TestPython(t *testing.T) {
+	testenv.RequireBPF(t)
+	want := testenv.StartCommand(t, testenv.PythonScript(t, 1, false)).Wait()
+	p := testenv.StartCommand(t, testenv.PythonScript(t, 1, true)).Ready()
+	tr := attachPID(t, p.PID, "-l", "libpython3.11*", "-s", "Py[A-Z]*", "-s", "_Py*", "-x", "_PyEval_EvalFrameDefault", "--ring-buffer", "256MiB", "--max-bytes", "256")
+	if functions, _ := tr.attached(); functions < 1500 {
+		t.Errorf("attached to only %d functions", functions)
+	}
+	p.Go()
+	got := p.Wait()
+	if got.Stdout != "ready\n"+want.Stdout || got.Stderr != want.Stderr || got.ExitCode != want.ExitCode {
+		t.Errorf("traced it ended with %+v, untraced with %+v", got, want)
+	}
+	tr.end()
+	db := tr.open()
+	sound(t, db)
+	if n := number(t, db, "SELECT count(DISTINCT process) FROM process_trace"); n < 200 {
+		t.Errorf("calls of only %d functions are recorded", n)
+	}
+}
+
+// TestRedis traces all functions of a server under its own benchmark.
+func TestRedis(t *testing.T) {
+	testenv.RequireBPF(t)
+	const requests = 200
+	r := testenv.StartRedis(t)
+	tr := attachPID(t, r.PID, "-s", "*", "--ring-buffer", "256MiB", "--max-bytes", "256")
+	if functions, _ := tr.attached(); functions < 3000 {
+		t.Errorf("attached to only %d functions", functions)
+	}
+	if got := testenv.StartCommand(t, r.Benchmark(requests, "set", "lpush")).Wait(); got.ExitCode != 0 || !strings.Contains(got.Stdout, "LPUSH") {
+		t.Errorf("the benchmark ended with %+v", got)
+	}
+	if got := r.Do("llen", "mylist"); got != strconv.Itoa(requests) {
+		t.Errorf("the list has %s elements", got)
+	}
+	tr.stop()
+	if got := r.Do("ping"); got != "PONG" {
+		t.Errorf("after being traced it answers %q", got)
+	}
+	db := tr.open()
+	sound(t, db)
+	got := exactCalls(t, db)
+	for _, name := range []string{"setCommand", "lpushCommand"} {
+		if got[name] != requests {
+			t.Errorf("%s: %d calls, of %d requests", name, got[name], requests)
+		}
+	}
+}
+
+// TestGoBuild traces the compiler that a go build starts, once for each package.
+func TestGoBuild(t *testing.T) {
+	testenv.RequireBPF(t)
+	folder := t.TempDir()
+	plain, traced := filepath.Join(folder, "plain"), filepath.Join(folder, "traced")
+	if got := testenv.StartCommand(t, testenv.GoBuild(t, "go/minimal", plain)).Wait(); got.ExitCode != 0 {
+		t.Fatalf("build: %+v", got)
+	}
+	tr := attach(t, "--exe", testenv.GoCompiler(t), "-s", "main.*", "-s", "cmd/compile/internal/gc.*", "-s", "cmd/compile/internal/noder.*",
+		"-s", "cmd/compile/internal/typecheck.*", "-s", "cmd/compile/internal/walk.*", "-s", "cmd/compile/internal/escape.*", "-s", "cmd/compile/internal/inline.*",
+		"-x", "*noder.*pkgReader*", "--ring-buffer", "256MiB", "--max-bytes", "256", "--depth", "1")
+	if functions, _ := tr.attached(); functions < 1000 {
+		t.Errorf("attached to only %d functions", functions)
+	}
+	got := testenv.StartCommand(t, testenv.GoBuild(t, "go/minimal", traced)).Wait()
+	if got.ExitCode != 0 || got.Stderr != "" {
+		t.Errorf("traced the build ended with %+v", got)
+	}
+	tr.stop()
+	want, err := os.ReadFile(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made, err := os.ReadFile(traced); err != nil || !bytes.Equal(made, want) {
+		t.Errorf("it built another program (%v)", err)
+	}
+	db := tr.open()
+	sound(t, db)
+	compilers := number(t, db, "SELECT count(DISTINCT pid) FROM process_trace WHERE process = 'main.main'")
+	mains := exactCalls(t, db)["main.main"]
+	if compilers < 5 || uint64(compilers) != mains {
+		t.Errorf("main.main: %d calls in %d processes", mains, compilers)
+	}
+}
