@@ -7,12 +7,13 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 BIN := bin/observatory-trace
+IMAGE ?= observatory-trace:latest
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOLANGCI_LINT := bin/tools/golangci-lint-v2.15.0
 TEST_FLAGS ?= -count=1 -p 2 -timeout 15m
 PKG ?= ./...
 
-.PHONY: help setup build generate generate-check lint fmt test bench check demo clean
+.PHONY: help setup build image generate generate-check lint fmt test bench check demo clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +25,9 @@ build: ## Builds bin/observatory-trace
 	@scripts/setup.sh build
 	@mkdir -p bin
 	@go build -buildvcs=false -trimpath -ldflags '-X main.stamped=$(VERSION)' -o $(BIN) ./cmd/observatory-trace
+
+image: ## Builds the container image IMAGE (observatory-trace:latest) of deploy/
+	@scripts/image.sh "$(IMAGE)" "$(VERSION)"
 
 generate: ## Regenerates the BPF objects and their Go bindings
 	@scripts/setup.sh generate
@@ -39,6 +43,7 @@ lint: $(GOLANGCI_LINT) ## Checks the style of Go code and shell scripts
 	@$(GOLANGCI_LINT) run
 	@test -z "$$(gofmt -l testdata | tee /dev/stderr)"
 	@cd testdata/targets/go && go vet ./...
+	@cd deploy/validate && go vet ./...
 	@shellcheck scripts/*.sh .ci/run
 
 fmt: $(GOLANGCI_LINT) ## Formats the Go code

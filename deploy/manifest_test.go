@@ -1,12 +1,7 @@
-// Package deploy_test holds what is in this folder to its word: the manifests pass the
-// API server's own rules and ask for what the program needs and no more, and a container
-// that is run as they say traces the processes of other containers.
 package deploy_test
 
 import (
-	"bytes"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,28 +72,12 @@ type securityContext struct {
 	SeccompProfile                     struct{ Type string }
 }
 
-// validator is the program of the module validate, built once.
+// validator is the program of the module validate, built once, into scratch.
 var validator = sync.OnceValues(func() (string, error) {
-	folder, err := os.MkdirTemp("", "validate-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(folder, "validate")
-	build := exec.Command("go", "build", "-o", path, ".")
-	build.Dir = "validate"
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return path, nil
+	path := filepath.Join(scratch, "validate")
+	_, err := run(exec.Command("go", "build", "-C", "validate", "-o", path, "."))
+	return path, err
 })
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := validator(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
-	}
-	os.Exit(code)
-}
 
 // validate gives the objects of a manifest as JSON, or why the API server would refuse it.
 func validate(t *testing.T, path string) ([]byte, error) {
@@ -107,14 +86,7 @@ func validate(t *testing.T, path string) ([]byte, error) {
 	if err != nil {
 		t.Fatalf("build validate: %v", err)
 	}
-	var said bytes.Buffer
-	command := exec.Command(program, path)
-	command.Stderr = &said
-	out, err := command.Output()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s", err, said.String())
-	}
-	return out, nil
+	return run(exec.Command(program, path))
 }
 
 // read gives the objects of a manifest by kind.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing on Debian 12: setup.sh [build|test|generate|bench|demo|lint ...]
+# Installs what is missing on Debian 12: setup.sh [build|test|generate|deploy|bench|demo|lint ...]
 #
 # Says nothing when there is nothing to do. Without an argument: all of it.
 set -euo pipefail
@@ -22,6 +22,7 @@ needs() {
 	test)
 		needs build
 		needs generate
+		needs deploy
 		echo /usr/bin/g++ g++
 		echo /usr/bin/clang-14 clang-14
 		echo /usr/bin/objdump binutils
@@ -36,6 +37,11 @@ needs() {
 		echo /usr/include/python3.11/Python.h libpython3.11-dev
 		scripts/rustc.sh >/dev/null 2>&1 || echo - rustc-web
 		;;
+	deploy)
+		echo /usr/bin/containerd containerd
+		echo /usr/bin/ctr containerd
+		echo /usr/sbin/runc runc
+		;;
 	bench)
 		needs build
 		echo /usr/bin/bpftrace bpftrace
@@ -48,7 +54,7 @@ needs() {
 		echo /usr/bin/shellcheck shellcheck
 		;;
 	*)
-		echo "setup: no purpose \"$1\": build, generate, test, bench, demo or lint" >&2
+		echo "setup: no purpose \"$1\": build, generate, test, deploy, bench, demo or lint" >&2
 		return 2
 		;;
 	esac
