@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
@@ -116,8 +117,7 @@ func (f *File) openDebug(path string) (*image, error) {
 		return nil, err
 	}
 	if err := f.belongs(img); err != nil || img.ino == f.img.ino && img.dev == f.img.dev {
-		img.close()
-		return nil, err
+		return nil, errors.Join(err, img.close())
 	}
 	return img, nil
 }
@@ -151,7 +151,7 @@ func (f *File) openUnderRoot(path string) (*os.File, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: f.opts.Root, Err: err}
 	}
-	defer unix.Close(root)
+	defer func() { _ = unix.Close(root) }() // it was only opened to look below it
 	fd, err := unix.Openat2(root, path, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: filepath.Join(f.opts.Root, path), Err: err}

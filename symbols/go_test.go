@@ -22,8 +22,12 @@ var toolchains = []string{"go1.22.12", "go1.23.12", "go1.24.6", "go1.25.3", "go"
 // Delve finds in the debug information.
 func TestGoAgainstDelve(t *testing.T) {
 	for _, target := range []testenv.Target{
-		{Source: "go/counts"}, {Source: "go/counts", Opt: "-O0"}, {Source: "go/counts", PIE: true}, {Source: "go/orders"},
-		{Source: "go/counts", Compiler: "go1.22.12"}, {Source: "go/counts", Compiler: "go1.24.6"},
+		{Source: "go/counts"},
+		{Source: "go/counts", Opt: "-O0"},
+		{Source: "go/counts", PIE: true},
+		{Source: "go/orders"},
+		{Source: "go/counts", Compiler: "go1.22.12"},
+		{Source: "go/counts", Compiler: "go1.24.6"},
 	} {
 		t.Run(target.String(), func(t *testing.T) {
 			path := testenv.Build(t, target)
@@ -92,7 +96,7 @@ func TestStrippedGo(t *testing.T) {
 			got := selection(t, testenv.Build(t, target), Selection{})
 			describe := func(functions []*trace.Function) (out []string) {
 				for _, f := range functions {
-					out = append(out, fmt.Sprintf("%s %s:%d %v", f.Name, filepath.Base(f.File), f.Line, f.Traceable))
+					out = append(out, fmt.Sprintf("%s %s:%d %v %s", f.Name, filepath.Base(f.File), f.Line, f.Traceable, f.Reason))
 				}
 				slices.Sort(out)
 				return out

@@ -59,8 +59,7 @@ func mapImage(file *os.File) (*image, error) {
 	}
 	img := &image{data: data, size: uint64(len(data)), dev: st.Dev, ino: st.Ino, inflate: map[string][]byte{}}
 	if err := img.parse(); err != nil {
-		img.close()
-		return nil, fmt.Errorf("open %s: %w", file.Name(), err)
+		return nil, fmt.Errorf("open %s: %w", file.Name(), errors.Join(err, img.close()))
 	}
 	return img, nil
 }
@@ -81,7 +80,7 @@ func (m *image) parse() (err error) {
 	}
 	m.elf, err = elf.NewFile(bytes.NewReader(m.data))
 	if err != nil {
-		return fmt.Errorf("%w: %v", ErrNotELF, err)
+		return fmt.Errorf("%w: %w", ErrNotELF, err)
 	}
 	if m.elf.Machine != elf.EM_X86_64 && m.elf.Machine != elf.EM_AARCH64 {
 		return fmt.Errorf("%w: built for %s; only x86-64 and arm64 programs can be traced", ErrUnsupported, m.elf.Machine)
@@ -127,7 +126,7 @@ func faults() func() {
 // shrinks that much, a decompression bomb does.
 const (
 	maxInflateRatio = 200
-	maxInflateSize  = 4 << 30
+	maxInflateSize  = 1 << 30
 )
 
 // section returns a section's bytes, inflated if need be; nil when there is
@@ -232,7 +231,7 @@ const relaSize = 24 // elf.Rela64
 // relocations calls visit for all that the dynamic linker relocates.
 func (m *image) relocations(visit func(elf.Rela64)) {
 	for _, s := range m.elf.Sections {
-		if s.Type != elf.SHT_RELA || s.Flags&elf.SHF_ALLOC == 0 {
+		if s.Type != elf.SHT_RELA || s.Flags&elf.SHF_ALLOC == 0 { //nolint:misspell // the name of the section type
 			continue
 		}
 		b, err := m.raw(s)

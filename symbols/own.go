@@ -142,10 +142,10 @@ func (o *own) inTree(file string) bool {
 // below reports whether a path lies in a directory. Relative paths all lie in ".":
 // that is what is left when the build directory was mapped away.
 func below(file, dir string) bool {
-	switch {
-	case dir == ".":
+	switch dir {
+	case ".":
 		return !strings.HasPrefix(file, "/")
-	case dir == "/":
+	case "/":
 		return strings.HasPrefix(file, "/")
 	default:
 		return strings.HasPrefix(file, dir) && len(file) > len(dir) && file[len(dir)] == '/'

@@ -24,10 +24,16 @@ type planner struct {
 	morestack []uint64
 	graph     *callGraph
 	waiting   []unfinished
+	budget    int64 // bytes of code that may still be looked at
 }
 
 func newPlanner(f *File, t *table, chosen []int) *planner {
-	p := &planner{f: f, t: t}
+	p := &planner{f: f, t: t, budget: 16 << 20}
+	for _, s := range f.Segments() {
+		if s.Exec {
+			p.budget += 4 * int64(min(s.Filesz, f.img.size))
+		}
+	}
 	for _, i := range chosen {
 		if !t.isGo(t.entries[i]) {
 			p.locations = true
@@ -256,8 +262,20 @@ func (p *planner) sitesArch() sites.Arch {
 	return sites.AMD64
 }
 
+// spend keeps account of the code that is looked at. Forged symbols can
+// overlap, and be as long as the file each.
+func (p *planner) spend(b body) {
+	p.budget -= int64(min(b.size, 1<<40))
+	for _, r := range b.parts {
+		p.budget -= int64(min(r.High-r.Low, 1<<40))
+	}
+}
+
 // analyze chooses the probe sites of a function whose plan reads these registers.
 func (p *planner) analyze(b body, args uint32) (sites.Result, error) {
+	if p.spend(b); p.budget < 0 {
+		return sites.Result{}, errOverlap
+	}
 	in := sites.Input{
 		Arch: p.sitesArch(), Go: b.lang == trace.LangGo, Asm: b.asm, Args: args, ArgsKnown: true,
 	}

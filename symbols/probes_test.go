@@ -162,10 +162,14 @@ func TestRoles(t *testing.T) {
 		want map[trace.Role]int // how many, at least
 	}{
 		{testenv.Build(t, testenv.Target{Source: "go/minimal"}), map[trace.Role]int{trace.RoleGoPanic: 1, trace.RoleGoRecovery: 1}},
-		{testenv.Build(t, testenv.Target{Source: "go/counts", Compiler: "go1.22.12", Strip: testenv.StripAll, PIE: true}),
-			map[trace.Role]int{trace.RoleGoPanic: 1, trace.RoleGoexit: 1, trace.RoleGoRecovery: 1}},
-		{testenv.Build(t, testenv.Target{Source: "cpp/counts", Static: true, NoPIE: true}),
-			map[trace.Role]int{trace.RoleThrow: 1, trace.RoleRethrow: 1, trace.RoleCatch: 1, trace.RoleUnwind: 1, trace.RoleForced: 1}},
+		{
+			testenv.Build(t, testenv.Target{Source: "go/counts", Compiler: "go1.22.12", Strip: testenv.StripAll, PIE: true}),
+			map[trace.Role]int{trace.RoleGoPanic: 1, trace.RoleGoexit: 1, trace.RoleGoRecovery: 1},
+		},
+		{
+			testenv.Build(t, testenv.Target{Source: "cpp/counts", Static: true, NoPIE: true}),
+			map[trace.Role]int{trace.RoleThrow: 1, trace.RoleRethrow: 1, trace.RoleCatch: 1, trace.RoleUnwind: 1, trace.RoleForced: 1},
+		},
 		{testenv.Build(t, testenv.Target{Source: "cpp/counts"}), nil},
 		{testenv.Build(t, testenv.Target{Source: "rust/counts"}), map[trace.Role]int{trace.RoleRustPanic: 1}},
 		{library("/lib/x86_64-linux-gnu/libc.so.6"), map[trace.Role]int{trace.RoleLongjmp: 2}},

@@ -167,6 +167,7 @@ var (
 	errNoSize   = errors.New("size unknown: the symbol table does not state it")
 	errIFunc    = errors.New("resolver of an indirect function: it runs once, while the program is linked")
 	errOutside  = errors.New("its code lies outside the file")
+	errOverlap  = errors.New("the functions of this file overlap many times")
 	errOrphan   = errors.New("cold part of a function that can't be told from others of its name")
 	errOutlined = errors.New("outlined part of another function")
 )

@@ -30,8 +30,12 @@ func load(tb testing.TB, path string) (*elf.File, *elf.Section, []byte) {
 }
 
 var targets = []testenv.Target{
-	{Source: "c/counts"}, {Source: "cpp/counts"}, {Source: "cpp/counts", Opt: "-O0"}, {Source: "c/counts", Compiler: "clang-14"},
-	{Source: "rust/counts"}, {Source: "c/counts", Static: true, NoPIE: true},
+	{Source: "c/counts"},
+	{Source: "cpp/counts"},
+	{Source: "cpp/counts", Opt: "-O0"},
+	{Source: "c/counts", Compiler: "clang-14"},
+	{Source: "rust/counts"},
+	{Source: "c/counts", Static: true, NoPIE: true},
 }
 
 // TestAgainstDelve compares the pieces with those that Delve's reader finds.

@@ -37,7 +37,6 @@ type Table struct {
 	n                     int
 	names, cu, files, pcs []byte
 	funcs                 []byte // functab, followed by the _func structures
-	quantum               uint64
 }
 
 // Func is one function.
@@ -87,7 +86,7 @@ func New(data []byte, text uint64) (*Table, error) {
 		return nil
 	}
 	t := &Table{
-		text: text, quantum: uint64(data[6]),
+		text:  text,
 		names: part(3), cu: part(4), files: part(5), pcs: part(6), funcs: part(7),
 	}
 	n := word(0)

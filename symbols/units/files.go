@@ -38,16 +38,6 @@ func (x *Index) file(u *Unit, index uint64) string {
 	return f.path
 }
 
-// Files are the paths of the files that a unit's functions may be declared in.
-func (x *Index) Files(u *Unit) []string {
-	x.file(u, 0)
-	paths := make([]string, len(u.files))
-	for i := range u.files {
-		paths[i] = x.file(u, uint64(i))
-	}
-	return paths
-}
-
 // readFiles reads the file names in the header of a unit's line table
 // (section 6.2.4), and nothing behind it.
 func (x *Index) readFiles(u *Unit) []sourceFile {

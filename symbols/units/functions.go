@@ -12,8 +12,6 @@ type Function struct {
 	Name        string // DW_AT_name, its scope left out
 	LinkageName string // as in the symbol table; empty where Name is that
 	Line        int    // where it is declared, in the file that Index.File names; 0 when unknown
-	Trampoline  bool   // written by the compiler to get to another function (DW_AT_trampoline)
-	NoReturn    bool
 	Language    uint16 // DW_LANG_… of the unit that declares it: link-time optimisation mixes units
 
 	declared *Unit // whose line table has the file; nil when it isn't told
@@ -27,8 +25,6 @@ type shape struct {
 	name, linkage     value
 	file, line        value
 	origin            value // DW_AT_abstract_origin or DW_AT_specification
-	trampoline        bool
-	noreturn          bool
 }
 
 // Functions reads the functions that have code in a unit, in the order of the
@@ -67,6 +63,10 @@ func (x *Index) Functions(u *Unit) ([]Function, error) {
 			around.enter(depth, &f)
 			if f.Ranges != nil {
 				out = append(out, f)
+				x.found++
+			}
+			if x.found > maxFunctions {
+				return out, fmt.Errorf("%w: more than %d functions", ErrDamaged, maxFunctions)
 			}
 		}
 		if b.bad {
@@ -78,6 +78,9 @@ func (x *Index) Functions(u *Unit) ([]Function, error) {
 	}
 	return out, nil
 }
+
+// maxFunctions bounds the functions of one file: twice those of the largest programs.
+const maxFunctions = 1 << 21
 
 // scopes are the functions that an entry is nested in, innermost last.
 type scopes []scope
@@ -133,10 +136,6 @@ func (x *Index) shape(b *buf, ab *abbrev, u *Unit) (s shape) {
 			s.line = v
 		case attrAbstractOrigin, attrSpecification:
 			s.origin = v
-		case attrTrampoline:
-			s.trampoline = v.form != formFlag || v.num != 0
-		case attrNoreturn:
-			s.noreturn = v.num != 0
 		}
 	}
 	return s
@@ -147,7 +146,7 @@ const maxOrigins = 4
 
 // function puts together what a function's entry and those it refers to say.
 func (x *Index) function(u *Unit, off int, s shape, ranges []Range) Function {
-	f := Function{Offset: uint64(off), Low: ranges[0].Low, Ranges: ranges, Unit: u, Trampoline: s.trampoline, NoReturn: s.noreturn, Language: u.Language}
+	f := Function{Offset: uint64(off), Low: ranges[0].Low, Ranges: ranges, Unit: u, Language: u.Language}
 	if low, ok := x.address(u, s.low); ok && s.ranges.form == 0 {
 		f.Low = low
 	}
@@ -165,7 +164,6 @@ func (x *Index) function(u *Unit, off int, s shape, ranges []Range) Function {
 		if f.declared == nil && s.file.form != 0 {
 			f.declared, f.file = at, s.file.num
 		}
-		f.NoReturn = f.NoReturn || s.noreturn
 		if s.origin.form == 0 || hops == maxOrigins {
 			return f
 		}

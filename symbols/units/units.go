@@ -37,6 +37,7 @@ type Index struct {
 	foreign abbrevCache // of a unit that it refers to
 	lines   []byte      // .debug_line, once read
 	left    int         // pieces of range lists that may still be read
+	found   int         // functions with code so far
 }
 
 // Range is a run of addresses: Low is the first, High the first beyond.
@@ -52,7 +53,6 @@ type Unit struct {
 	Language uint16 // DW_LANG_… (section 7.12)
 	Name     string // the primary source file
 	CompDir  string // the directory it was compiled in
-	Producer string
 
 	start, root, end int // offsets in Info: of the header, of the first entry, of the next unit
 	version          uint16
@@ -67,12 +67,6 @@ type Unit struct {
 	files                      []sourceFile // once read
 	filesRead                  bool
 }
-
-// Offset is where the unit's first entry lies in .debug_info.
-func (u *Unit) Offset() uint64 { return uint64(u.root) }
-
-// Version is the unit's DWARF version.
-func (u *Unit) Version() int { return int(u.version) }
 
 // New reads the headers and the first entry of all units. Addresses outside
 // text, the addresses of the program's code, belong to functions that the
@@ -183,7 +177,7 @@ func (x *Index) readRoot(u *Unit, text Range) error {
 	if err != nil {
 		return fmt.Errorf("unit at %#x: %w", u.start, err)
 	}
-	var name, dir, producer, low, high, ranges value
+	var name, dir, low, high, ranges value
 	for _, a := range ab.attrs {
 		v := b.value(a, u)
 		switch a.attr {
@@ -191,8 +185,6 @@ func (x *Index) readRoot(u *Unit, text Range) error {
 			name = v
 		case attrCompDir:
 			dir = v
-		case attrProducer:
-			producer = v
 		case attrLanguage:
 			u.Language = uint16(v.num)
 		case attrLowPC:
@@ -217,7 +209,7 @@ func (x *Index) readRoot(u *Unit, text Range) error {
 	if ab.tag != tagCompileUnit && ab.tag != tagSkeletonUnit {
 		return nil
 	}
-	u.Name, u.CompDir, u.Producer = x.str(u, name), x.str(u, dir), x.str(u, producer)
+	u.Name, u.CompDir = x.str(u, name), x.str(u, dir)
 	u.low, _ = x.address(u, low)
 	for _, r := range x.extent(u, low, high, ranges) {
 		if r.Low >= text.Low && r.High <= text.High && r.Low < r.High {

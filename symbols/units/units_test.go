@@ -148,9 +148,6 @@ func (r *reference) compare(e *dwarf.Entry) {
 	if got := r.x.File(f); file != "" && path.Clean(file) != got {
 		t.Errorf("%s: file %q, want %q", name, got, path.Clean(file))
 	}
-	if want := e.Val(dwarf.AttrTrampoline) != nil; f.Trampoline != want {
-		t.Errorf("%s: trampoline %v, want %v", name, f.Trampoline, want)
-	}
 }
 
 // resolve follows an entry's origins. The file is told only when the origins
@@ -324,7 +321,6 @@ func FuzzIndex(f *testing.F) {
 				x.File(fn)
 				x.Find(fn.Low)
 			}
-			x.Files(u)
 			x.MemberOffset(u, "runtime.g", "goid")
 			x.RuntimeTypes(u)
 		}
