@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/observatory-trace/observatory-trace/internal/testenv"
 )
 
 // seeds are small programs of each kind, and what is around their headers.
@@ -73,28 +75,33 @@ func readAll(t *testing.T, path string) {
 	}
 }
 
-// TestDamagedPrograms changes a program's bytes one place at a time, where its
-// headers and tables are.
+// TestDamagedPrograms changes programs' bytes, some places at a time, and cuts
+// them there.
 func TestDamagedPrograms(t *testing.T) {
-	program, err := os.ReadFile(compile(t, "gcc -O2 -g", "twin.c", "shapes.c"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "program")
-	try := func(b []byte) {
-		if err := os.WriteFile(path, b, 0o644); err != nil {
+	for path, places := range map[string]int{
+		compile(t, "gcc -O2 -g", "twin.c", "shapes.c"):                    400,
+		testenv.Build(t, testenv.Target{Source: "go/minimal", PIE: true}): 20,
+	} {
+		program, err := os.ReadFile(path)
+		if err != nil {
 			t.Fatal(err)
 		}
-		readAll(t, path)
-	}
-	for i := 0; i < len(program); i += 1 + len(program)/400 {
-		for _, v := range []byte{0, 0xff, program[i] ^ 0x80} {
-			b := append([]byte(nil), program...)
-			for j := i; j < min(i+4, len(b)); j++ {
-				b[j] = v
+		damaged := filepath.Join(t.TempDir(), "program")
+		try := func(b []byte) {
+			if err := os.WriteFile(damaged, b, 0o644); err != nil {
+				t.Fatal(err)
 			}
-			try(b)
+			readAll(t, damaged)
 		}
-		try(program[:i])
+		for i := 0; i < len(program); i += 1 + len(program)/places {
+			for _, v := range []byte{0, 0xff, program[i] ^ 0x80} {
+				b := append([]byte(nil), program...)
+				for j := i; j < min(i+4, len(b)); j++ {
+					b[j] = v
+				}
+				try(b)
+			}
+			try(program[:i])
+		}
 	}
 }
