@@ -302,11 +302,17 @@ func (t *table) adopt() {
 	}
 }
 
+// maxNamesakes bounds the functions of one name that are searched for a part's.
+const maxNamesakes = 1 << 10
+
 // chooseParent picks the function that a piece belongs to: the only one of its
 // name, or the only one from the same source file; -1 when that can't be told.
 func (t *table) chooseParent(candidates []int, file uint32) int {
 	if len(candidates) == 1 {
 		return candidates[0]
+	}
+	if len(candidates) > maxNamesakes {
+		return -1
 	}
 	found := -1
 	for _, c := range candidates {

@@ -57,12 +57,18 @@ func distance(want, wantLast, name string, limit int) int {
 	case len(wantLast) > 2 && strings.Contains(name, wantLast):
 		return 1
 	}
-	d := edits(want, name, limit)
+	best := limit + 1
+	if d := edits(want, name, limit); d <= limit {
+		best = d + 1
+	}
 	if last := lastPart(name); len(last) > 2 && len(wantLast) > 2 {
 		// One more, so that a whole name that is as near comes first.
-		d = min(d, edits(wantLast, last, min(limit, len(wantLast)/3+1))+1)
+		near := min(limit, len(wantLast)/3+1)
+		if d := edits(wantLast, last, near); d <= near {
+			best = min(best, d+2)
+		}
 	}
-	return max(d, 1) + 1
+	return best
 }
 
 func lastPart(name string) string {

@@ -174,6 +174,9 @@ func TestNearest(t *testing.T) {
 			t.Errorf("%q: %q, want %q first", c.pattern, got, c.first)
 		}
 	}
+	if got := Nearest("shop::Ordr*", slices.Values([]string{"_fini", "_init", "shop::Order::Order", "main"}), 5); !slices.Equal(got, []string{"shop::Order::Order"}) {
+		t.Errorf("%q", got)
+	}
 	if got := Nearest("zzzzzzzzzzzz", slices.Values(names), 3); len(got) != 0 {
 		t.Errorf("nothing resembles it, yet: %q", got)
 	}
