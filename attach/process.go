@@ -120,6 +120,23 @@ func fileIDOf(path string) (FileID, error) {
 	return FileID{Dev: st.Dev, Inode: st.Ino}, nil
 }
 
+// probedIDOf identifies the file that probes at a path go to. Containers of one image see
+// one file of the kernel's, each through an overlay filesystem with a device of its own:
+// probes that one of them is given fire in all. So there the time of the file's last
+// change, ns, stands for the device.
+func probedIDOf(path string) (FileID, error) {
+	var st unix.Stat_t
+	var fs unix.Statfs_t
+	if err := errors.Join(unix.Stat(path, &st), unix.Statfs(path, &fs)); err != nil {
+		return FileID{}, fmt.Errorf("stat %s: %w", path, err)
+	}
+	id := FileID{Dev: st.Dev, Inode: st.Ino}
+	if fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		id.Dev = 1<<63 | uint64(st.Ctim.Nano()) // no device has this bit
+	}
+	return id, nil
+}
+
 // describe reads what is to be known of a running process.
 func describe(pid int) (*trace.Process, error) {
 	exe, err := os.Readlink(procPath(pid, "exe"))

@@ -211,7 +211,7 @@ func (s *Session) addTargets() error {
 func (s *Session) addProcess(pid int) error {
 	p, err := describe(pid)
 	if err != nil {
-		return err
+		return permission(err)
 	}
 	if err := s.objs.AddProcess(uint32(pid)); err != nil {
 		return err
@@ -285,7 +285,7 @@ func (s *Session) attachFiles(files []targetFile) error {
 }
 
 func (s *Session) attachFile(t targetFile) error {
-	id, err := fileIDOf(t.path)
+	id, err := probedIDOf(t.path)
 	if err != nil {
 		return fmt.Errorf("attach: %w", err)
 	}

@@ -176,7 +176,7 @@ func eachFile(o Options, command string, do func(*symbols.File) error) error {
 		if !t.wanted {
 			continue
 		}
-		id, err := fileIDOf(t.path)
+		id, err := probedIDOf(t.path)
 		if err != nil {
 			return permission(err)
 		}
