@@ -2,6 +2,7 @@ package attach
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/observatory-trace/observatory-trace/bpf"
@@ -19,11 +20,13 @@ type catalog struct {
 	programs  uint32
 	edges     uint32
 	files     uint32
+	images    atomic.Pointer[[]*image] // by function id, like functions
 }
 
 func newCatalog(objs *bpf.Objects, compiler *types.Compiler) *catalog {
 	c := &catalog{objs: objs, compiler: compiler}
 	c.functions.Store(&[]*trace.Function{nil})
+	c.images.Store(&[]*image{nil})
 	return c
 }
 
@@ -36,12 +39,21 @@ func (c *catalog) function(id uint32) *trace.Function {
 	return all[id]
 }
 
+// image finds the file of a function by its id; nil when there is none.
+func (c *catalog) image(id uint32) *image {
+	all := *c.images.Load()
+	if int(id) >= len(all) {
+		return nil
+	}
+	return all[id]
+}
+
 // len is the number of ids given out, the unused 0 included.
 func (c *catalog) len() int { return len(*c.functions.Load()) }
 
 // add gives the functions of one more file their ids and fills the BPF maps.
 // Nothing is visible to probes before their links exist.
-func (c *catalog) add(functions []*trace.Function, dynamic []types.Dynamic) error {
+func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dynamic) error {
 	old := *c.functions.Load()
 	all := append(old[:len(old):len(old)], functions...)
 	file := c.files + 1
@@ -72,6 +84,9 @@ func (c *catalog) add(functions []*trace.Function, dynamic []types.Dynamic) erro
 	c.files = file
 	c.moves += uint32(len(t.Moves))
 	c.programs, c.edges = uint32(len(programs)), uint32(len(edges))
+	before := *c.images.Load()
+	images := append(before[:len(before):len(before)], slices.Repeat([]*image{of}, len(functions))...)
+	c.images.Store(&images)
 	c.functions.Store(&all)
 	return nil
 }

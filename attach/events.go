@@ -53,8 +53,11 @@ func (s *Session) Next(rec *ringbuf.Record) error {
 			s.gone = append(s.gone, h.TGID)
 		}
 	case bpf.EventEntry:
-		if f := s.cat.function(h.Func); f != nil && f.Role == trace.RoleLibraryMap {
-			s.arrive(arrival{pid: int(h.TGID)})
+		if f := s.cat.function(h.Func); f != nil {
+			s.learnBias(h, f)
+			if f.Role == trace.RoleLibraryMap {
+				s.arrive(arrival{pid: int(h.TGID)})
+			}
 		}
 	}
 	return nil
@@ -99,6 +102,7 @@ func (s *Session) forget() {
 		if s.processes[tgid] != nil {
 			delete(s.processes, tgid)
 			delete(s.spaces, tgid)
+			delete(s.biases, tgid)
 			s.live.Add(-1)
 		}
 	}
@@ -126,6 +130,7 @@ func (s *Session) executed(h bpf.Header) {
 		return
 	}
 	delete(s.spaces, h.TGID)
+	delete(s.biases, h.TGID)
 	if err := s.objs.AddProcess(h.TGID); err != nil {
 		s.opts.Warn(err)
 		return

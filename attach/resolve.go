@@ -5,8 +5,10 @@ import (
 	"os"
 	"time"
 
+	"github.com/observatory-trace/observatory-trace/bpf"
 	"github.com/observatory-trace/observatory-trace/symbols"
 	"github.com/observatory-trace/observatory-trace/symbols/types"
+	"github.com/observatory-trace/observatory-trace/trace"
 )
 
 // image is what is kept of a file that is traced, to say what addresses mean.
@@ -104,6 +106,16 @@ func (s *Session) Symbol(tgid uint32, address uint64) string {
 	return i.name(inFile)
 }
 
+// holds tells whether an address of the file is in one of its segments.
+func (i *image) holds(address uint64) bool {
+	for _, s := range i.segments {
+		if address >= s.Vaddr && address < s.Vaddr+s.Memsz {
+			return true
+		}
+	}
+	return false
+}
+
 // space is a process's memory map, as it was when last read.
 type space struct {
 	regions []region
@@ -196,18 +208,36 @@ func (s *Session) image(tgid uint32, address uint64) (i *image, inFile, bias uin
 		}
 		return nil, 0, 0
 	}
-	// The process has ended. A program that is not position-independent is where its file says.
-	for _, f := range s.files {
-		if f.image == nil || f.image.pie {
-			continue
+	// The process has ended: a file is where its functions were hit, or where it says.
+	for i, bias := range s.biases[tgid] {
+		if i.holds(address - bias) {
+			return i, address - bias, bias
 		}
-		for _, seg := range f.image.segments {
-			if address >= seg.Vaddr && address < seg.Vaddr+seg.Memsz {
-				return f.image, address, 0
-			}
+	}
+	for _, f := range s.files {
+		if f.image != nil && !f.image.pie && f.image.holds(address) {
+			return f.image, address, 0
 		}
 	}
 	return nil, 0, 0
+}
+
+// learnBias takes note of where an entry's function was loaded: the process may
+// have ended before its memory map is read.
+func (s *Session) learnBias(h bpf.Header, f *trace.Function) {
+	i := s.cat.image(h.Func)
+	if i == nil || !i.pie {
+		return
+	}
+	of := s.biases[h.TGID]
+	if _, known := of[i]; known {
+		return
+	}
+	if of == nil {
+		of = map[*image]uint64{}
+		s.biases[h.TGID] = of
+	}
+	of[i] = h.IP - f.Address - f.Entry.Offset
 }
 
 // fileOf finds the traced file of a region.

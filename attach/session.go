@@ -64,9 +64,10 @@ type Session struct {
 	cat    *catalog
 	tracks []link.Link // of the tracepoints
 
-	mu       sync.Mutex // guards files and attaching
-	files    map[FileID]*attachedFile
-	detached bool
+	attaching sync.Mutex // held while files are attached to, or detached from; taken before mu
+	mu        sync.Mutex // guards files and detached, shortly: records wait for it
+	files     map[FileID]*attachedFile
+	detached  bool
 
 	pmu       sync.RWMutex
 	processes map[uint32]*trace.Process
@@ -76,8 +77,9 @@ type Session struct {
 	wait     sync.WaitGroup
 	live     atomic.Int64 // traced processes that have not ended
 
-	spaces    map[uint32]*space       // by process, for Dynamic and SameMapping
-	lost      map[uint32]bpf.Counters // what Losses has told of
+	spaces    map[uint32]*space            // by process, for Dynamic and SameMapping
+	biases    map[uint32]map[*image]uint64 // where processes had position-independent files, by what hit probes
+	lost      map[uint32]bpf.Counters      // what Losses has told of
 	lostTotal uint64
 	// lostProcesses is how many forks, execs and deaths recount knows to be lost.
 	lostProcesses uint64
@@ -115,7 +117,7 @@ func Start(opts Options) (_ *Session, err error) {
 	}
 	s := &Session{
 		opts: opts, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
-		arrivals: make(chan arrival, 4096), lost: map[uint32]bpf.Counters{}, spaces: map[uint32]*space{},
+		arrivals: make(chan arrival, 4096), lost: map[uint32]bpf.Counters{}, spaces: map[uint32]*space{}, biases: map[uint32]map[*image]uint64{},
 	}
 	if err := s.load(); err != nil {
 		return nil, err
@@ -289,14 +291,19 @@ func (s *Session) attachFile(t targetFile) error {
 	if err != nil {
 		return fmt.Errorf("attach: %w", err)
 	}
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f := s.files[id]; f != nil || s.detached {
+	f, detached := s.files[id], s.detached
+	s.mu.Unlock()
+	if f != nil || detached {
 		return f.failure()
 	}
-	f := &attachedFile{}
-	s.files[id] = f
+	f = &attachedFile{}
 	f.err = s.attachSelected(f, t)
+	s.mu.Lock()
+	s.files[id] = f
+	s.mu.Unlock()
 	return f.err
 }
 
@@ -329,10 +336,10 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) error {
 		return nil
 	}
 	dynamic := file.Dynamic()
-	if err := s.cat.add(traced, dynamic); err != nil {
+	a.image = newImage(file, dynamic)
+	if err := s.cat.add(traced, a.image, dynamic); err != nil {
 		return err
 	}
-	a.image = newImage(file, dynamic)
 	a.links, err = s.linkAll(t.path, traced, file.FileOffset)
 	return err
 }
@@ -398,6 +405,8 @@ func (s *Session) Stop() error { return s.objs.Deactivate() }
 
 // Detach takes all probes out. Targets go on untouched; Next reads nothing new.
 func (s *Session) Detach() error {
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	links := s.tracks

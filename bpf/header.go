@@ -17,6 +17,7 @@ type Header struct {
 	Func      uint32
 	TGID, TID uint32
 	TS        uint64 // CLOCK_MONOTONIC, ns
+	IP        uint64 // of the probed instruction
 	Arg       uint64
 }
 
@@ -35,6 +36,7 @@ func ParseHeader(record []byte) (Header, bool) {
 		TGID: le.Uint32(record[16:]),
 		TID:  le.Uint32(record[20:]),
 		TS:   le.Uint64(record[24:]),
+		IP:   le.Uint64(record[48:]),
 		Arg:  le.Uint64(record[64:]),
 	}, true
 }
