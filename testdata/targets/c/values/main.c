@@ -48,7 +48,7 @@ TRACED void nothing(void) { sink = 0; }
 
 TRACED long signed_ints(signed char a, short b, int c, long d, long long e)
 {
-	return a + b + c + d / 2 + e;
+	return (long)a + b + c + d / 2 + e;
 }
 
 TRACED unsigned long unsigned_ints(unsigned char a, unsigned short b, unsigned c, unsigned long d, size_t e)

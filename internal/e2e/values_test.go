@@ -1,0 +1,160 @@
+package e2e
+
+import (
+	"database/sql"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/observatory-trace/observatory-trace/internal/testenv"
+)
+
+// TestValues compares what is recorded of one call of each function with what
+// the target was made to pass and return.
+func TestValues(t *testing.T) {
+	testenv.RequireBPF(t)
+	for _, target := range []testenv.Target{
+		{Source: "go/values"},
+		{Source: "go/values", Opt: "-O0"},
+		{Source: "go/values", Compiler: "go1.22.12"},
+		{Source: "go/values", PIE: true, Compiler: "go1.24.6"},
+		{Source: "c/values"},
+		{Source: "c/values", Opt: "-O0"},
+		{Source: "c/values", Compiler: "clang-19", DWARF: 5},
+		{Source: "cpp/values"},
+		{Source: "cpp/values", Opt: "-O0"},
+		{Source: "cpp/values", Compiler: "clang++-19"},
+		{Source: "rust/values"},
+		{Source: "rust/values", Opt: "-O0"},
+	} {
+		t.Run(target.String(), func(t *testing.T) {
+			t.Parallel()
+			program := testenv.Build(t, target)
+			p := testenv.Start(t, program, "-wait").Ready()
+			tr := attachPID(t, p.PID, "--depth", "4", "--max-bytes", "8192")
+			p.Go()
+			if got := p.Wait(); got.Stdout != "ready\ndone\n" || got.ExitCode != 0 {
+				t.Errorf("the target ended with %+v", got)
+			}
+			tr.end()
+			db := tr.open()
+			for name, golden := range testenv.Goldens(t, target.Source) {
+				checkValues(t, target, db, name, golden)
+			}
+		})
+	}
+}
+
+func checkValues(t *testing.T, target testenv.Target, db *sql.DB, name string, want testenv.Golden) {
+	t.Helper()
+	var status string
+	var args, result, message, kind sql.NullString
+	err := db.QueryRow("SELECT p.status, d.args, d.result, p.error, p.error_type FROM process_trace p JOIN data_trace d USING (id) WHERE p.process = ?", name).
+		Scan(&status, &args, &result, &message, &kind)
+	optimised := target.Opt != "-O0" && !strings.HasPrefix(target.Source, "go/")
+	if err == sql.ErrNoRows && strings.HasPrefix(target.Compiler, "clang") && optimised {
+		return // it knows the result beforehand, and leaves out the call
+	}
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+		return
+	}
+	if status != want.Status {
+		t.Errorf("%s: status %s, want %s", name, status, want.Status)
+	}
+	differ := func(what string, want []byte, got sql.NullString, empty string) {
+		var have []byte
+		if got.Valid && got.String != empty {
+			have = []byte(got.String)
+		}
+		d := testenv.DiffJSON(want, have)
+		// An optimiser may leave nothing to read: that has to be said, then.
+		if d != "" && !(optimised && (strings.Contains(got.String, "$unavailable") || what == "result" && have == nil)) {
+			t.Errorf("%s: %s: %s", name, what, d)
+		}
+	}
+	differ("args", want.Args, args, "{}")
+	differ("result", want.Result, result, "")
+	if want.Error != nil {
+		differ("error", want.Error.Message, quoted(t, db, message), "")
+		differ("error type", want.Error.Type, quoted(t, db, kind), "")
+	}
+}
+
+// quoted is a text as JSON.
+func quoted(t *testing.T, db *sql.DB, s sql.NullString) (out sql.NullString) {
+	t.Helper()
+	out = sql.NullString{String: "null", Valid: true}
+	if s.Valid {
+		out = sql.NullString{String: text(t, db, "SELECT json_quote(?)", s.String), Valid: true}
+	}
+	return out
+}
+
+// TestNotResident holds that arguments are read which are on pages that the
+// program has not touched: literals of a program that was just started.
+func TestNotResident(t *testing.T) {
+	program := testenv.Build(t, testenv.Target{Source: "go/values"})
+	tr := begin(t, "-s", "main.text", "--", program)
+	tr.end()
+	db := tr.open()
+	checkValues(t, testenv.Target{Source: "go/values"}, db, "main.text", testenv.Goldens(t, "go/values")["main.text"])
+
+	c := testenv.Build(t, testenv.Target{Source: "c/absent"})
+	p := testenv.Start(t, c, "-wait").Ready()
+	tr = attachPID(t, p.PID, "-s", "take")
+	p.Go()
+	if got := p.Wait(); got.Stdout != "ready\ndone\n" {
+		t.Errorf("the target ended with %+v", got)
+	}
+	tr.end()
+	if got := text(t, tr.open(), "SELECT args FROM data_trace WHERE process = 'take' ORDER BY id"); got != strings.TrimSuffix(strings.Repeat(`{"where":"a text that nobody has looked at","n":1}`+"\n", 3), "\n") {
+		t.Errorf("got %s", got)
+	}
+}
+
+const (
+	slowest = `SELECT process, AVG(duration_ms) AS avg_ms, COUNT(*) AS calls FROM process_trace WHERE ts > datetime('now','-1 hour') GROUP BY process ORDER BY avg_ms DESC`
+	errors  = `SELECT * FROM process_trace WHERE status='ERR' ORDER BY ts DESC LIMIT 10`
+)
+
+// TestSQL holds that the two statements that everybody begins with work as they
+// stand, while calls are being recorded: from a program, from Debian's shell and
+// from query.
+func TestSQL(t *testing.T) {
+	p := orders(t)
+	tr := attachPID(t, p.PID)
+	db := tr.recorded(500)
+	for number(t, db, "SELECT count(*) FROM process_trace WHERE status = 'ERR'") == 0 {
+		tr.recorded(number(t, db, "SELECT count(*) FROM process_trace") + 1)
+	}
+	shell, err := exec.LookPath("sqlite3")
+	if err != nil {
+		t.Fatalf("find SQLite's shell (scripts/setup.sh test installs it): %v", err)
+	}
+	for name, command := range map[string]*exec.Cmd{
+		"shell": exec.Command(shell, "-readonly", tr.db, slowest+";"+errors),
+		"query": exec.Command(testenv.Binary(t), "query", "--db", tr.db, slowest),
+	} {
+		got := testenv.StartCommand(t, command).Wait()
+		if got.ExitCode != 0 || got.Stderr != "" || !strings.Contains(got.Stdout, "main.(*") || name == "shell" && !strings.Contains(got.Stdout, "|ERR|") {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if got := text(t, db, slowest); strings.Count(got, "\n") < 4 {
+		t.Errorf("the first statement gives %s", got)
+	}
+	if got := text(t, db, errors); got == "" {
+		t.Error("the second statement gives nothing")
+	}
+	if !tr.Running() {
+		t.Error("tracing has ended")
+	}
+	tr.stop()
+	if _, err := os.Stat(filepath.Clean(tr.db)); err != nil {
+		t.Error(err)
+	}
+	running(t, p)
+}
