@@ -308,9 +308,9 @@ func (d *Decoder) rethrown(o *owner, e *Event) {
 	d.raise(o, e, r)
 }
 
-// caught takes __cxa_begin_catch, called by the frame that catches: at its
-// position there was, before, the call of that frame which was unwound, so all
-// at that position or deeper is gone.
+// caught takes __cxa_begin_catch or Rust's like, called by the frame that
+// catches: at its position there was, before, the call of that frame which was
+// unwound, so all at that position or deeper is gone.
 func (d *Decoder) caught(o *owner, e *Event, fn *function) {
 	r := o.caughtRaise(d.firstWord(e, fn), e.Pos)
 	n := len(o.open)
@@ -332,10 +332,7 @@ func (d *Decoder) caught(o *owner, e *Event, fn *function) {
 	o.open = slices.DeleteFunc(o.open, func(f frame) bool { return f.fn == nil })
 	d.frames -= n - len(o.open)
 	if r != nil {
-		// Rust's own handler is not called by the catching frame itself: frames
-		// between are yet to be found dead.
-		r.over = r.kind == raiseRust
-		r.caught = !r.over
+		r.caught = true
 	}
 	o.emptied()
 	d.rank(o)

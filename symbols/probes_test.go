@@ -171,7 +171,7 @@ func TestRoles(t *testing.T) {
 			map[trace.Role]int{trace.RoleThrow: 1, trace.RoleRethrow: 1, trace.RoleCatch: 1, trace.RoleUnwind: 1, trace.RoleForced: 1},
 		},
 		{testenv.Build(t, testenv.Target{Source: "cpp/counts"}), nil},
-		{testenv.Build(t, testenv.Target{Source: "rust/counts"}), map[trace.Role]int{trace.RoleRustPanic: 1}},
+		{testenv.Build(t, testenv.Target{Source: "rust/counts"}), map[trace.Role]int{trace.RoleRustPanic: 1, trace.RoleCatch: 2}},
 		{library("/lib/x86_64-linux-gnu/libc.so.6"), map[trace.Role]int{trace.RoleLongjmp: 2}},
 		{library("/usr/lib/x86_64-linux-gnu/libstdc++.so.6"), map[trace.Role]int{trace.RoleThrow: 1, trace.RoleRethrow: 1, trace.RoleCatch: 1}},
 		{library("/lib/x86_64-linux-gnu/libgcc_s.so.1"), map[trace.Role]int{trace.RoleUnwind: 1, trace.RoleForced: 1}},
@@ -198,6 +198,24 @@ func TestRoles(t *testing.T) {
 		}
 		if c.want == nil && len(roles) > 0 {
 			t.Errorf("%s: roles %v", c.path, names(roles))
+		}
+	}
+}
+
+// TestRustCatch holds the names that several compilers give to the function that
+// a frame calls which caught a panic.
+func TestRustCatch(t *testing.T) {
+	for raw, want := range map[string]bool{
+		"_RNvNvNtCsjrHSEGnQ3l9_3std9panicking12catch_unwind7cleanup":        true, // 1.95
+		"_ZN3std9panicking12catch_unwind7cleanup17h0123456789abcdefE":       true,
+		"_ZN3std9panicking3try7cleanup17h0123456789abcdefE":                 true, // 1.85
+		"_RNvNtCsjrHSEGnQ3l9_3std2rt7cleanup":                               false,
+		"_RNvNtCsgEmfK2I1SDS_4core9panicking16panic_in_cleanup":             false,
+		"_ZN3std2rt7cleanup17h0123456789abcdefE":                            false,
+		"_RNvNvNtCsiGO2KWI1TB6_12panic_unwind3imp5panic17exception_cleanup": false,
+	} {
+		if got := role(raw) == trace.RoleCatch; got != want {
+			t.Errorf("%s: %v", raw, got)
 		}
 	}
 }

@@ -40,10 +40,25 @@ func role(raw string) trace.Role {
 	if strings.HasPrefix(raw, "_R") && strings.HasSuffix(raw, "___rustc10rust_panic") {
 		return trace.RoleRustPanic
 	}
-	if strings.HasPrefix(raw, "_R") && strings.HasSuffix(raw, "___rustc20___rust_panic_cleanup") {
+	if strings.HasPrefix(raw, "_R") && strings.HasSuffix(raw, "___rustc20___rust_panic_cleanup") || isRustCatch(raw) {
 		return trace.RoleCatch
 	}
 	return trace.RoleCall
+}
+
+// isRustCatch recognises the function that a frame calls which has caught a
+// Rust panic: std::panicking::catch_unwind::cleanup, called std::panicking::try::cleanup
+// in older versions, in either mangling. It calls __rust_panic_cleanup, which the
+// frame calls itself where a linker has inlined the one into the other.
+func isRustCatch(raw string) bool {
+	switch {
+	case strings.HasPrefix(raw, "_R"):
+		return strings.HasSuffix(raw, "3std9panicking12catch_unwind7cleanup") || strings.HasSuffix(raw, "3std9panicking3try7cleanup")
+	case strings.HasPrefix(raw, "_ZN3std9panicking"):
+		rest := raw[len("_ZN3std9panicking"):]
+		return strings.HasPrefix(rest, "12catch_unwind7cleanup17h") || strings.HasPrefix(rest, "3try7cleanup17h")
+	}
+	return false
 }
 
 // Roles returns the functions of the file that have a role other than
