@@ -2,6 +2,8 @@ package attach
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -13,21 +15,25 @@ import (
 
 // image is what is kept of a file that is traced, to say what addresses mean.
 type image struct {
-	path     string
+	source   *os.File          // kept open: its path may lead through a process that ends
 	names    map[uint64]string // of code addresses that were asked for; those of no function too
-	file     *symbols.File     // opened for the first name
+	file     *symbols.File     // read for the first name
 	segments []symbols.Segment
 	pie      bool
 	dynamic  map[uint64]types.Dynamic // by the address of the runtime type
 	itabs    map[uint64]uint64        // itab to runtime type
 }
 
-func newImage(f *symbols.File, dynamic []types.Dynamic) *image {
-	i := &image{path: f.Path(), names: map[uint64]string{}, segments: f.Segments(), pie: f.PIE(), dynamic: make(map[uint64]types.Dynamic, len(dynamic)), itabs: f.ITabs()}
+func newImage(f *symbols.File, dynamic []types.Dynamic) (*image, error) {
+	source, err := os.Open(f.Path())
+	if err != nil {
+		return nil, fmt.Errorf("open traced file: %w", err)
+	}
+	i := &image{source: source, names: map[uint64]string{}, segments: f.Segments(), pie: f.PIE(), dynamic: make(map[uint64]types.Dynamic, len(dynamic)), itabs: f.ITabs()}
 	for _, d := range dynamic {
 		i.dynamic[d.Address] = d
 	}
-	return i
+	return i, nil
 }
 
 // address is the file's virtual address of what is mapped from a file offset.
@@ -40,8 +46,7 @@ func (i *image) address(offset uint64) (uint64, bool) {
 	return 0, false
 }
 
-// name is the name of the function at an address of the file, empty when there is
-// none, or when the file is gone.
+// name is the name of the function at an address of the file, empty when there is none.
 func (i *image) name(address uint64) string {
 	if name, ok := i.names[address]; ok {
 		return name
@@ -50,7 +55,7 @@ func (i *image) name(address uint64) string {
 		clear(i.names)
 	}
 	if i.file == nil {
-		f, err := symbols.Open(i.path, symbols.Options{})
+		f, err := symbols.Open(fmt.Sprintf("/proc/self/fd/%d", i.source.Fd()), symbols.Options{})
 		if err != nil {
 			i.names[address] = ""
 			return ""
@@ -67,10 +72,14 @@ func (i *image) name(address uint64) string {
 
 // close releases the file.
 func (i *image) close() error {
-	if i == nil || i.file == nil {
+	if i == nil {
 		return nil
 	}
-	return i.file.Close()
+	err := i.source.Close()
+	if i.file != nil {
+		err = errors.Join(err, i.file.Close())
+	}
+	return err
 }
 
 // maxNames bounds how many names are remembered for a file.

@@ -336,7 +336,9 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) error {
 		return nil
 	}
 	dynamic := file.Dynamic()
-	a.image = newImage(file, dynamic)
+	if a.image, err = newImage(file, dynamic); err != nil {
+		return err
+	}
 	if err := s.cat.add(traced, a.image, dynamic); err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ type function struct {
 	uretprobe bool // its exit is seen after a tail call's
 	args      []param
 	results   []param
-	failure   int // index of the result that is a Go error, -1 when there is none
+	failure   int // index of the result that says whether it failed (a Go error, a Rust Result), -1 when there is none
 
 	lostEntries, lostExits uint64 // told by Lost and not yet used to explain something
 	evicted                uint64 // calls given up, whose exits may still come
@@ -39,8 +39,9 @@ func newFunction(f *trace.Function) *function {
 		results:   newParams(f.ExitPlan, "r"),
 		failure:   -1,
 	}
-	if n := len(fn.results); n > 0 && fn.isGo {
-		if t := fn.results[n-1].field.Type; t != nil && t.Kind == trace.KindError {
+	if n := len(fn.results); n > 0 {
+		t := fn.results[n-1].field.Type
+		if t != nil && (fn.isGo && t.Kind == trace.KindError || isResult(t)) {
 			fn.failure = n - 1
 		}
 	}
@@ -144,7 +145,7 @@ func (d *Decoder) result(e *Event, fn *function) []byte {
 	return append(make([]byte, 0, len(d.scratch)), d.scratch...)
 }
 
-// failed gives the error that a Go function returned, nil when it returned none.
+// failed gives the error that a function returned, nil when it returned none.
 func (d *Decoder) failed(e *Event, fn *function) *trace.Error {
 	if fn.failure < 0 {
 		return nil
@@ -153,5 +154,9 @@ func (d *Decoder) failed(e *Event, fn *function) *trace.Error {
 	if !p.readable(e) {
 		return nil
 	}
-	return d.printer.errorOf(p.field.Type, e.Root[p.field.Offset:])
+	data := e.Root[p.field.Offset:]
+	if p.field.Type.Kind == trace.KindVariant {
+		return d.printer.resultError(p.field.Type, data)
+	}
+	return d.printer.errorOf(p.field.Type, data)
 }

@@ -147,7 +147,7 @@ func (p *printer) kind(dst []byte, t *trace.Type, data []byte) []byte {
 	case trace.KindMap, trace.KindChan:
 		return p.opaque(dst, t, data)
 	case trace.KindVariant:
-		return p.unavailable(dst, "variants are not decoded")
+		return p.variant(dst, t, data)
 	}
 	return p.unavailable(dst, "type not known")
 }
@@ -638,6 +638,40 @@ func (p *printer) fields(dst []byte, t *trace.Type, data []byte) []byte {
 		dst = p.field(dst, f, data)
 	}
 	return append(dst, '}')
+}
+
+// variant prints a Rust enum: its variant's name, and what that holds.
+func (p *printer) variant(dst []byte, t *trace.Type, data []byte) []byte {
+	v := t.Variant(data)
+	switch {
+	case v == nil:
+		return p.unavailable(dst, "variant not known")
+	case v.Type == nil || len(v.Type.Fields) == 0:
+		return appendString(dst, v.Name)
+	}
+	dst = append(dst, `{"$type":`...)
+	dst = appendString(dst, v.Name)
+	dst = append(dst, `,"$value":`...)
+	return append(p.payload(dst, v.Type, data), '}')
+}
+
+// payload prints what a variant holds: the value itself when it is one without
+// a name (Rust calls those __0, __1), else an array of them, or an object.
+func (p *printer) payload(dst []byte, t *trace.Type, data []byte) []byte {
+	switch {
+	case t.Fields[0].Name != "__0":
+		return p.value(dst, t, data)
+	case len(t.Fields) == 1:
+		return p.field(dst, &t.Fields[0], data)
+	}
+	dst = append(dst, '[')
+	for i := range t.Fields {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = p.field(dst, &t.Fields[i], data)
+	}
+	return append(dst, ']')
 }
 
 // field prints one member of the struct whose bytes are data.

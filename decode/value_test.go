@@ -86,6 +86,27 @@ func TestValues(t *testing.T) {
 	bits := func(name string, t *trace.Type, size, shift uint8) trace.Field {
 		return trace.Field{Name: name, Type: t, BitSize: size, BitShift: shift}
 	}
+	// An enum of 16 bytes, whose first one (or what withTag says) is its tag.
+	withTag := func(size uint32) *trace.Type {
+		form := func(fields ...trace.Field) *trace.Type {
+			return &trace.Type{Kind: trace.KindStruct, Size: 16, Fields: fields}
+		}
+		at := func(name string, offset uint32) trace.Field {
+			return trace.Field{Name: name, Offset: offset, Type: int32Type}
+		}
+		return &trace.Type{
+			Kind: trace.KindVariant, Size: 16, Tag: &trace.Field{Type: typ(trace.KindUint, size)},
+			Variants: []trace.Variant{
+				{Name: "None", Value: 1, Type: form()},
+				{Name: "Two", Value: 2, Type: form(at("__0", 8), at("__1", 12))},
+				{Name: "Named", Value: 3, Type: form(at("left", 8))},
+				{Name: "Other", Default: true, Type: form(at("__0", 8))},
+			},
+		}
+	}
+	choice := withTag(1)
+	known := *choice // has no form for other tags
+	known.Variants = choice.Variants[:3]
 	pair := Block{Addr: 0x1000, Type: 30, Want: 8, Data: le(1 | 2<<32)}
 	cases := []struct {
 		name   string
@@ -199,7 +220,16 @@ func TestValues(t *testing.T) {
 		{"map nil", goType("map[string]int", trace.KindMap, 8), le(0), nil, `null`, 0},
 		{"map", goType("map[string]int", trace.KindMap, 8), le(1), nil, `{"$unavailable":"maps are not decoded"}`, gone},
 		{"chan", goType("chan int", trace.KindChan, 8), le(1), nil, `{"$unavailable":"channels are not decoded"}`, gone},
-		{"variant", typ(trace.KindVariant, 8), le(1), nil, `{"$unavailable":"variants are not decoded"}`, gone},
+		{"variant without fields", choice, le(0xff01, 0), nil, `"None"`, 0},
+		{"variant of several", choice, le(2, 7<<32|6), nil, `{"$type":"Two","$value":[6,7]}`, 0},
+		{"variant with names", choice, le(3, 8), nil, `{"$type":"Named","$value":{"left":8}}`, 0},
+		{"variant by default", choice, le(9, 8), nil, `{"$type":"Other","$value":8}`, 0},
+		{"variant by a wide tag", withTag(4), le(0x1_0000_0002, 8), nil, `{"$type":"Two","$value":[8,0]}`, 0},
+		{"the one variant", &trace.Type{Kind: trace.KindVariant, Size: 16, Variants: choice.Variants[3:]}, le(1, 5), nil, `{"$type":"Other","$value":5}`, 0},
+		{"no such variant", &known, le(4, 0), nil, `{"$unavailable":"variant not known"}`, gone},
+		{"variant without a tag", typ(trace.KindVariant, 8), le(1), nil, `{"$unavailable":"variant not known"}`, gone},
+		{"variant with a tag outside", &trace.Type{Kind: trace.KindVariant, Size: 4, Tag: &trace.Field{Offset: 4, Type: int32Type}}, le(1), nil, `{"$unavailable":"variant not known"}`, gone},
+		{"variant cut", choice, le(1), nil, `{"$unavailable":"cut at the limit"}`, cut},
 		{"no type", nil, nil, nil, `{"$unavailable":"type not known"}`, gone},
 		{"unknown kind", typ(trace.KindUnknown, 8), le(1), nil, `{"$unavailable":"type not known"}`, gone},
 		{"strange kind", typ(200, 8), le(1), nil, `{"$unavailable":"type not known"}`, gone},

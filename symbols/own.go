@@ -113,7 +113,7 @@ var startup = map[string]bool{
 
 // foreignSources begin, or are part of, the paths of sources that aren't the application's.
 var foreignSources = []string{
-	"/usr/include/", "/usr/local/include/", "/usr/lib/", "/usr/lib64/", "/rustc/", "/.cargo/registry/", "/.cargo/git/", "/.rustup/",
+	"/usr/include/", "/usr/local/include/", "/usr/lib/", "/usr/lib64/", "/rustc/", "/usr/src/rustc-", "/.cargo/registry/", "/.cargo/git/", "/.rustup/",
 	"/rustlib/src/", "/include/c++/", "/lib/clang/", "/usr/share/",
 }
 

@@ -27,7 +27,7 @@ const (
 	KindMap            // opaque at the first level
 	KindChan           // opaque at the first level
 	KindError          // Go's error interface: KindInterface whose message is sought
-	KindVariant        // Rust enum with payloads, C++ variant: opaque at the first level
+	KindVariant        // Rust enum with payloads: one of Variants, as Tag says
 )
 
 // Type is the layout of a value. Types form a graph (pointers may lead back);
@@ -46,6 +46,47 @@ type Type struct {
 	Empty  bool   // KindInterface: no methods, the first word is the type itself
 	Signed bool   // KindEnum: the integer is signed
 	Lang   Language
+	// Tag is the integer that says which of Variants a KindVariant is; nil when there is only one.
+	Tag      *Field
+	Variants []Variant
+}
+
+// Variant is one of the forms that a value of KindVariant takes.
+type Variant struct {
+	Name    string
+	Value   uint64 // of the tag, as far as the tag's size goes
+	Default bool   // whatever other value the tag has
+	Type    *Type  // a struct as large as the whole, with this form's fields
+}
+
+// Variant gives the form that a KindVariant's bytes are in, nil when their tag
+// is of none, or they are too few.
+func (t *Type) Variant(data []byte) *Variant {
+	if t.Tag == nil {
+		if len(t.Variants) != 1 {
+			return nil
+		}
+		return &t.Variants[0]
+	}
+	size := uint64(t.Tag.Type.Size)
+	if size == 0 || size > 8 || uint64(t.Tag.Offset)+size > uint64(len(data)) {
+		return nil
+	}
+	var tag uint64
+	for i := size; i > 0; i-- {
+		tag = tag<<8 | uint64(data[uint64(t.Tag.Offset)+i-1])
+	}
+	mask := ^uint64(0) >> (64 - 8*size)
+	var other *Variant
+	for i := range t.Variants {
+		switch v := &t.Variants[i]; {
+		case v.Default:
+			other = v
+		case v.Value&mask == tag:
+			return v
+		}
+	}
+	return other
 }
 
 // Field is a member of a struct or union, or a parameter of a Plan's root.

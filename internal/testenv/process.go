@@ -204,13 +204,14 @@ func (p *Process) Stderr() string {
 
 // Kill ends the program and what is left of its process group, and waits for the program.
 func (p *Process) Kill() {
-	_ = p.stdin.Close()
 	// A group's number isn't given to a new process while the group has members.
 	// So once the program has ended, whoever has its number is a stranger.
 	if p.Running() || errors.Is(syscall.Kill(p.PID, 0), syscall.ESRCH) {
 		_ = syscall.Kill(-p.PID, syscall.SIGKILL)
 	}
 	<-p.done
+	// Not before: a program that reads would see its input's end, and go on for a moment.
+	_ = p.stdin.Close()
 }
 
 // Run starts the program, waits for its end and says how it ended.

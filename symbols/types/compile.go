@@ -1,6 +1,10 @@
 package types
 
-import "github.com/observatory-trace/observatory-trace/trace"
+import (
+	"slices"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
 
 // TypeBytes is the capture program of plain bytes (TYPE_BYTES in bpf/event.h).
 const TypeBytes = 1
@@ -178,6 +182,11 @@ func (s *scanner) value(t *trace.Type, at uint32, nesting int) {
 				return
 			}
 		}
+	case trace.KindVariant:
+		// Which one it is the probes don't know: what is no pointer leads nowhere.
+		for _, v := range t.Variants {
+			s.value(v.Type, at, nesting+1)
+		}
 	case trace.KindPointer:
 		s.pointer(t, at)
 	case trace.KindCString:
@@ -194,11 +203,14 @@ func (s *scanner) value(t *trace.Type, at uint32, nesting int) {
 func (s *scanner) room() bool { return len(s.edges) < maxEdges }
 
 func (s *scanner) add(at uint32, d draft) {
-	if !s.room() || at > maxBlock-8 {
+	d.Off = uint16(at)
+	switch {
+	case slices.Contains(s.edges, d): // variants may share it
+		return
+	case !s.room() || at > maxBlock-8:
 		s.compiler.dropped++
 		return
 	}
-	d.Off = uint16(at)
 	s.edges = append(s.edges, d)
 }
 

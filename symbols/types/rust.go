@@ -29,6 +29,7 @@ func (m *record) variants(part *dwarf.Entry) error {
 			}
 			if off <= uint64(m.t.Size) && n.t.Size > 0 {
 				m.enum.tag = &leaf{off: uint32(off), size: n.t.Size}
+				m.t.Tag = &trace.Field{Name: "tag", Offset: uint32(off), Type: n.t}
 			}
 			continue
 		}
@@ -45,9 +46,31 @@ func (m *record) variants(part *dwarf.Entry) error {
 				m.enum.payloads = append(m.enum.payloads, n)
 			}
 			m.n.align = max(m.n.align, n.align)
+			m.n.inline = append(m.n.inline, n)
+			form := trace.Variant{Name: text(p, dwarf.AttrName), Type: n.t}
+			form.Value, form.Default = discriminant(v)
+			m.t.Variants = append(m.t.Variants, form)
 		}
 	}
 	return nil
+}
+
+// discriminant is the value of the tag that means this variant; other is true
+// for the variant that all values without one of their own mean (DWARF 5,
+// section 5.7.10).
+func discriminant(v *dwarf.Entry) (value uint64, other bool) {
+	switch c := v.Val(dwarf.AttrDiscrValue).(type) {
+	case int64:
+		return uint64(c), false
+	case uint64:
+		return c, false
+	case []byte: // wider than 64 bits, which no tag is: its low bytes
+		for i := min(len(c), 8); i > 0; i-- {
+			value = value<<8 | uint64(c[i-1])
+		}
+		return value, false
+	}
+	return 0, true
 }
 
 func (m *record) memberType(e *dwarf.Entry) (*node, error) {

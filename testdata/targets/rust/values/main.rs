@@ -143,6 +143,50 @@ fn refuse(why: &str) -> Result<i32, String> {
     }
 }
 
+#[derive(Debug)]
+enum Refusal {
+    Late,
+    Short { item: String, left: u32 },
+    Limits(i64, i64),
+}
+
+// A niche of the string tells the variants apart.
+#[inline(never)]
+fn order(item: &str, left: u32) -> Result<u64, Refusal> {
+    match left {
+        0 => Err(Refusal::Late),
+        1 => Err(Refusal::Limits(-5, 5)),
+        n if n < 10 => Err(Refusal::Short { item: item.to_string(), left: n }),
+        n => Ok(u64::from(n)),
+    }
+}
+
+#[inline(never)]
+fn discount(code: Option<&str>, percent: Option<u32>) -> Option<u32> {
+    code.and(percent)
+}
+
+#[inline(never)]
+fn late(r: &Refusal) -> bool {
+    matches!(r, Refusal::Late)
+}
+
+#[inline(never)]
+fn short(r: &Refusal) -> u32 {
+    match r {
+        Refusal::Short { item, left } => left + item.len() as u32,
+        _ => 0,
+    }
+}
+
+#[inline(never)]
+fn limits(r: &Refusal) -> i64 {
+    match r {
+        Refusal::Limits(low, high) => high - low,
+        _ => 0,
+    }
+}
+
 #[inline(never)]
 fn panics(why: &str) -> i32 {
     panic!("on purpose: {}", why)
@@ -172,6 +216,11 @@ fn call_values() {
     sink(item(&opaque(Item { name: "lamp".to_string(), cents: 4950, color: Color::Blue })));
     sink(i64::from(c_point(opaque(Point { x: 1, y: -2 }), opaque(10)).x));
     sink(i64::from(generic(opaque(3u8), opaque(9))));
+    sink(order(opaque("lamp"), opaque(7)).map_or(1, |n| n as i64));
+    sink(discount(opaque(Some("XMAS")), opaque(None)).map_or(0, i64::from));
+    sink(i64::from(late(&opaque(Refusal::Late))));
+    sink(i64::from(short(&opaque(Refusal::Short { item: "lamp".to_string(), left: 2 }))));
+    sink(limits(&opaque(Refusal::Limits(-5, 5))));
 }
 
 fn main() {

@@ -1,0 +1,40 @@
+package decode
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// isResult says whether a type is Rust's Result.
+func isResult(t *trace.Type) bool {
+	return t.Kind == trace.KindVariant && t.Lang == trace.LangRust && strings.HasPrefix(t.Name, "core::result::Result<")
+}
+
+// maxErrorValue bounds the value, bytes of JSON, that stands for the message of
+// a Rust error: its Display can't be called.
+const maxErrorValue = 1024
+
+// resultError gives the error that a Rust Result holds, nil when it is Ok. The
+// message is the error itself where that is text, else its value as JSON.
+func (p *printer) resultError(t *trace.Type, data []byte) *trace.Error {
+	v := t.Variant(data)
+	if v == nil || v.Name != "Err" || v.Type == nil {
+		return nil
+	}
+	if len(v.Type.Fields) != 1 || v.Type.Fields[0].Type == nil {
+		return &trace.Error{Type: "Err"}
+	}
+	f := &v.Type.Fields[0]
+	err := &trace.Error{Type: f.Type.Name}
+	flags := p.flags
+	p.begin(nil)
+	p.limit = maxErrorValue
+	value := p.field(nil, f, data)
+	p.flags = flags // the result tells of what is missing
+	if json.Unmarshal(value, &err.Message) != nil {
+		err.Message = string(value)
+	}
+	return err
+}
