@@ -3,6 +3,7 @@ package types
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -34,6 +35,26 @@ func TestReturnsAddress(t *testing.T) {
 				t.Errorf("returnsAddress(%s) = %v", c.asm, got)
 			}
 		})
+	}
+}
+
+// TestSpills holds what is seen of the registers that a function stores first.
+func TestSpills(t *testing.T) {
+	for _, c := range []struct {
+		asm  string
+		want []spill
+	}{
+		{"sub $0x28, %rsp; mov %rdi, 0x10(%rsp); mov 0x10(%rsp), %rax; mov %rax, 8(%rsp); mov %esi, 0x24(%rsp); ret", []spill{{-0x18, 8, 5}, {-0x20, 8, 5}, {-4, 4, 4}}},
+		{"push %rbp; mov %rsp, %rbp; mov %edx, -4(%rbp); mov %cl, -5(%rbp); mov %r8, -16(%rbp); ret", []spill{{-12, 4, 1}, {-13, 1, 2}, {-24, 8, 8}}},
+		{"mov %rsi, %rax; mov %rdx, %rsi; mov %rsi, -8(%rsp); mov %rax, -16(%rsp); ret", []spill{{-8, 8, 1}, {-16, 8, 4}}},
+		{"mov %rdi, -8(%rsp); movl $1, -4(%rsp); add $1, %rsi; mov %rsi, -16(%rsp); ret", nil},
+		{"mov %rdi, -8(%rsp); call *%rsi; mov %rdx, -16(%rsp)", []spill{{-8, 8, 5}}},
+		{"mov %rdi, (%rsi); cmp %rdi, %rsi; mov %rsi, -8(%rsp); ret", []spill{{-8, 8, 4}}},
+	} {
+		var s spiller
+		if s.follow(assemble(t, c.asm)); !slices.Equal(s.spills, c.want) {
+			t.Errorf("%s: %v, want %v", c.asm, s.spills, c.want)
+		}
 	}
 }
 

@@ -232,28 +232,19 @@ func (r *Reader) signature(fn *function, sig *Signature) error {
 
 // planC places the parameters and the result of a C, C++ or Rust function.
 func (r *Reader) planC(fn *function, entry, exit *plan) error {
+	result, err := r.resultNode(fn)
+	if err != nil {
+		return err
+	}
 	rust := fn.Language == trace.LangRust && isRustMangled(fn)
-	a := r.allocate(r.arch.cConvention())
-	var result *node
-	var back placed
-	if fn.result != 0 {
-		n, err := r.node(fn.result)
-		if err != nil {
-			return err
+	a, back, places := r.placeAll(fn, result, rust)
+	if rust && r.contradicts(fn, places) {
+		// An extern "C" function, whose name is mangled all the same.
+		rust = false
+		a, back, places = r.placeAll(fn, result, rust)
+		if r.contradicts(fn, places) {
+			back, places = r.unplaced(back, places)
 		}
-		if err := r.expand(n, r.depth); err != nil {
-			return err
-		}
-		if n.t.Size > 0 || n.incomp {
-			result = n
-		}
-	}
-	if result != nil {
-		back = r.placeResult(a, result, rust)
-	}
-	places := make([]placed, len(fn.params))
-	for i, p := range fn.params {
-		places[i] = r.placeArgument(a, p.node, rust)
 	}
 	reason := r.correct(fn, places, rust && fn.old(result))
 	for i, p := range fn.params {
@@ -265,6 +256,51 @@ func (r *Reader) planC(fn *function, entry, exit *plan) error {
 		exit.add("", result, r.settle(fn, a, back, reason))
 	}
 	return nil
+}
+
+// resultNode is the type of a function's result, nil when it has none.
+func (r *Reader) resultNode(fn *function) (*node, error) {
+	if fn.result == 0 {
+		return nil, nil
+	}
+	n, err := r.node(fn.result)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.expand(n, r.depth); err != nil {
+		return nil, err
+	}
+	if n.t.Size == 0 && !n.incomp {
+		return nil, nil
+	}
+	return n, nil
+}
+
+// placeAll places a function's result and its parameters by a convention.
+func (r *Reader) placeAll(fn *function, result *node, rust bool) (a *allocator, back placed, places []placed) {
+	a = r.allocate(r.arch.cConvention())
+	if result != nil {
+		back = r.placeResult(a, result, rust)
+	}
+	places = make([]placed, len(fn.params))
+	for i, p := range fn.params {
+		places[i] = r.placeArgument(a, p.node, rust)
+	}
+	return a, back, places
+}
+
+// unplaced gives places up.
+func (r *Reader) unplaced(back placed, places []placed) (placed, []placed) {
+	none := placed{reason: "calling convention not known"}
+	if back.reason == "" {
+		back = none
+	}
+	for i := range places {
+		if places[i].reason == "" {
+			places[i] = none
+		}
+	}
+	return back, places
 }
 
 func isRustMangled(fn *function) bool {
