@@ -13,7 +13,7 @@ GOLANGCI_LINT := bin/tools/golangci-lint-v2.15.0
 TEST_FLAGS ?= -count=1 -p 2 -timeout 15m
 PKG ?= ./...
 
-.PHONY: help e2e setup build image generate generate-check lint fmt test bench check demo clean
+.PHONY: help setup build image generate generate-check lint fmt test bench check demo clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,10 +61,6 @@ test: ## Runs all tests, privileged ones included (PKG=./folder/ for some)
 	@scripts/setup.sh test
 	@scripts/generate-check.sh
 	@go test $(TEST_FLAGS) $(PKG)
-
-e2e: ## Runs the end-to-end tests on whole programs
-	@scripts/setup.sh test
-	@go test -count=1 -tags e2e -timeout 20m ./internal/e2e
 
 bench: ## Measures what a call costs
 	@scripts/setup.sh bench

@@ -127,7 +127,11 @@ func fileIDOf(path string) (FileID, error) {
 func probedIDOf(path string) (FileID, error) {
 	var st unix.Stat_t
 	var fs unix.Statfs_t
-	if err := errors.Join(unix.Stat(path, &st), unix.Statfs(path, &fs)); err != nil {
+	err := unix.Stat(path, &st)
+	if err == nil {
+		err = unix.Statfs(path, &fs)
+	}
+	if err != nil {
 		return FileID{}, fmt.Errorf("stat %s: %w", path, err)
 	}
 	id := FileID{Dev: st.Dev, Inode: st.Ino}

@@ -279,7 +279,8 @@ func (s *Session) attachFiles(files []targetFile) error {
 		if err != nil && f.wanted {
 			return err
 		}
-		if err != nil && !errors.Is(err, symbols.ErrNotELF) {
+		// What a process that has ended had mapped is no longer to be had, and of no use.
+		if err != nil && !errors.Is(err, symbols.ErrNotELF) && exists(f.root) {
 			s.opts.Warn(fmt.Errorf("calls that are unwound through may be taken for open ones: %w", err))
 		}
 	}
