@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/observatory-trace/observatory-trace/attach"
-	"github.com/observatory-trace/observatory-trace/query"
 	"github.com/observatory-trace/observatory-trace/trace"
 	"github.com/observatory-trace/observatory-trace/writer"
 )
@@ -191,7 +190,14 @@ func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, o
 	}
 	started := time.Now()
 	r := newRecorder(session, store, shower(f.output, out), f.limit)
+	var view *live
+	if f.output == "table" && command == nil { // the terminal is the command's, if there is one
+		view = startLive(out, f.db, started)
+	}
+	notes.showing(view)
 	runErr := r.run(withDuration(ctx, f.duration), waitsForMore(opts))
+	notes.showing(nil)
+	view.close()
 	// The probes go before the command is waited for: it may run on for long.
 	err = errors.Join(runErr, session.Detach(), store.Flush())
 	<-ended
@@ -228,7 +234,7 @@ func (f *attachFlags) session() writer.Session {
 // summary ends the recording: the report of this run, and where the calls are.
 func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started time.Time) error {
 	if f.output == "table" {
-		if err := f.report(out, started); err != nil {
+		if err := reportSince(newScreen(out), f.db, started); err != nil {
 			return err
 		}
 	}
@@ -239,34 +245,37 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 	return nil
 }
 
-// report prints what was recorded since the start.
-func (f *attachFlags) report(out io.Writer, started time.Time) error {
-	read := readFlags{db: f.db, output: "table", since: time.Since(started) + time.Second}
-	return read.withDatabase(func(db *query.Database) error {
-		return read.report(context.Background(), out, db, query.SortTotal)
-	})
-}
-
 // notes writes diagnostics. It is safe for concurrent use.
 type notes struct {
 	mu    sync.Mutex
 	w     io.Writer
+	view  *live // above whose report they stand, if there is one
 	quiet bool
 }
 
-func (n *notes) warn(err error) {
+// showing has notes written above a report from now on, or, nil, no longer.
+func (n *notes) showing(view *live) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	fmt.Fprintln(n.w, "observatory-trace: warning:", err)
+	n.view = view
 }
 
-func (n *notes) say(format string, args ...any) {
-	if n.quiet {
-		return
-	}
+func (n *notes) write(text string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	fmt.Fprintf(n.w, format+"\n", args...)
+	if n.view != nil && newScreen(n.w).width > 0 {
+		_, _ = io.WriteString(n.view, text)
+		return
+	}
+	_, _ = io.WriteString(n.w, text)
+}
+
+func (n *notes) warn(err error) { n.write(fmt.Sprintln("observatory-trace: warning:", err)) }
+
+func (n *notes) say(format string, args ...any) {
+	if !n.quiet {
+		n.write(fmt.Sprintf(format+"\n", args...))
+	}
 }
 
 // attached says that recording has begun. The line is an interface: scripts wait for it.

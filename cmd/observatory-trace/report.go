@@ -127,7 +127,7 @@ func (f *readFlags) report(ctx context.Context, out io.Writer, db *query.Databas
 }
 
 // reportSince prints the report of what was recorded since a time.
-func reportSince(out io.Writer, path string, since time.Time) error {
+func reportSince(s screen, path string, since time.Time) error {
 	f := readFlags{db: path}
 	return f.withDatabase(func(db *query.Database) error {
 		r := query.Range{Since: since}
@@ -135,11 +135,12 @@ func reportSince(out io.Writer, path string, since time.Time) error {
 		if err != nil {
 			return err
 		}
+		query.SortSummaries(summaries, query.SortTotal)
 		missing, err := db.Missing(context.Background(), r)
 		if err != nil {
 			return err
 		}
-		return writeReport(newScreen(out), summaries, missing)
+		return writeReport(s, summaries, missing)
 	})
 }
 

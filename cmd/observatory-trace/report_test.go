@@ -111,12 +111,12 @@ main.handle      1       0  4.00ms  4.00ms  4.00ms  4.00ms  4.00ms  1.00ms  4.00
 	checkOutput(t, "no calls were recorded\n", "report", "--db", s.path, "--process", "none")
 
 	var out bytes.Buffer
-	must(t, reportSince(&out, s.path, s.now))
+	must(t, reportSince(newScreen(&out), s.path, s.now))
 	if !strings.Contains(out.String(), "main.pay") {
 		t.Errorf("report of the session: %s", out.String())
 	}
 	out.Reset()
-	must(t, reportSince(&out, s.path, s.now.Add(time.Hour)))
+	must(t, reportSince(newScreen(&out), s.path, s.now.Add(time.Hour)))
 	if out.String() != "no calls were recorded\n" {
 		t.Errorf("report of nothing: %s", out.String())
 	}

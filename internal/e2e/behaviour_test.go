@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"database/sql"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -409,4 +410,33 @@ func TestManyFunctions(t *testing.T) {
 	if n := number(t, tr.open(), "SELECT count(*) FROM process_trace"); n != 20000 {
 		t.Errorf("%d calls are recorded", n)
 	}
+}
+
+// TestLive holds that on a terminal the report is shown while calls are being
+// recorded, and once more, by itself, at the end.
+func TestLive(t *testing.T) {
+	testenv.RequireBPF(t)
+	p := orders(t)
+	// script gives the program a terminal, and its size.
+	command := fmt.Sprintf("stty cols 100 rows 12; %s attach -p %d -d 3500ms --db %s", testenv.Binary(t), p.PID, filepath.Join(t.TempDir(), "calls.db"))
+	got := testenv.StartCommand(t, exec.Command("script", "-qec", command, "/dev/null")).Wait()
+	if got.ExitCode != 0 || got.Stderr != "" {
+		t.Fatalf("it ended with %+v", got)
+	}
+	_, after, _ := strings.Cut(got.Stdout, "attached: ")
+	shown := strings.Split(after, "\x1b[J") // each report is erased
+	if len(shown) < 3 {
+		t.Fatalf("it shows %d reports\n%q", len(shown)-1, got.Stdout)
+	}
+	for i, report := range shown {
+		last := i == len(shown)-1
+		// The first statistics may come after the first report.
+		if i > 0 && strings.Count(report, "PROCESS") != 1 || strings.Contains(report, "recorded ") != last || strings.Contains(report, "recording for") == last {
+			t.Errorf("report %d of %d is\n%q", i+1, len(shown), report)
+		}
+		if n := strings.Count(report, "\n"); i > 0 && !last && n > 11 {
+			t.Errorf("report %d has %d lines, of which a terminal of 12 can't erase all", i+1, n)
+		}
+	}
+	running(t, p)
 }
