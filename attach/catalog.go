@@ -114,5 +114,28 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 	}
 	r.Entry.Type, r.Entry.Moves, r.Entry.Nmoves, r.Entry.Root = side(f.EntryPlan)
 	r.Exit.Type, r.Exit.Moves, r.Exit.Nmoves, r.Exit.Root = side(f.ExitPlan)
+	if isFlat(f.EntryPlan) {
+		r.Flags |= bpf.FuncFlatEntry
+	}
+	if isFlat(f.ExitPlan) {
+		r.Flags |= bpf.FuncFlatExit
+	}
 	return r
+}
+
+// isFlat says whether all that a compiled plan copies is words in registers, each
+// to a word of its own (FLAT_WORDS in bpf/event.h).
+func isFlat(p *trace.Plan) bool {
+	if p == nil {
+		return true
+	}
+	var used uint32
+	for _, m := range p.Moves {
+		word := uint32(1) << (m.Dst / 8)
+		if m.Source != trace.SourceRegister || m.Dst%8 != 0 || used&word != 0 {
+			return false
+		}
+		used |= word
+	}
+	return p.Root.ID == 0 && p.Root.Size <= 8*bpf.FlatWords
 }

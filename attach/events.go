@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cilium/ebpf/ringbuf"
-
 	"github.com/observatory-trace/observatory-trace/bpf"
 	"github.com/observatory-trace/observatory-trace/symbols"
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -26,22 +24,23 @@ const pollInterval = 20 * time.Millisecond
 
 // Next reads the next record, valid until the next call. What it says of
 // processes has been taken note of. It returns ErrIdle when there is none yet.
-func (s *Session) Next(rec *ringbuf.Record) error {
+func (s *Session) Next() ([]byte, error) {
 	s.forget()
-	s.reader.SetDeadline(time.Now().Add(pollInterval))
-	err := s.reader.ReadInto(rec)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		if err := s.recount(); err != nil {
-			return err
+	record := s.ring.Next()
+	if record == nil {
+		if err := s.ring.Wait(pollInterval); err != nil {
+			return nil, err
 		}
-		return ErrIdle
+		if record = s.ring.Next(); record == nil {
+			if err := s.recount(); err != nil {
+				return nil, err
+			}
+			return nil, ErrIdle
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("read ring buffer: %w", err)
-	}
-	h, ok := bpf.ParseHeader(rec.RawSample)
+	h, ok := bpf.ParseHeader(record)
 	if !ok {
-		return fmt.Errorf("read ring buffer: a record of %d bytes has no header", len(rec.RawSample))
+		return nil, fmt.Errorf("read ring buffer: a record of %d bytes has no header", len(record))
 	}
 	switch h.Kind {
 	case bpf.EventFork:
@@ -60,7 +59,7 @@ func (s *Session) Next(rec *ringbuf.Record) error {
 			}
 		}
 	}
-	return nil
+	return record, nil
 }
 
 // recount finds out who was born and who died when the ring buffer had no room

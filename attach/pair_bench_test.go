@@ -9,7 +9,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/observatory-trace/observatory-trace/bpf"
 )
@@ -54,7 +53,7 @@ func BenchmarkPair(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer objs.Close()
-			f := bpf.Func{}
+			f := bpf.Func{Flags: bpf.FuncFlatEntry | bpf.FuncFlatExit}
 			f.Entry.Nmoves, f.Entry.Root = uint16(scalars), uint16(8*scalars)
 			if scalars > 0 {
 				f.Exit.Nmoves, f.Exit.Root = 1, 8
@@ -69,23 +68,22 @@ func BenchmarkPair(b *testing.B) {
 			if err := objs.Activate(); err != nil {
 				b.Fatal(err)
 			}
-			r, err := ringbuf.NewReader(objs.Events())
+			r, err := objs.OpenRing()
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer r.Close()
 			done := make(chan int)
 			go func() {
-				var rec ringbuf.Record
-				n := 0
-				for {
-					r.SetDeadline(time.Now().Add(200 * time.Millisecond))
-					if r.ReadInto(&rec) != nil {
-						done <- n
-						return
+				n, idle := 0, 0
+				for idle < 10 {
+					if r.Next() != nil {
+						n, idle = n+1, 0
+					} else if r.Wait(20*time.Millisecond) == nil {
+						idle++
 					}
-					n++
 				}
+				done <- n
 			}()
 			p := plan{}
 			p.enter.add(offset, bpf.Cookie(1, 0, false, -1))

@@ -10,7 +10,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
 	"github.com/observatory-trace/observatory-trace/bpf"
@@ -59,7 +58,7 @@ const (
 type Session struct {
 	opts   Options
 	objs   *bpf.Objects
-	reader *ringbuf.Reader
+	ring   *bpf.Ring
 	linker linker
 	cat    *catalog
 	tracks []link.Link // of the tracepoints
@@ -157,8 +156,8 @@ func (s *Session) load() error {
 	s.objs = objs
 	s.linker = linker{objs: objs, perfEvents: perf}
 	s.cat = newCatalog(objs, types.NewCompiler(int(s.opts.MaxDepth)))
-	if s.reader, err = ringbuf.NewReader(objs.Events()); err != nil {
-		return errors.Join(fmt.Errorf("open ring buffer: %w", err), objs.Close())
+	if s.ring, err = objs.OpenRing(); err != nil {
+		return errors.Join(err, objs.Close())
 	}
 	return nil
 }
@@ -434,8 +433,8 @@ func (s *Session) Close() error {
 	for _, f := range s.files {
 		errs = append(errs, f.image.close())
 	}
-	if s.reader != nil {
-		errs = append(errs, s.reader.Close())
+	if s.ring != nil {
+		errs = append(errs, s.ring.Close())
 	}
 	if s.objs != nil {
 		errs = append(errs, s.objs.Close())

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf/ringbuf"
-
 	"github.com/observatory-trace/observatory-trace/bpf"
 	"github.com/observatory-trace/observatory-trace/internal/testenv"
 	"github.com/observatory-trace/observatory-trace/symbols"
@@ -52,16 +50,15 @@ func traceBench(t *testing.T, o Options) (entries, exits int) {
 		t.Fatalf("attached to %d functions in %d processes", functions, processes)
 	}
 	p.Send("1000")
-	var rec ringbuf.Record
 	for deadline := time.Now().Add(10 * time.Second); exits < 1000 && time.Now().Before(deadline); {
-		err := s.Next(&rec)
+		record, err := s.Next()
 		if errors.Is(err, ErrIdle) {
 			continue
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, _ := bpf.ParseHeader(rec.RawSample)
+		h, _ := bpf.ParseHeader(record)
 		if f := s.Function(h.Func); f == nil || f.Role != trace.RoleCall {
 			continue
 		}

@@ -65,12 +65,21 @@ struct block {
 	__u32 want;   /* bytes the value has */
 };
 
+/*
+ * A side is flat when no pointer is followed from its root block, every move is from a
+ * register to a word of its own in it (dst is a multiple of 8, and no two are the same),
+ * and the root block has at most so many words.
+ */
+#define FLAT_WORDS 8
+
 #define TYPE_BYTES 1 /* the reserved capture program of plain bytes: no pointers in it */
 
 /* A function, by id. */
 enum func_flag {
 	FUNC_GO = 1,      /* pair by goroutine */
 	FUNC_ABI0 = 2,    /* g is in thread-local storage, not in its register */
+	FUNC_FLAT_ENTRY = 4, /* at its entry all that is copied is words in registers: see FLAT_WORDS */
+	FUNC_FLAT_EXIT = 8,  /* the same at its exit */
 };
 
 struct func {
@@ -182,11 +191,9 @@ struct image {
 	__u32 pad;
 };
 
-/* Counters per function, per CPU: exact whatever the ring buffer drops. */
+/* What was not delivered of a function's events, counted per CPU. */
 struct counters {
-	__u64 entries;
-	__u64 exits;
-	__u64 lost_entries; /* ring buffer full */
+	__u64 lost_entries;
 	__u64 lost_exits;
 };
 

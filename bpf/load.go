@@ -27,7 +27,13 @@ type (
 const (
 	FuncGo   = 1 // pair by goroutine
 	FuncABI0 = 2 // g is in thread-local storage
+	// All that is copied on a side is words in registers (see FLAT_WORDS in event.h).
+	FuncFlatEntry = 4
+	FuncFlatExit  = 8
 )
+
+// FlatWords is FLAT_WORDS of event.h: the most words of a flat side's root block.
+const FlatWords = 8
 
 // Attach cookies: bits 0 to 31 are the function id, the others say what the site is.
 const (
@@ -100,6 +106,10 @@ func Load(s Settings) (*Objects, error) {
 	}
 	slots := max(64, uint32(4*runtime.NumCPU()))
 	variables["pool_size"] = slots
+	variables["wake_bytes"] = uint32(wakeBytes)
+	if s.RingBytes != 0 {
+		variables["wake_bytes"] = min(wakeBytes, s.RingBytes/4)
+	}
 	for name, v := range variables {
 		if err := spec.Variables[name].Set(v); err != nil {
 			return nil, fmt.Errorf("set BPF variable %s: %w", name, err)
@@ -129,6 +139,9 @@ func Load(s Settings) (*Objects, error) {
 	return o, nil
 }
 
+// wakeBytes is after how many bytes in the ring buffer its reader is woken; a power of two.
+const wakeBytes = 1 << 16
+
 // HaveUprobeMulti tells whether the kernel attaches many uprobes with one link (6.6).
 func HaveUprobeMulti() error { return features.HaveBPFLinkUprobeMulti() }
 
@@ -152,9 +165,6 @@ func (o *Objects) OnExec() *ebpf.Program { return o.probes.OnExec }
 
 // OnExit is the raw tracepoint program of sched_process_exit.
 func (o *Objects) OnExit() *ebpf.Program { return o.probes.OnExit }
-
-// Events is the ring buffer.
-func (o *Objects) Events() *ebpf.Map { return o.probes.Events }
 
 // Activate lets events begin: everything is attached.
 func (o *Objects) Activate() error { return o.setActive(1) }
@@ -293,8 +303,6 @@ func (o *Objects) Count(function uint32) (Counters, error) {
 		return sum, fmt.Errorf("read counters of function %d: %w", function, err)
 	}
 	for _, c := range per {
-		sum.Entries += c.Entries
-		sum.Exits += c.Exits
 		sum.LostEntries += c.LostEntries
 		sum.LostExits += c.LostExits
 	}

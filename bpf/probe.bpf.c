@@ -52,7 +52,7 @@ const volatile __u32 max_string = 256;    /* bytes of a string */
 const volatile __u32 max_items = 64;      /* elements of a slice */
 const volatile __u32 max_depth = 4;       /* pointers followed one behind the other */
 const volatile __u32 max_bytes = MAX_DATA; /* bytes of data per event */
-const volatile __u32 wake_bytes = 65536;  /* the reader is woken once for so much written; else it polls */
+const volatile __u32 wake_bytes = 65536;  /* a power of two: the reader is woken once for so much written; else it polls */
 const volatile __u32 pool_size = 64;      /* entries of the pool */
 
 /* Everything is attached first; then this is set, and events begin. */
@@ -127,7 +127,7 @@ static __always_inline __u32 bounded(__u32 x, __u32 n)
 /* A wake-up is an interrupt: one for every wake_bytes written; between them the reader polls. */
 static __always_inline __u64 wake_flags(__u32 len)
 {
-	return bpf_ringbuf_query(&events, BPF_RB_PROD_POS) % wake_bytes < len ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	return (bpf_ringbuf_query(&events, BPF_RB_PROD_POS) & (wake_bytes - 1)) < len ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 /* Copies user memory, bringing it in when it is not resident. */
@@ -428,32 +428,50 @@ __noinline int fill_root(bpf_user_pt_regs_t *ctx, struct scratch *s, struct side
 	return missed;
 }
 
-/* Goroutine and frame position. */
-__noinline int place(bpf_user_pt_regs_t *ctx, struct scratch *s, struct func *f)
-{
-	__u64 g;
+/* What is known of a hit before its values are. */
+struct hit {
+	__u64 ts;
+	__u64 cookie;
+	__u8 kind;
+	__u8 flags;
+	__u8 pad[6];
+};
 
-	if (!s || !f)
+struct place {
+	__u64 pos;
+	__u64 goid;
+};
+
+static __always_inline __u64 cfa_of(struct pt_regs *ctx, __u8 flags)
+{
+	return flags & EVENT_URETPROBE ? REGS_CFA_RETURNED(ctx) : REGS_CFA(ctx);
+}
+
+/* Finds goroutine and frame position. */
+__noinline int find_place(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h, struct place *p)
+{
+	__u64 g, high;
+
+	if (!f || !h || !p)
 		return 0;
-	s->event.pos = ~s->event.cfa;
-	s->event.goid = 0;
+	p->pos = ~cfa_of(ctx, h->flags);
+	p->goid = 0;
 	if (!(f->flags & FUNC_GO))
 		return 0;
-	s->word[0] = LOAD_G(ctx);
+	g = LOAD_G(ctx);
 	if (f->flags & FUNC_ABI0) {
 		struct task_struct *task = (void *)bpf_get_current_task();
 
-		if (read_user(&s->word[0], 8, THREAD_POINTER(task) + (__s64)f->tls_offset))
-			s->word[0] = 0;
+		if (read_user(&g, sizeof(g), THREAD_POINTER(task) + (__s64)f->tls_offset))
+			g = 0;
 	}
-	g = s->word[0];
 	/* runtime.g starts with stack{lo, hi}. */
-	if (!g || read_user(&s->word[1], 8, g + 8) || read_user(&s->word[0], 8, g + f->goid_offset)) {
-		s->event.flags |= EVENT_NO_G;
+	if (!g || read_user(&high, sizeof(high), g + 8) || read_user(&p->goid, sizeof(p->goid), g + f->goid_offset)) {
+		p->goid = 0;
+		h->flags |= EVENT_NO_G;
 		return 0;
 	}
-	s->event.goid = s->word[0];
-	s->event.pos = s->word[1] - s->event.cfa;
+	p->pos = high - cfa_of(ctx, h->flags);
 	return 0;
 }
 
@@ -501,9 +519,13 @@ __noinline int output(struct scratch *s)
 	return bpf_ringbuf_output(&events, &s->event, len, wake_flags(len)) != 0;
 }
 
-static __always_inline void lose(__u64 *counter)
+/* Counts an entry or exit of a function that was not delivered. */
+static __noinline void lose(__u32 id, __u8 kind)
 {
-	__sync_fetch_and_add(counter, 1);
+	struct counters *c = bpf_map_lookup_elem(&counts, &id);
+
+	if (c)
+		__sync_fetch_and_add(kind == EVENT_ENTRY ? &c->lost_entries : &c->lost_exits, 1);
 	__sync_fetch_and_add(&lost_events, 1);
 }
 
@@ -528,90 +550,149 @@ static __always_inline bool wanted(__u32 tgid)
 	return bpf_map_lookup_elem(&processes, &tgid) != NULL;
 }
 
-/* The counters of a function that was hit in a traced process; NULL when the hit is none. */
-static __always_inline struct counters *counters_of(__u32 id)
-{
-	return bpf_map_lookup_elem(&counts, &id);
-}
-
 static __always_inline struct func *function_of(__u32 id)
 {
 	return bpf_map_lookup_elem(&functions, &id);
 }
 
-/* Makes the event of a hit and delivers it: 0, or not when it is lost. */
-static __always_inline int deliver(struct pt_regs *ctx, struct func *f, __u64 cookie, __u64 ts, __u8 kind, __u8 flags)
+/* Fills an event's header, but for its sizes. */
+static __always_inline void fill_head(struct event *e, struct pt_regs *ctx, struct hit *h, struct place *p)
 {
-	struct scratch *s = take();
-	__u64 id_pair;
+	__u64 id_pair = bpf_get_current_pid_tgid();
+
+	e->kind = h->kind;
+	e->flags = h->flags;
+	e->func = (__u32)h->cookie;
+	e->missed = 0;
+	e->tgid = id_pair >> 32;
+	e->tid = (__u32)id_pair;
+	e->ts = h->ts;
+	e->goid = p->goid;
+	e->pos = p->pos;
+	e->ip = REGS_IP(ctx);
+	e->cfa = cfa_of(ctx, h->flags);
+	e->arg = 0;
+}
+
+static __always_inline struct side *side_of(struct func *f, struct hit *h)
+{
+	return h->kind == EVENT_ENTRY ? &f->entry : &f->exit;
+}
+
+/*
+ * Delivers the event of a flat side that has at most so many words (a power of two): it is
+ * made in the ring buffer itself, where nothing may fault or sleep.
+ */
+static __always_inline int deliver_words(struct pt_regs *ctx, struct side *side, struct hit *h,
+					 struct place *p, const __u32 words)
+{
+	const __u32 size = sizeof(struct event) + words * sizeof(__u64);
+	struct event *e = bpf_ringbuf_reserve(&events, size, 0);
+	__u64 *values = (__u64 *)(e + 1);
+
+	if (!e)
+		return 1;
+	fill_head(e, ctx, h, p);
+	e->size = size;
+	e->root = words * sizeof(__u64);
+	for (__u32 i = 0; i < words; i++) {
+		__u32 k = side->moves + i;
+		struct move *m;
+
+		if (i >= side->nmoves)
+			break;
+		m = bpf_map_lookup_elem(&moves, &k);
+		if (m)
+			values[bounded(m->dst / 8, words)] = reg_by_number(ctx, m->reg) >> (m->off & 7) * 8;
+	}
+	bpf_ringbuf_submit(e, wake_flags(size));
+	return 0;
+}
+
+/* Delivers the event of a flat side: 0, or not when it is lost. */
+__noinline int deliver_flat(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
+{
+	struct side *side;
+	struct place p;
+
+	if (!f || !h)
+		return 1;
+	find_place(ctx, f, h, &p);
+	side = side_of(f, h);
+	if (side->root <= 16)
+		return deliver_words(ctx, side, h, &p, 2);
+	if (side->root <= 32)
+		return deliver_words(ctx, side, h, &p, 4);
+	return deliver_words(ctx, side, h, &p, FLAT_WORDS);
+}
+
+/* Delivers the event of any side, which is put together in a scratch: 0, or not when it is lost. */
+__noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
+{
+	struct scratch *s;
+	struct place p;
 	int lost;
 
+	if (!f || !h)
+		return 1;
+	s = take();
 	if (!s)
 		return 1;
-	id_pair = bpf_get_current_pid_tgid();
-	s->event.kind = kind;
-	s->event.flags = flags;
-	s->event.func = (__u32)cookie;
-	s->event.tgid = id_pair >> 32;
-	s->event.tid = (__u32)id_pair;
-	s->event.ts = ts;
-	s->event.ip = REGS_IP(ctx);
-	s->event.cfa = flags & EVENT_URETPROBE ? REGS_CFA_RETURNED(ctx) : REGS_CFA(ctx);
-	s->event.arg = 0;
+	find_place(ctx, f, h, &p);
+	fill_head(&s->event, ctx, h, &p);
 	s->walk.file = f->file;
-	s->walk.bias = s->event.ip - f->address - ((__s64)cookie >> COOKIE_OFFSET_SHIFT);
-	place(ctx, s, f);
-	capture(ctx, s, kind == EVENT_ENTRY ? &f->entry : &f->exit);
+	s->walk.bias = s->event.ip - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT);
+	capture(ctx, s, side_of(f, h));
 	lost = output(s);
 	give_back(s);
 	return lost;
 }
 
+/* Makes the event of a hit and delivers it, or counts it as lost. */
+static __always_inline void deliver(struct pt_regs *ctx, struct func *f, struct hit *h)
+{
+	bool flat = f->flags & (h->kind == EVENT_ENTRY ? FUNC_FLAT_ENTRY : FUNC_FLAT_EXIT);
+
+	if (flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, h))
+		lose((__u32)h->cookie, h->kind);
+}
+
 SEC("uprobe.multi.s")
 int enter(struct pt_regs *ctx)
 {
-	struct counters *c;
+	struct hit h = { .kind = EVENT_ENTRY };
 	struct func *f;
-	__u64 cookie, ts;
 
 	if (!active)
 		return 0;
 	if (!wanted(bpf_get_current_pid_tgid() >> 32))
 		return leave_alone();
-	ts = bpf_ktime_get_ns();
-	cookie = bpf_get_attach_cookie(ctx);
-	f = function_of((__u32)cookie);
-	c = counters_of((__u32)cookie);
-	if (!f || !c)
-		return 0;
-	__sync_fetch_and_add(&c->entries, 1);
-	if (deliver(ctx, f, cookie, ts, EVENT_ENTRY, 0))
-		lose(&c->lost_entries);
+	h.ts = bpf_ktime_get_ns();
+	h.cookie = bpf_get_attach_cookie(ctx);
+	f = function_of((__u32)h.cookie);
+	if (f)
+		deliver(ctx, f, &h);
 	return 0;
 }
 
 static __always_inline int exited(struct pt_regs *ctx, __u8 flags)
 {
-	struct counters *c;
+	struct hit h = { .kind = EVENT_EXIT, .flags = flags };
 	struct func *f;
-	__u64 cookie;
 
 	if (!active)
 		return 0;
 	if (!wanted(bpf_get_current_pid_tgid() >> 32))
 		return leave_alone();
-	cookie = bpf_get_attach_cookie(ctx);
-	if (cookie & COOKIE_COND && !condition_holds(ctx, cookie >> COOKIE_COND_SHIFT & 15))
+	h.cookie = bpf_get_attach_cookie(ctx);
+	if (h.cookie & COOKIE_COND && !condition_holds(ctx, h.cookie >> COOKIE_COND_SHIFT & 15))
 		return 0;
-	f = function_of((__u32)cookie);
-	c = counters_of((__u32)cookie);
-	if (!f || !c)
-		return 0;
-	__sync_fetch_and_add(&c->exits, 1);
-	if (cookie & COOKIE_TAIL)
-		flags |= EVENT_TAIL;
-	if (deliver(ctx, f, cookie, bpf_ktime_get_ns(), EVENT_EXIT, flags))
-		lose(&c->lost_exits);
+	h.ts = bpf_ktime_get_ns();
+	if (h.cookie & COOKIE_TAIL)
+		h.flags |= EVENT_TAIL;
+	f = function_of((__u32)h.cookie);
+	if (f)
+		deliver(ctx, f, &h);
 	return 0;
 }
 

@@ -15,8 +15,6 @@ import (
 
 type probeCounters struct {
 	_           structs.HostLayout
-	Entries     uint64
-	Exits       uint64
 	LostEntries uint64
 	LostExits   uint64
 }

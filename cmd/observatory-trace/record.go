@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/cilium/ebpf/ringbuf"
-
 	"github.com/observatory-trace/observatory-trace/attach"
 	"github.com/observatory-trace/observatory-trace/decode"
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -62,15 +60,14 @@ func newRecorder(session *attach.Session, store *writer.Store, show func(*trace.
 // run records until the context ends, every target has ended (unless more may
 // come), or the limit is reached. Then what is still open is recorded so.
 func (r *recorder) run(ctx context.Context, more bool) error {
-	var rec ringbuf.Record
 	for n := 0; r.err == nil && !r.full(); n++ {
-		err := r.session.Next(&rec)
+		record, err := r.session.Next()
 		idle := errors.Is(err, attach.ErrIdle)
 		if err != nil && !idle {
 			return err
 		}
 		if !idle {
-			r.decode(rec.RawSample)
+			r.decode(record)
 		}
 		if !idle && n%256 != 0 {
 			continue
@@ -118,14 +115,13 @@ func (r *recorder) sweep(now time.Time) {
 // finish stops the probes, reads what they delivered, and stores the rest.
 func (r *recorder) finish() error {
 	r.fail(r.session.Stop())
-	var rec ringbuf.Record
 	for r.err == nil && !r.full() {
-		err := r.session.Next(&rec)
+		record, err := r.session.Next()
 		if errors.Is(err, attach.ErrIdle) {
 			break
 		}
 		if r.fail(err); err == nil {
-			r.decode(rec.RawSample)
+			r.decode(record)
 		}
 	}
 	// First the losses: they tell a lost exit from an unwound frame.

@@ -1,7 +1,10 @@
-// Command bench measures what a traced call costs its thread, side by side: the
-// function alone, an empty program at its entry and exit, this project's capture
-// of three scalars and a result delivered to the database, and bpftrace timing
-// the same function. The runs take turns, so that a noisy machine is noisy for all.
+// Command bench measures, side by side, what a traced call costs its thread: an
+// empty program at the function's entry and exit, this project's capture of three
+// scalars and a result delivered to the database, and bpftrace timing the same
+// function. The runs take turns, so that a noisy machine is noisy for all. Cost
+// is CPU time of the calling thread; elapsed time, which a tracer that competes
+// for the processors makes longer, stands beside it. Then it measures what
+// attaching to thousands of functions takes.
 package main
 
 import (
@@ -13,9 +16,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+	"syscall"
 	"text/tabwriter"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,7 +53,7 @@ func run() error {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
 	}
-	return nil
+	return measureAttach(dir)
 }
 
 // build compiles the two programs whose function is called.
@@ -106,6 +110,8 @@ type target struct {
 
 func (t *target) start() error {
 	t.cmd = exec.Command(t.path)
+	// A collection would look at the stack, on which a uretprobe has left its own return address.
+	t.cmd.Env = append(os.Environ(), "GOGC=off")
 	var err error
 	if t.in, err = t.cmd.StdinPipe(); err != nil {
 		return err
@@ -127,16 +133,22 @@ func (t *target) start() error {
 // stop ends the target by closing its input.
 func (t *target) stop() error { return errors.Join(t.in.Close(), t.cmd.Wait()) }
 
-// call has the function called n times and gives the ns that one took.
-func (t *target) call(n int) (float64, error) {
+// cost is what one call took, ns.
+type cost struct{ cpu, elapsed float64 }
+
+// call has the function called n times.
+func (t *target) call(n int) (cost, error) {
 	if _, err := fmt.Fprintln(t.in, n); err != nil {
-		return 0, err
+		return cost{}, err
 	}
 	if !t.out.Scan() {
-		return 0, errors.New("the target ended")
+		return cost{}, errors.New("the target ended")
 	}
-	ns, err := strconv.ParseInt(t.out.Text(), 10, 64)
-	return float64(ns) / float64(n), err
+	var c cost
+	if _, err := fmt.Sscan(t.out.Text(), &c.elapsed, &c.cpu); err != nil {
+		return cost{}, fmt.Errorf("read %q: %w", t.out.Text(), err)
+	}
+	return cost{c.cpu / float64(n), c.elapsed / float64(n)}, nil
 }
 
 // way is one way of tracing: attach, and what undoes it.
@@ -158,39 +170,40 @@ func (t *target) measure(dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	took := make([][]float64, len(ways))
+	cpu, elapsed := make([][]float64, len(ways)), make([][]float64, len(ways))
 	for range rounds {
 		for i, w := range ways {
-			ns, err := t.round(w)
+			c, err := t.round(w)
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}
-			took[i] = append(took[i], ns-bare)
+			cpu[i] = append(cpu[i], c.cpu-bare.cpu)
+			elapsed[i] = append(elapsed[i], c.elapsed-bare.elapsed)
 		}
 	}
-	t.print(ways, took)
+	t.print(ways, cpu, elapsed)
 	return nil
 }
 
-func (t *target) round(w way) (ns float64, err error) {
+func (t *target) round(w way) (c cost, err error) {
 	detach, err := w.attach(t)
 	if err != nil {
-		return 0, err
+		return c, err
 	}
 	defer func() { err = errors.Join(err, detach()) }()
 	if _, err := t.call(calls / 10); err != nil {
-		return 0, err
+		return c, err
 	}
 	return t.call(calls)
 }
 
-func (t *target) print(ways []way, took [][]float64) {
-	floor := median(took[0])
+func (t *target) print(ways []way, cpu, elapsed [][]float64) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "%s: one call of %s\tµs\tmin\tmax\tratio\t\n", t.name, t.function)
+	fmt.Fprintf(w, "%s: one call of %s\tCPU µs\tmin\tmax\tratio\telapsed µs\tratio\t\n", t.name, t.function)
 	for i, way := range ways {
-		m := median(took[i])
-		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t\n", way.name, m/1e3, slices.Min(took[i])/1e3, slices.Max(took[i])/1e3, m/floor)
+		c, e := median(cpu[i]), median(elapsed[i])
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t\n", way.name, c/1e3, slices.Min(cpu[i])/1e3, slices.Max(cpu[i])/1e3,
+			c/median(cpu[0]), e/1e3, e/median(elapsed[0]))
 	}
 	_ = w.Flush()
 	fmt.Println()
@@ -199,4 +212,35 @@ func (t *target) print(ways []way, took [][]float64) {
 func median(v []float64) float64 {
 	s := slices.Sorted(slices.Values(v))
 	return s[len(s)/2]
+}
+
+// measureAttach has the built program attach to thousands of functions of the Go
+// compiler, which does next to nothing then.
+func measureAttach(dir string) error {
+	out, err := exec.Command("go", "tool", "-n", "compile").Output()
+	if err != nil {
+		return fmt.Errorf("find the Go compiler: %w", err)
+	}
+	compiler := strings.TrimSpace(string(out))
+	info, err := os.Stat(compiler)
+	if err != nil {
+		return err
+	}
+	var took, memory []float64
+	var attached string
+	for range rounds {
+		cmd := exec.Command("bin/observatory-trace", "attach", "-s", "cmd/compile/internal/s*.*", "--db", filepath.Join(dir, "attach.db"), "-o", "none", "--", compiler, "-V=full")
+		var said strings.Builder
+		cmd.Stderr = &said
+		start := time.Now()
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("attach to the Go compiler: %w\n%s", err, said.String())
+		}
+		took = append(took, time.Since(start).Seconds())
+		memory = append(memory, float64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)/1024)
+		attached, _, _ = strings.Cut(said.String(), "\n")
+	}
+	fmt.Printf("Go compiler, %.1f MB: %s: %.2f s from start to end, everything parsed, attached and detached (min %.2f, max %.2f); %.0f MiB of memory at most\n",
+		float64(info.Size())/1e6, attached, median(took), slices.Min(took), slices.Max(took), slices.Max(memory))
+	return nil
 }
