@@ -299,6 +299,6 @@ func interpreterOf(path string) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	return f.Interpreter()
 }

@@ -20,7 +20,8 @@ func TestParseRegion(t *testing.T) {
 	}{
 		{
 			"55d0c0a00000-55d0c0b00000 r-xp 00001000 fe:01 1234                       /usr/bin/a b",
-			region{exec: true, Mapping: Mapping{Path: "/usr/bin/a b", ID: FileID{unix.Mkdev(0xfe, 1), 1234}, Start: 0x55d0c0a00000, End: 0x55d0c0b00000, Offset: 0x1000}}, true,
+			region{exec: true, Mapping: Mapping{Path: "/usr/bin/a b", ID: FileID{unix.Mkdev(0xfe, 1), 1234}, Start: 0x55d0c0a00000, End: 0x55d0c0b00000, Offset: 0x1000}},
+			true,
 		},
 		{"7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0                          [stack]", region{Mapping: Mapping{Path: "[stack]", Start: 0x7ffc00000000, End: 0x7ffc00021000}}, true},
 		{"7f0000000000-7f0000001000 rw-p 00000000 00:00 0 ", region{Mapping: Mapping{Start: 0x7f0000000000, End: 0x7f0000001000}}, true},

@@ -307,12 +307,12 @@ func (s *Session) attachFile(t targetFile) error {
 	return f.err
 }
 
-func (s *Session) attachSelected(a *attachedFile, t targetFile) error {
+func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
 	file, err := symbols.Open(t.path, symbols.Options{Module: t.module, Root: t.root, Depth: int(s.opts.MaxDepth)})
 	if err != nil {
 		return fmt.Errorf("read %s: %w", t.module, permission(err))
 	}
-	defer file.Close()
+	defer func() { err = errors.Join(err, file.Close()) }()
 	if t.wanted {
 		if a.functions, err = file.Select(s.opts.Selection); err != nil {
 			return fmt.Errorf("select functions of %s: %w", t.module, err)

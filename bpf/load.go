@@ -4,23 +4,32 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 )
 
-// The records of the maps, in the layout of event.h.
 type (
-	Func        = probeFunc
-	Move        = probeMove
-	Program     = probeTypeProg
-	Edge        = probeEdge
-	DynamicKey  = probeDynamicKey
+	// Func is struct func of event.h; so are the next ones the structures of the maps there.
+	Func = probeFunc
+	// Move is struct move.
+	Move = probeMove
+	// Program is struct type_prog.
+	Program = probeTypeProg
+	// Edge is struct edge.
+	Edge = probeEdge
+	// DynamicKey is struct dynamic_key.
+	DynamicKey = probeDynamicKey
+	// DynamicType is struct dynamic_type.
 	DynamicType = probeDynamicType
-	Image       = probeImage
-	Process     = probeProcess
-	Counters    = probeCounters
+	// Image is struct image.
+	Image = probeImage
+	// Process is struct process.
+	Process = probeProcess
+	// Counters is struct counters.
+	Counters = probeCounters
 )
 
 // The flags of Func.Flags (enum func_flag).
@@ -132,7 +141,7 @@ func Load(s Settings) (*Objects, error) {
 	if err := spec.LoadAndAssign(&o.probes, nil); err != nil {
 		var ve *ebpf.VerifierError
 		if errors.As(err, &ve) {
-			return nil, fmt.Errorf("load BPF programs: %w\n%+v", err, ve)
+			return nil, fmt.Errorf("load BPF programs: %w\n%s", err, strings.Join(ve.Log, "\n"))
 		}
 		return nil, fmt.Errorf("load BPF programs: %w", err)
 	}

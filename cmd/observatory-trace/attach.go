@@ -359,7 +359,7 @@ func writeTreeLine(w *bufio.Writer, c *trace.Call) {
 	if c.Err != nil {
 		fmt.Fprintf(w, " ! %s: %s", c.Err.Type, c.Err.Message)
 	}
-	w.WriteByte('\n')
+	fmt.Fprintln(w)
 }
 
 func commandPath(c *attach.Command) string {

@@ -71,8 +71,10 @@ func findings() []finding {
 	_, err := os.Stat("/sys/kernel/btf/vmlinux")
 	out = append(out, finding{err == nil, "kernel type information (BTF)", "the kernel needs CONFIG_DEBUG_INFO_BTF"})
 	err = bpf.HaveUprobeMulti()
-	out = append(out, finding{err == nil, "uprobe_multi: many probes with one link, quick to detach (Linux 6.6)",
-		fmt.Sprintf("perf-event uprobes are used: at most %d probes, about 0.1 s to detach each", attach.MaxPerfEventSites)})
+	out = append(out, finding{
+		err == nil, "uprobe_multi: many probes with one link, quick to detach (Linux 6.6)",
+		fmt.Sprintf("perf-event uprobes are used: at most %d probes, about 0.1 s to detach each", attach.MaxPerfEventSites),
+	})
 	objs, err := bpf.Load(bpf.Settings{Functions: 2})
 	if err == nil {
 		err = objs.Close()
@@ -83,8 +85,10 @@ func findings() []finding {
 	}
 	out = append(out, finding{err == nil, "the probes' programs load", hint})
 	own, err := os.Readlink("/proc/self/ns/pid")
-	out = append(out, finding{err == nil && own == initialPIDNamespace,
-		"the initial pid namespace: process ids are the kernel's", "in a container, run with the host's pid namespace (hostPID: true, --pid=host)"})
+	out = append(out, finding{
+		err == nil && own == initialPIDNamespace,
+		"the initial pid namespace: process ids are the kernel's", "in a container, run with the host's pid namespace (hostPID: true, --pid=host)",
+	})
 	return out
 }
 

@@ -153,15 +153,15 @@ func (x *x86) decode(code []byte) bool {
 	if !ok || i >= len(code) {
 		return false
 	}
-	switch op := code[i]; {
-	case op == 0xc4 || op == 0xc5:
+	switch code[i] {
+	case 0xc4, 0xc5:
 		i, ok = x.decodeVEX(code, i)
-	case op == 0x62:
+	case 0x62:
 		i, ok = x.decodeEVEX(code, i)
-	case op == 0x0f:
+	case 0x0f:
 		i, ok = x.decodeEscape(code, i+1)
 	default:
-		x.op = op
+		x.op = code[i]
 		i++
 	}
 	if !ok {
@@ -510,8 +510,8 @@ func (x *x86) lockable() bool {
 
 // escapeOpcode lists the instructions behind 0F 38 (map 2) and 0F 3A (map 3).
 func escapeOpcode(opmap, op uint8) bool {
-	switch {
-	case opmap == 2:
+	switch opmap {
+	case 2:
 		switch {
 		case op <= 0x0b, op == 0x10, op == 0x14, op == 0x15, op == 0x17,
 			op >= 0x1c && op <= 0x1e, op >= 0x20 && op <= 0x25, op >= 0x28 && op <= 0x2b,
@@ -520,7 +520,7 @@ func escapeOpcode(opmap, op uint8) bool {
 			op == 0xf5, op == 0xf6, op == 0xf8, op == 0xf9:
 			return true
 		}
-	case opmap == 3:
+	case 3:
 		switch {
 		case op >= 0x08 && op <= 0x0f, op >= 0x14 && op <= 0x17, op >= 0x20 && op <= 0x22,
 			op >= 0x40 && op <= 0x42, op == 0x44, op >= 0x60 && op <= 0x63,

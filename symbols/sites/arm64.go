@@ -116,10 +116,10 @@ func armBranchRegister(in *armInst, w uint32) bool {
 
 func armException(in *armInst, w uint32) {
 	in.site = siteRefused
-	switch {
-	case w&0xffe0001f == 0xd4000001: // SVC
+	switch w & 0xffe0001f {
+	case 0xd4000001: // SVC
 		in.syscall = true
-	case w&0xffe0001f == 0xd4200000, w&0xffe0001f == 0xd4400000: // BRK, HLT
+	case 0xd4200000, 0xd4400000: // BRK, HLT
 		in.flow = flowStop
 	default: // HVC, SMC, DCPS
 		in.marks = markOdd

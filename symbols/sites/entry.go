@@ -148,8 +148,10 @@ func (f *function) setEntry(r *Result, i, start int32) {
 	}
 }
 
-var amd64Names = [16]string{"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"}
+var amd64Names = [16]string{
+	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+}
 
 // mnemonic names an emulated instruction.
 func (f *function) mnemonic(pl place) string {

@@ -65,14 +65,18 @@ func TestNeverUnwoundDeep(t *testing.T) {
 }
 
 func TestHarmlessCallee(t *testing.T) {
-	for _, name := range []string{"memcpy", "memcpy@plt", "__memcpy_chk", "strlen@@GLIBC_2.2.5", "malloc", "free",
-		"realloc", "calloc", "abort", "__stack_chk_fail", "__chk_fail", "_exit"} {
+	for _, name := range []string{
+		"memcpy", "memcpy@plt", "__memcpy_chk", "strlen@@GLIBC_2.2.5", "malloc", "free",
+		"realloc", "calloc", "abort", "__stack_chk_fail", "__chk_fail", "_exit",
+	} {
 		if !HarmlessCallee(name) {
 			t.Errorf("%s is harmful", name)
 		}
 	}
-	for _, name := range []string{"", "printf", "qsort", "bsearch", "_Znwm", "__cxa_throw", "longjmp", "setjmp", "_setjmp",
-		"pthread_exit", "exit", "read", "write", "fork", "vfork", "pthread_cond_wait", "_Unwind_Resume", "@memcpy", "dlsym"} {
+	for _, name := range []string{
+		"", "printf", "qsort", "bsearch", "_Znwm", "__cxa_throw", "longjmp", "setjmp", "_setjmp",
+		"pthread_exit", "exit", "read", "write", "fork", "vfork", "pthread_cond_wait", "_Unwind_Resume", "@memcpy", "dlsym",
+	} {
 		if HarmlessCallee(name) {
 			t.Errorf("%s is harmless", name)
 		}
