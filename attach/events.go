@@ -201,14 +201,22 @@ func (s *Session) Losses() ([]trace.Gap, error) {
 			return gaps, err
 		}
 		before := s.lost[uint32(id)]
-		if n := c.LostEntries - before.LostEntries; n > 0 {
-			gaps = append(gaps, trace.Gap{TimeNS: now, Func: s.cat.function(uint32(id)), Count: n, Reason: GapEntriesLost, Hint: ringHint})
+		if c == before {
+			continue
 		}
-		if n := c.LostExits - before.LostExits; n > 0 {
-			gaps = append(gaps, trace.Gap{TimeNS: now, Func: s.cat.function(uint32(id)), Count: n, Reason: GapExitsLost, Hint: ringHint})
-		}
-		if c.LostEntries+c.LostExits > 0 {
-			s.lost[uint32(id)] = c
+		s.lost[uint32(id)] = c
+		for _, l := range []struct {
+			n            uint64
+			reason, hint string
+		}{
+			{c.LostEntries - before.LostEntries, GapEntriesLost, ringHint},
+			{c.LostExits - before.LostExits, GapExitsLost, ringHint},
+			{c.CrowdedEntries - before.CrowdedEntries, GapEntriesCrowded, crowdHint},
+			{c.CrowdedExits - before.CrowdedExits, GapExitsCrowded, crowdHint},
+		} {
+			if l.n > 0 {
+				gaps = append(gaps, trace.Gap{TimeNS: now, Func: s.cat.function(uint32(id)), Count: l.n, Reason: l.reason, Hint: l.hint})
+			}
 		}
 	}
 	return gaps, nil
@@ -219,6 +227,11 @@ const (
 	GapEntriesLost = "ring buffer full: calls not recorded"
 	GapExitsLost   = "ring buffer full: ends of calls not recorded"
 	ringHint       = "raise --ring-buffer, or select fewer functions"
+
+	// The probes put values together in memory that they have for a number of threads at once.
+	GapEntriesCrowded = "too many threads waited for memory in probes: calls not recorded"
+	GapExitsCrowded   = "too many threads waited for memory in probes: ends of calls not recorded"
+	crowdHint         = "select fewer functions, or lower --depth"
 )
 
 // runtimes are the shared objects whose functions tell of unwinding and of

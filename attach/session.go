@@ -38,6 +38,8 @@ type Options struct {
 	// PerfEvents uses perf-event uprobes even where uprobe_multi is to be had.
 	PerfEvents bool
 
+	scratch uint32 // see bpf.Settings.Scratch
+
 	// Group names the group of a function, by its name; nil for none.
 	Group func(name string) string
 	// Warn is told what went wrong without ending the session; it may be called
@@ -146,7 +148,7 @@ func (s *Session) load() error {
 	objs, err := bpf.Load(bpf.Settings{
 		FollowChildren: s.opts.FollowChildren, ReportExecs: s.opts.future(), LeaveOthers: !s.opts.future(),
 		MaxString: s.opts.MaxString, MaxItems: s.opts.MaxItems, MaxDepth: s.opts.MaxDepth, MaxBytes: s.opts.MaxBytes,
-		RingBytes: s.opts.RingBytes, PerfEvents: perf,
+		RingBytes: s.opts.RingBytes, Scratch: s.opts.scratch, PerfEvents: perf,
 		Functions: spareFunctions, Moves: movesEach * spareFunctions, Programs: programsEach * spareFunctions,
 		Edges: edgesEach * spareFunctions, Dynamic: 1 << 14,
 	})

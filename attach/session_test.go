@@ -72,6 +72,57 @@ func traceBench(t *testing.T, o Options) (entries, exits int) {
 	return entries, exits
 }
 
+// TestCrowded holds that calls are counted for which no scratch was free in the
+// probes: here there is one, for threads on several processors.
+func TestCrowded(t *testing.T) {
+	testenv.RequireBPF(t)
+	p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/counts"}), "-wait", "-n", "20000", "threads").Ready()
+	s, err := Start(Options{
+		PIDs: []int{p.PID}, MaxDepth: 1, RingBytes: 1 << 26, scratch: 1,
+		Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile("ints")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	p.Go()
+	want := testenv.ParseCounts(t, p.Wait().Stdout).Functions["ints"].Calls
+	var events [bpf.EventDeath + 1]uint64
+	for {
+		record, err := s.Next()
+		if errors.Is(err, ErrIdle) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h, _ := bpf.ParseHeader(record); h.Kind >= bpf.EventFork || s.Function(h.Func).Role == trace.RoleCall {
+			events[h.Kind]++
+		}
+	}
+	gaps, err := s.Losses()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := map[string]uint64{}
+	for _, g := range gaps {
+		if g.Func.Name != "ints" || g.Hint == "" {
+			t.Errorf("gap %+v", g)
+		}
+		lost[g.Reason] = g.Count
+	}
+	if lost[GapEntriesCrowded] == 0 || len(lost) > 2 {
+		t.Errorf("gaps %v", lost)
+	}
+	if entries, exits := events[bpf.EventEntry]+lost[GapEntriesCrowded], events[bpf.EventExit]+lost[GapExitsCrowded]; entries != want || exits != want {
+		t.Errorf("%d entries and %d exits of %d calls; lost: %v", entries, exits, want, lost)
+	}
+}
+
 // TestTargetOutlivesSession detaches while the target runs on, which must answer as before.
 func TestTargetOutlivesSession(t *testing.T) {
 	testenv.RequireBPF(t)

@@ -191,10 +191,12 @@ struct image {
 	__u32 pad;
 };
 
-/* What was not delivered of a function's events, counted per CPU. */
+/* What was not delivered of a function's events, and why, counted per CPU. */
 struct counters {
-	__u64 lost_entries;
+	__u64 lost_entries; /* the ring buffer was full */
 	__u64 lost_exits;
+	__u64 crowded_entries; /* no scratch was free: too many threads waited for memory inside of probes */
+	__u64 crowded_exits;
 };
 
 #endif

@@ -79,6 +79,7 @@ type Settings struct {
 	MaxDepth       uint32 // pointers followed one behind the other
 	MaxBytes       uint32 // bytes of data per event
 	RingBytes      uint32 // size of the ring buffer: a power of two, at least a page
+	Scratch        uint32 // events that can be put together at once; 0: 64, or more with many processors
 
 	// Capacity of the tables; they can't grow once loaded.
 	Functions, Moves, Programs, Edges, Dynamic uint32
@@ -113,7 +114,10 @@ func Load(s Settings) (*Objects, error) {
 			variables[name] = v
 		}
 	}
-	slots := max(64, uint32(4*runtime.NumCPU()))
+	slots := s.Scratch
+	if slots == 0 {
+		slots = max(64, uint32(4*runtime.NumCPU()))
+	}
 	variables["pool_size"] = slots
 	variables["wake_bytes"] = uint32(wakeBytes)
 	if s.RingBytes != 0 {
@@ -314,6 +318,8 @@ func (o *Objects) Count(function uint32) (Counters, error) {
 	for _, c := range per {
 		sum.LostEntries += c.LostEntries
 		sum.LostExits += c.LostExits
+		sum.CrowdedEntries += c.CrowdedEntries
+		sum.CrowdedExits += c.CrowdedExits
 	}
 	return sum, nil
 }

@@ -73,6 +73,13 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct image); __type(valu
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __type(value, struct counters); __uint(max_entries, 1); } counts SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 24); } events SEC(".maps");
 
+/* What became of an event. */
+enum outcome {
+	DELIVERED = 0,
+	LOST = 1,    /* the ring buffer is full */
+	CROWDED = 2, /* no scratch is free */
+};
+
 struct item {
 	__u64 addr;
 	__u32 type;
@@ -504,28 +511,30 @@ __noinline int capture(bpf_user_pt_regs_t *ctx, struct scratch *s, struct side *
 	return 0;
 }
 
-/* Puts the event that s holds into the ring buffer: 0, or not when it is lost. */
+/* Puts the event that s holds into the ring buffer: enum outcome. */
 __noinline int output(struct scratch *s)
 {
 	__u32 len;
 
 	if (!s)
-		return 1;
+		return LOST;
 	len = s->walk.used;
 	if (len > MAX_DATA)
 		len = MAX_DATA;
 	len += sizeof(struct event);
 	s->event.size = len;
-	return bpf_ringbuf_output(&events, &s->event, len, wake_flags(len)) != 0;
+	return bpf_ringbuf_output(&events, &s->event, len, wake_flags(len)) ? LOST : DELIVERED;
 }
 
 /* Counts an entry or exit of a function that was not delivered. */
-static __noinline void lose(__u32 id, __u8 kind)
+static __noinline void lose(__u32 id, __u8 kind, int why)
 {
 	struct counters *c = bpf_map_lookup_elem(&counts, &id);
 
-	if (c)
+	if (c && why == LOST)
 		__sync_fetch_and_add(kind == EVENT_ENTRY ? &c->lost_entries : &c->lost_exits, 1);
+	else if (c)
+		__sync_fetch_and_add(kind == EVENT_ENTRY ? &c->crowded_entries : &c->crowded_exits, 1);
 	__sync_fetch_and_add(&lost_events, 1);
 }
 
@@ -591,7 +600,7 @@ static __always_inline int deliver_words(struct pt_regs *ctx, struct side *side,
 	__u64 *values = (__u64 *)(e + 1);
 
 	if (!e)
-		return 1;
+		return LOST;
 	fill_head(e, ctx, h, p);
 	e->size = size;
 	e->root = words * sizeof(__u64);
@@ -606,17 +615,17 @@ static __always_inline int deliver_words(struct pt_regs *ctx, struct side *side,
 			values[bounded(m->dst / 8, words)] = reg_by_number(ctx, m->reg) >> (m->off & 7) * 8;
 	}
 	bpf_ringbuf_submit(e, wake_flags(size));
-	return 0;
+	return DELIVERED;
 }
 
-/* Delivers the event of a flat side: 0, or not when it is lost. */
+/* Delivers the event of a flat side: enum outcome. */
 __noinline int deliver_flat(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
 {
 	struct side *side;
 	struct place p;
 
 	if (!f || !h)
-		return 1;
+		return LOST;
 	find_place(ctx, f, h, &p);
 	side = side_of(f, h);
 	if (side->root <= 16)
@@ -626,35 +635,36 @@ __noinline int deliver_flat(bpf_user_pt_regs_t *ctx, struct func *f, struct hit 
 	return deliver_words(ctx, side, h, &p, FLAT_WORDS);
 }
 
-/* Delivers the event of any side, which is put together in a scratch: 0, or not when it is lost. */
+/* Delivers the event of any side, which is put together in a scratch: enum outcome. */
 __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
 {
 	struct scratch *s;
 	struct place p;
-	int lost;
+	int outcome;
 
 	if (!f || !h)
-		return 1;
+		return LOST;
 	s = take();
 	if (!s)
-		return 1;
+		return CROWDED;
 	find_place(ctx, f, h, &p);
 	fill_head(&s->event, ctx, h, &p);
 	s->walk.file = f->file;
 	s->walk.bias = s->event.ip - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT);
 	capture(ctx, s, side_of(f, h));
-	lost = output(s);
+	outcome = output(s);
 	give_back(s);
-	return lost;
+	return outcome;
 }
 
 /* Makes the event of a hit and delivers it, or counts it as lost. */
 static __always_inline void deliver(struct pt_regs *ctx, struct func *f, struct hit *h)
 {
 	bool flat = f->flags & (h->kind == EVENT_ENTRY ? FUNC_FLAT_ENTRY : FUNC_FLAT_EXIT);
+	int outcome = flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, h);
 
-	if (flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, h))
-		lose((__u32)h->cookie, h->kind);
+	if (outcome != DELIVERED)
+		lose((__u32)h->cookie, h->kind, outcome);
 }
 
 SEC("uprobe.multi.s")

@@ -14,9 +14,11 @@ import (
 )
 
 type probeCounters struct {
-	_           structs.HostLayout
-	LostEntries uint64
-	LostExits   uint64
+	_              structs.HostLayout
+	LostEntries    uint64
+	LostExits      uint64
+	CrowdedEntries uint64
+	CrowdedExits   uint64
 }
 
 type probeDynamicKey struct {

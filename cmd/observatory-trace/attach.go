@@ -241,6 +241,9 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 	if r.lostCalls > 0 {
 		notes.say("%d calls were not recorded: the ring buffer was full; raise --ring-buffer (now %s) or select fewer functions", r.lostCalls, f.capture.ring)
 	}
+	if r.crowded > 0 {
+		notes.say("%d calls were not recorded: too many threads waited for memory in probes; select fewer functions or lower --depth", r.crowded)
+	}
 	notes.say("recorded %d calls in %s", r.recorded, f.db)
 	return nil
 }

@@ -24,6 +24,7 @@ type recorder struct {
 	batch     []*trace.Call
 	recorded  uint64
 	lostCalls uint64 // entries that the ring buffer had no room for
+	crowded   uint64 // entries that the probes had no memory for
 	ids       idBlock
 	err       error // of a callback; ends the run
 	swept     time.Time
@@ -99,11 +100,15 @@ func (r *recorder) sweep(now time.Time) {
 	r.fail(err)
 	for _, g := range gaps {
 		switch g.Reason {
-		case attach.GapEntriesLost:
-			r.lostCalls += g.Count
+		case attach.GapEntriesLost, attach.GapEntriesCrowded:
+			if g.Reason == attach.GapEntriesLost {
+				r.lostCalls += g.Count
+			} else {
+				r.crowded += g.Count
+			}
 			r.stats.Dropped(g.Func, g.Count)
 			r.decoder.Lost(g.Func.ID, g.Count, 0)
-		case attach.GapExitsLost:
+		case attach.GapExitsLost, attach.GapExitsCrowded:
 			r.decoder.Lost(g.Func.ID, 0, g.Count)
 		}
 		r.gap(g)
@@ -114,6 +119,7 @@ func (r *recorder) sweep(now time.Time) {
 
 // finish stops the probes, reads what they delivered, and stores the rest.
 func (r *recorder) finish() error {
+	stopped := attach.Monotonic() // until here, calls that have not ended are known to be open
 	r.fail(r.session.Stop())
 	for r.err == nil && !r.full() {
 		record, err := r.session.Next()
@@ -126,7 +132,7 @@ func (r *recorder) finish() error {
 	}
 	// First the losses: they tell a lost exit from an unwound frame.
 	r.sweep(time.Now())
-	r.decoder.Close(attach.Monotonic())
+	r.decoder.Close(stopped)
 	r.sweep(time.Now())
 	return r.err
 }

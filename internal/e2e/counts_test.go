@@ -22,6 +22,8 @@ var countsVariants = []countsVariant{
 	{testenv.Target{Source: "go/counts"}, nil},
 	{testenv.Target{Source: "go/counts", Opt: "-O0"}, nil},
 	{testenv.Target{Source: "go/counts", PIE: true, Compiler: "go1.24.6"}, nil},
+	{testenv.Target{Source: "go/counts", Compiler: "go1.25.4"}, nil},
+	{testenv.Target{Source: "go/counts", Compiler: "go1.23.12"}, nil},
 	{testenv.Target{Source: "go/counts", Compiler: "go1.22.12"}, nil},
 	{testenv.Target{Source: "go/counts", Strip: testenv.StripAll}, nil},
 	{testenv.Target{Source: "c/counts"}, nil},
