@@ -52,6 +52,17 @@ const (
 	cookieOffsetShift = 40
 )
 
+// EdgeFlags makes the flags of an Edge (enum edge_flag).
+func EdgeFlags(inner, back bool) (flags uint8) {
+	if inner {
+		flags |= 1
+	}
+	if back {
+		flags |= 2
+	}
+	return flags
+}
+
 // MaxSiteOffset is the farthest that a site can lie from its function's first byte, in bytes.
 const MaxSiteOffset = 1<<23 - 1
 

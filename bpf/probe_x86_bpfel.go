@@ -35,14 +35,22 @@ type probeDynamicType struct {
 }
 
 type probeEdge struct {
-	_       structs.HostLayout
-	Off     uint16
-	LenOff  uint16
-	Kind    uint8
-	LenSize uint8
-	Depth   uint16
-	Type    uint32
-	Stride  uint32
+	_         structs.HostLayout
+	Off       uint16
+	LenOff    uint16
+	Kind      uint8
+	LenSize   uint8
+	Depth     uint16
+	Type      uint32
+	Stride    uint32
+	Count     uint8
+	When      uint8
+	Flags     uint8
+	Per       uint8
+	WhenOff   uint16
+	Pad2      uint16
+	WhenValue uint32
+	Pad3      uint32
 }
 
 type probeFunc struct {
@@ -126,7 +134,7 @@ type probeScratch struct {
 	}
 	Key   probeDynamicKey
 	Word  [2]uint64
-	Queue [32]struct {
+	Queue [128]struct {
 		_     structs.HostLayout
 		Addr  uint64
 		Type  uint32

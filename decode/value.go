@@ -139,13 +139,21 @@ func (p *printer) kind(dst []byte, t *trace.Type, data []byte) []byte {
 	case trace.KindString:
 		return p.string(dst, t, data)
 	case trace.KindSlice:
+		switch t.Form {
+		case trace.FormTree, trace.FormList:
+			return p.cells(dst, t, data)
+		case trace.FormRing:
+			return p.ring(dst, t, data)
+		}
 		return p.slice(dst, t, data)
 	case trace.KindInterface, trace.KindError:
 		return p.iface(dst, t, data)
 	case trace.KindFunc:
 		return p.function(dst, t, data)
-	case trace.KindMap, trace.KindChan:
-		return p.opaque(dst, t, data)
+	case trace.KindMap:
+		return p.container(dst, t, data)
+	case trace.KindChan:
+		return p.channel(dst, t, data)
 	case trace.KindVariant:
 		return p.variant(dst, t, data)
 	}
@@ -429,6 +437,12 @@ func header(t *trace.Type, data []byte) (ptr, n uint64, ok bool) {
 	if t.PtrOff == t.LenOff+4 {
 		n &= math.MaxUint32
 	}
+	if t.Form == trace.FormEnd {
+		if n < ptr || t.Elem == nil || t.Elem.Size == 0 {
+			return 0, 0, n == ptr
+		}
+		n = (n - ptr) / uint64(t.Elem.Size)
+	}
 	return ptr, n, true
 }
 
@@ -592,7 +606,25 @@ func (p *printer) structure(dst []byte, t *trace.Type, data []byte) []byte {
 			return appendString(dst, s)
 		}
 	}
+	if t.Lang == trace.LangRust && t.Name == "core::time::Duration" {
+		if d, ok := rustDuration(t, data); ok {
+			return appendString(dst, d)
+		}
+	}
+	if len(t.Fields) > 0 && t.Fields[0].Name == "__0" {
+		return p.payload(dst, t, data)
+	}
 	return p.fields(dst, t, data)
+}
+
+// rustDuration is a core::time::Duration in Go's form, as far as that has room for it.
+func rustDuration(t *trace.Type, data []byte) (string, bool) {
+	secs, ok := member(t, data, "secs")
+	nanos, ok2 := member(t, data, "nanos")
+	if !ok || !ok2 || secs > math.MaxInt64/uint64(time.Second)-1 || nanos >= uint64(time.Second) {
+		return "", false
+	}
+	return (time.Duration(secs)*time.Second + time.Duration(nanos)).String(), true
 }
 
 // goTime reads a time.Time: its wall word has, when bit 63 is set, the seconds
@@ -625,14 +657,18 @@ func goTime(t *trace.Type, data []byte) (string, bool) {
 // fields prints a struct's members, or a union's alternatives.
 func (p *printer) fields(dst []byte, t *trace.Type, data []byte) []byte {
 	dst = append(dst, '{')
+	first := len(dst)
 	for i := range t.Fields {
-		if i > 0 {
+		f := &t.Fields[i]
+		if f.Embedded && f.Type != nil && f.Type.Kind == trace.KindStruct && len(f.Type.Fields) == 0 && f.Unavailable == "" {
+			continue // a base class without members
+		}
+		if len(dst) > first {
 			dst = append(dst, ',')
 		}
 		if p.full(dst) {
 			return append(dst, `"$unavailable":"value too large"}`...)
 		}
-		f := &t.Fields[i]
 		dst = appendString(dst, f.Name)
 		dst = append(dst, ':')
 		dst = p.field(dst, f, data)
@@ -646,6 +682,10 @@ func (p *printer) variant(dst []byte, t *trace.Type, data []byte) []byte {
 	switch {
 	case v == nil:
 		return p.unavailable(dst, "variant not known")
+	case v.Null:
+		return append(dst, "null"...)
+	case v.Name == "" && v.Type != nil && len(v.Type.Fields) > 0:
+		return p.payload(dst, v.Type, data)
 	case v.Type == nil || len(v.Type.Fields) == 0:
 		return appendString(dst, v.Name)
 	}
@@ -655,12 +695,12 @@ func (p *printer) variant(dst []byte, t *trace.Type, data []byte) []byte {
 	return append(p.payload(dst, v.Type, data), '}')
 }
 
-// payload prints what a variant holds: the value itself when it is one without
+// payload prints what a tuple or a variant holds: the value itself when it is one without
 // a name (Rust calls those __0, __1), else an array of them, or an object.
 func (p *printer) payload(dst []byte, t *trace.Type, data []byte) []byte {
 	switch {
 	case t.Fields[0].Name != "__0":
-		return p.value(dst, t, data)
+		return p.fields(dst, t, data)
 	case len(t.Fields) == 1:
 		return p.field(dst, &t.Fields[0], data)
 	}
@@ -754,14 +794,4 @@ func (p *printer) symbol(dst []byte, addr uint64) []byte {
 		return p.pointer(dst, addr)
 	}
 	return appendString(dst, name)
-}
-
-func (p *printer) opaque(dst []byte, t *trace.Type, data []byte) []byte {
-	if addr, ok := word(data, 0); ok && addr == 0 && t.Lang == trace.LangGo {
-		return append(dst, "null"...)
-	}
-	if t.Kind == trace.KindMap {
-		return p.unavailable(dst, "maps are not decoded")
-	}
-	return p.unavailable(dst, "channels are not decoded")
 }

@@ -49,8 +49,10 @@ type node struct {
 	inline []*node
 	// target is the type behind the pointer (or the slice's element), read by expand; 0 for none.
 	target dwarf.Offset
-	level  int // pointers behind this type whose targets have been read; -1 before any
-	weight int // types that a walk through the value passes
+	links  []link
+	inner  map[uint32]*trace.Type // of a B-tree's leaf: the nodes above it, by height
+	level  int                    // pointers behind this type whose targets have been read; -1 before any
+	weight int                    // types that a walk through the value passes
 }
 
 // node reads the type at off, without what lies behind its pointers.
@@ -108,6 +110,9 @@ func (r *Reader) expand(n *node, level int) error {
 			return err
 		}
 	}
+	if err := r.expandLinks(n, level); err != nil {
+		return err
+	}
 	if n.target == 0 || level <= 0 {
 		return nil
 	}
@@ -120,6 +125,9 @@ func (r *Reader) expand(n *node, level int) error {
 		return nil
 	}
 	n.t.Elem = target.t
+	if n.t.Kind == trace.KindMap && n.t.Lang == trace.LangGo {
+		n.t.Form = mapForm(target.t)
+	}
 	return r.expand(target, level-1)
 }
 
@@ -256,7 +264,8 @@ func (r *Reader) alias(n *node, e *dwarf.Entry) (*trace.Type, error) {
 	n.level = -1
 	t := *under.t
 	// What lies behind a pointer is read for each alias by itself.
-	if t.Kind == trace.KindPointer || t.Kind == trace.KindSlice {
+	switch t.Kind {
+	case trace.KindPointer, trace.KindSlice, trace.KindMap, trace.KindChan:
 		t.Elem = nil
 	}
 	t.Name = name

@@ -353,8 +353,11 @@ func (o *observer) follow(root *trace.Type, data []byte) map[blockKey][]byte {
 			case EdgePointer:
 				size = int(o.progs[id].Size)
 			case EdgeCounted:
-				count := int(binary.LittleEndian.Uint64(it.data[e.LenOff:]))
-				size = min(count, 64) * int(e.Stride)
+				count := binary.LittleEndian.Uint64(it.data[e.LenOff:])
+				if e.Count == trace.CountEnd {
+					count = (count - addr) / uint64(e.Stride)
+				}
+				size = int(min(count, 64)) * int(e.Stride)
 			case EdgeCString:
 				size = o.stringLength(addr)
 			default:
