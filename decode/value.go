@@ -544,6 +544,9 @@ func (p *printer) slice(dst []byte, t *trace.Type, data []byte) []byte {
 	case b.Status == BlockFault:
 		return p.unavailable(dst, "memory not readable")
 	case isByte(t.Elem):
+		if out, ok := goBytes(dst, t, b.Data, n); ok {
+			return out
+		}
 		return p.appendText(dst, b.Data, n, true)
 	}
 	return p.items(dst, t.Elem, b.Data, n)
@@ -569,6 +572,9 @@ func (p *printer) array(dst []byte, t *trace.Type, data []byte) []byte {
 	}
 	if n == 0 {
 		return append(dst, `""`...)
+	}
+	if out, ok := goBytes(dst, t, data, n); ok {
+		return out
 	}
 	return p.appendText(dst, data, n, true)
 }
@@ -601,9 +607,9 @@ func (p *printer) items(dst []byte, t *trace.Type, data []byte, n uint64) []byte
 }
 
 func (p *printer) structure(dst []byte, t *trace.Type, data []byte) []byte {
-	if t.Name == "time.Time" && t.Lang == trace.LangGo {
-		if s, ok := goTime(t, data); ok {
-			return appendString(dst, s)
+	if t.Lang == trace.LangGo {
+		if out, ok := p.goStandard(dst, t, data); ok {
+			return out
 		}
 	}
 	if t.Lang == trace.LangRust && t.Name == "core::time::Duration" {

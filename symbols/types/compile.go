@@ -199,7 +199,7 @@ func (s *scanner) value(t *trace.Type, at uint32, nesting int) {
 		for _, v := range t.Variants {
 			s.value(v.Type, at, nesting+1)
 		}
-	case trace.KindPointer, trace.KindChan:
+	case trace.KindPointer, trace.KindChan, trace.KindFunc:
 		s.pointer(t, at)
 	case trace.KindMap:
 		if len(t.Links) == 0 {

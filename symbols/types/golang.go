@@ -33,6 +33,8 @@ func (r *Reader) fillGo(n *node, t *trace.Type, e *dwarf.Entry, kind uint64) (bo
 		if kind != goFunc { // a pointer to the runtime's structure
 			return true, r.fillGoHandle(n, e)
 		}
+		// A pointer to a closure, which begins with the address of its code.
+		t.Elem = &trace.Type{Name: "code", Kind: trace.KindUint, Size: 8, Lang: trace.LangGo}
 	case goInterface:
 		return true, r.fillGoInterface(n, t, e)
 	case goString:
