@@ -154,6 +154,8 @@ func (p *printer) kind(dst []byte, t *trace.Type, data []byte) []byte {
 		return p.container(dst, t, data)
 	case trace.KindChan:
 		return p.channel(dst, t, data)
+	case trace.KindDuration:
+		return p.duration(dst, t, data)
 	case trace.KindVariant:
 		return p.variant(dst, t, data)
 	}
@@ -621,6 +623,20 @@ func (p *printer) structure(dst []byte, t *trace.Type, data []byte) []byte {
 		return p.payload(dst, t, data)
 	}
 	return p.fields(dst, t, data)
+}
+
+// duration prints a number of ticks in Go's form, or, where that has no room for
+// it, as the number.
+func (p *printer) duration(dst []byte, t *trace.Type, data []byte) []byte {
+	n, tick := signed(data), t.Tick
+	if tick[1] == 0 {
+		return p.unavailable(dst, "length of a tick not known")
+	}
+	ns := new(big.Int).Mul(big.NewInt(n), big.NewInt(int64(tick[0])*int64(time.Second)))
+	if ns.Quo(ns, big.NewInt(int64(tick[1]))); !ns.IsInt64() {
+		return strconv.AppendInt(dst, n, 10)
+	}
+	return appendString(dst, time.Duration(ns.Int64()).String())
 }
 
 // rustDuration is a core::time::Duration in Go's form, as far as that has room for it.

@@ -27,6 +27,7 @@ const (
 	KindMap            // Form says how its entries lie
 	KindChan           // Go: a pointer to Elem, runtime.hchan
 	KindError          // Go's error interface: KindInterface whose message is sought
+	KindDuration       // a signed number of ticks, of Tick seconds each
 	KindVariant        // Rust enum with payloads: one of Variants, as Tag says
 )
 
@@ -52,7 +53,8 @@ type Type struct {
 	// Links lead from a container, or a part of one, to its contents. Fields at their
 	// offsets are not pointers to be followed in themselves.
 	Links []Link
-	Form  Form // KindMap, KindSlice
+	Form  Form      // KindMap, KindSlice
+	Tick  [2]uint32 // KindDuration: numerator and denominator
 }
 
 // Form is how a container keeps its contents.

@@ -17,9 +17,9 @@ func templateName(name string) string {
 // recogniseLibrary finds the standard library's containers by the names of
 // their members, which are part of libstdc++'s ABI. What isn't as expected
 // stays the struct that it is.
-func (r *Reader) recogniseLibrary(n *node, t *trace.Type, parts []*dwarf.Entry) {
+func (r *Reader) recogniseLibrary(n *node, t *trace.Type, e *dwarf.Entry, parts []*dwarf.Entry) error {
 	if !strings.HasPrefix(t.Name, "std::") {
-		return
+		return nil
 	}
 	name := strings.TrimPrefix(templateName(t.Name), ":")
 	switch name {
@@ -40,9 +40,11 @@ func (r *Reader) recogniseLibrary(n *node, t *trace.Type, parts []*dwarf.Entry) 
 	case "optional":
 		r.optional(n, t)
 	case "variant":
-		r.variant(n, t)
+		return r.variant(n, t, e)
 	case "tuple":
 		r.tuple(n, t)
+	case "duration":
+		r.duration(n, t)
 	case "_Rb_tree":
 		head, ok := n.deep(t, "_M_header")
 		length, ok2 := n.deep(t, "_M_node_count")
@@ -65,6 +67,24 @@ func (r *Reader) recogniseLibrary(n *node, t *trace.Type, parts []*dwarf.Entry) 
 	case "map", "multimap", "unordered_map", "unordered_multimap", "set", "multiset", "unordered_set", "unordered_multiset":
 		r.adapter(n, t, strings.HasSuffix(name, "map"))
 	}
+	return nil
+}
+
+// duration reads a std::chrono::duration: a number of ticks, whose length in
+// seconds is a fraction in the type's name.
+func (r *Reader) duration(n *node, t *trace.Type) {
+	ticks, ok := n.part(t, "__r")
+	_, ratio, ok2 := strings.Cut(t.Name, "std::ratio<")
+	if !ok || !ok2 || ticks.node.t.Kind != trace.KindInt || ticks.offset != 0 || ticks.node.t.Size != t.Size {
+		return
+	}
+	num, den, ok := strings.Cut(strings.TrimRight(ratio, "> "), ",")
+	a, err := strconv.ParseUint(strings.Trim(num, " lL"), 10, 32)
+	b, err2 := strconv.ParseUint(strings.Trim(den, " lL"), 10, 32)
+	if !ok || err != nil || err2 != nil || a == 0 || b == 0 {
+		return
+	}
+	t.Kind, t.Tick, t.Fields, n.inline = trace.KindDuration, [2]uint32{uint32(a), uint32(b)}, nil, nil
 }
 
 func (r *Reader) vector(n *node, t *trace.Type) {
@@ -119,29 +139,42 @@ func (r *Reader) optional(n *node, t *trace.Type) {
 	n.inline = []*node{value.node}
 }
 
+// tagPack is DW_TAG_GNU_template_parameter_pack.
+const tagPack dwarf.Tag = 0x4107
+
 // variant reads a std::variant: an index, and a union of the first type and of a
-// union of the others.
-func (r *Reader) variant(n *node, t *trace.Type) {
+// union of the others. Of types with destructors there are only bytes in it.
+func (r *Reader) variant(n *node, t *trace.Type, e *dwarf.Entry) error {
 	index, ok := n.deep(t, "_M_index")
 	u, ok2 := n.deep(t, "_M_u")
-	if !ok || !ok2 {
-		return
+	packs, err := r.children(e, tagPack)
+	if err != nil || !ok || !ok2 || len(packs) == 0 {
+		return err
+	}
+	alternatives, err := r.children(packs[0], dwarf.TagTemplateTypeParameter)
+	if err != nil {
+		return err
 	}
 	var variants []trace.Variant
 	var inline []*node
-	for len(variants) < maxMembers {
+	for _, a := range alternatives {
 		first, ok := u.node.part(u.node.t, "_M_first")
 		if !ok {
 			break
 		}
 		storage, ok := first.node.deep(first.node.t, "_M_storage")
-		if !ok {
-			return
+		off, ok2 := r.reference(a, dwarf.AttrType)
+		if !ok || !ok2 {
+			return nil
 		}
-		off := u.offset + first.offset + storage.offset
-		form := &trace.Type{Kind: trace.KindStruct, Size: t.Size, Lang: t.Lang, Fields: []trace.Field{{Name: "__0", Offset: off, Type: storage.node.t}}}
-		variants = append(variants, trace.Variant{Name: storage.node.t.Name, Value: uint64(len(variants)), Type: form})
-		inline = append(inline, storage.node)
+		value, err := r.node(off)
+		if err != nil {
+			return err
+		}
+		field := trace.Field{Name: "__0", Offset: u.offset + first.offset + storage.offset, Type: value.t}
+		form := &trace.Type{Kind: trace.KindStruct, Size: t.Size, Lang: t.Lang, Fields: []trace.Field{field}}
+		variants = append(variants, trace.Variant{Name: value.t.Name, Value: uint64(len(variants)), Type: form})
+		inline = append(inline, value)
 		rest, ok := u.node.part(u.node.t, "_M_rest")
 		if !ok {
 			break
@@ -150,12 +183,13 @@ func (r *Reader) variant(n *node, t *trace.Type) {
 		u = rest
 	}
 	if len(variants) == 0 {
-		return
+		return nil
 	}
 	variants = append(variants, trace.Variant{Name: "valueless by exception", Default: true})
 	t.Kind, t.Fields, t.Variants = trace.KindVariant, nil, variants
 	t.Tag = &trace.Field{Offset: index.offset, Type: index.node.t}
 	n.inline = inline
+	return nil
 }
 
 // tuple reads a std::tuple: a chain of bases, of which each holds one element

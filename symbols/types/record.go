@@ -37,7 +37,7 @@ func (r *Reader) fillStruct(n *node, t *trace.Type, e *dwarf.Entry) error {
 		r.recogniseRust(n, t, parts)
 	case trace.LangCPP:
 		r.recogniseCPP(n, t)
-		r.recogniseLibrary(n, t, parts)
+		return r.recogniseLibrary(n, t, e, parts)
 	case trace.LangGo:
 		return r.recogniseGo(n, t)
 	}
