@@ -115,6 +115,14 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 	}
 	r.Entry.Type, r.Entry.Moves, r.Entry.Nmoves, r.Entry.Root = side(f.EntryPlan)
 	r.Exit.Type, r.Exit.Moves, r.Exit.Nmoves, r.Exit.Root = side(f.ExitPlan)
+	if f.ExitPlan != nil {
+		for _, m := range f.ExitPlan.Moves {
+			if m.Source == trace.SourceSaved {
+				r.Flags |= bpf.FuncSaves
+				r.Saved = uint32(m.Register)
+			}
+		}
+	}
 	if isFlat(f.EntryPlan) {
 		r.Flags |= bpf.FuncFlatEntry
 	}

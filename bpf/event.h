@@ -81,6 +81,7 @@ enum func_flag {
 	FUNC_ABI0 = 2,    /* g is in thread-local storage, not in its register */
 	FUNC_FLAT_ENTRY = 4, /* at its entry all that is copied is words in registers: see FLAT_WORDS */
 	FUNC_FLAT_EXIT = 8,  /* the same at its exit */
+	FUNC_SAVES = 16,     /* what is in register `saved` at entry is kept for its exit */
 };
 
 struct func {
@@ -89,7 +90,7 @@ struct func {
 	__u32 goid_offset; /* Go: offset of goid in runtime.g */
 	__s32 tls_offset;  /* Go, ABI0: offset of g from the thread pointer */
 	__u32 file;        /* file number, for dynamic types */
-	__u32 pad;
+	__u32 saved;       /* FUNC_SAVES: register, DWARF numbering */
 	__u64 address;     /* virtual address of the first byte in the file */
 	struct side {
 		__u32 type;    /* capture program of the root block, 0: the root has no pointers */
@@ -118,6 +119,7 @@ enum source {
 	SOURCE_REGISTER = 1, /* reg, DWARF numbering; off is the byte within it */
 	SOURCE_CFA = 2,      /* memory at CFA + off */
 	SOURCE_MEMORY = 3,   /* memory at reg + off */
+	SOURCE_SAVED = 4,    /* exit: memory at what FUNC_SAVES kept + off */
 };
 
 struct move {

@@ -39,6 +39,7 @@ const (
 	// All that is copied on a side is words in registers (see FLAT_WORDS in event.h).
 	FuncFlatEntry = 4
 	FuncFlatExit  = 8
+	FuncSaves     = 16 // what is in register Saved at entry is kept for the exit
 )
 
 // FlatWords is FLAT_WORDS of event.h: the most words of a flat side's root block.

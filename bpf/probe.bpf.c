@@ -80,6 +80,15 @@ enum outcome {
 	CROWDED = 2, /* no scratch is free */
 };
 
+/* Whose call's entry register is kept. */
+struct saved_key {
+	__u64 cfa;
+	__u32 tid;
+	__u32 func;
+};
+/* Calls that are unwound leave theirs behind: the least recently used ones go. */
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __type(key, struct saved_key); __type(value, __u64); __uint(max_entries, 16384); } saved SEC(".maps");
+
 struct item {
 	__u64 addr;
 	__u32 type;
@@ -116,6 +125,7 @@ struct scratch {
 	struct item item; /* about to be queued */
 	struct dynamic_key key;
 	__u64 word[2];
+	__u64 saved; /* SOURCE_SAVED; 0 when it isn't known */
 	struct item queue[MAX_BLOCKS];
 	struct event event;
 	__u8 data[2 * MAX_DATA];
@@ -488,6 +498,11 @@ __noinline int make_move(bpf_user_pt_regs_t *ctx, struct scratch *s, __u32 i)
 	}
 	if (m->source == SOURCE_CFA)
 		v = s->event.cfa;
+	if (m->source == SOURCE_SAVED) {
+		if (!s->saved)
+			return 1;
+		v = s->saved;
+	}
 	size = m->size;
 	if (size > MAX_BLOCK)
 		size = MAX_BLOCK;
@@ -709,6 +724,40 @@ __noinline int deliver_flat(bpf_user_pt_regs_t *ctx, struct func *f, struct hit 
 	return deliver_words(ctx, side, h, &p, FLAT_WORDS);
 }
 
+/* Keeps a register of a call's entry for its exit. */
+__noinline int save(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
+{
+	struct saved_key key = {};
+	__u64 value;
+
+	if (!f || !h)
+		return 0;
+	key.cfa = cfa_of(ctx, h->flags);
+	key.tid = (__u32)bpf_get_current_pid_tgid();
+	key.func = (__u32)h->cookie;
+	value = reg_by_number(ctx, f->saved);
+	bpf_map_update_elem(&saved, &key, &value, BPF_ANY);
+	return 0;
+}
+
+/* Takes what save kept. */
+__noinline int take_saved(bpf_user_pt_regs_t *ctx, struct scratch *s, struct hit *h)
+{
+	struct saved_key key = {};
+	__u64 *value;
+
+	if (!s || !h)
+		return 0;
+	key.cfa = cfa_of(ctx, h->flags);
+	key.tid = (__u32)bpf_get_current_pid_tgid();
+	key.func = (__u32)h->cookie;
+	value = bpf_map_lookup_elem(&saved, &key);
+	s->saved = value ? *value : 0;
+	if (value)
+		bpf_map_delete_elem(&saved, &key);
+	return 0;
+}
+
 /* Delivers the event of any side, which is put together in a scratch: enum outcome. */
 __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
 {
@@ -725,6 +774,8 @@ __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *
 	fill_head(&s->event, ctx, h, &p);
 	s->walk.file = f->file;
 	s->walk.bias = s->event.ip - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT);
+	if (f->flags & FUNC_SAVES && h->kind == EVENT_EXIT)
+		take_saved(ctx, s, h);
 	capture(ctx, s, side_of(f, h));
 	outcome = output(s);
 	give_back(s);
@@ -735,8 +786,11 @@ __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *
 static __always_inline void deliver(struct pt_regs *ctx, struct func *f, struct hit *h)
 {
 	bool flat = f->flags & (h->kind == EVENT_ENTRY ? FUNC_FLAT_ENTRY : FUNC_FLAT_EXIT);
-	int outcome = flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, h);
+	int outcome;
 
+	if (f->flags & FUNC_SAVES && h->kind == EVENT_ENTRY)
+		save(ctx, f, h);
+	outcome = flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, h);
 	if (outcome != DELIVERED)
 		lose((__u32)h->cookie, h->kind, outcome);
 }

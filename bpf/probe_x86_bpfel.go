@@ -60,7 +60,7 @@ type probeFunc struct {
 	GoidOffset uint32
 	TlsOffset  int32
 	File       uint32
-	Pad        uint32
+	Saved      uint32
 	Address    uint64
 	Entry      struct {
 		_      structs.HostLayout
@@ -102,6 +102,13 @@ type probeProcess struct {
 	Pad   uint32
 }
 
+type probeSavedKey struct {
+	_    structs.HostLayout
+	Cfa  uint64
+	Tid  uint32
+	Func uint32
+}
+
 type probeScratch struct {
 	_    structs.HostLayout
 	Busy uint32
@@ -134,6 +141,7 @@ type probeScratch struct {
 	}
 	Key   probeDynamicKey
 	Word  [2]uint64
+	Saved uint64
 	Queue [128]struct {
 		_     structs.HostLayout
 		Addr  uint64
@@ -185,6 +193,7 @@ const (
 	probeMapPool              = "pool"
 	probeMapProcesses         = "processes"
 	probeMapPrograms          = "programs"
+	probeMapSaved             = "saved"
 	probeProgEnter            = "enter"
 	probeProgLeave            = "leave"
 	probeProgOnExec           = "on_exec"
@@ -269,6 +278,7 @@ type probeMapSpecs struct {
 	Pool      *ebpf.MapSpec `ebpf:"pool"`
 	Processes *ebpf.MapSpec `ebpf:"processes"`
 	Programs  *ebpf.MapSpec `ebpf:"programs"`
+	Saved     *ebpf.MapSpec `ebpf:"saved"`
 }
 
 // probeVariableSpecs contains global variables before they are loaded into the kernel.
@@ -319,6 +329,7 @@ type probeMaps struct {
 	Pool      *ebpf.Map `ebpf:"pool"`
 	Processes *ebpf.Map `ebpf:"processes"`
 	Programs  *ebpf.Map `ebpf:"programs"`
+	Saved     *ebpf.Map `ebpf:"saved"`
 }
 
 func (m *probeMaps) Close() error {
@@ -333,6 +344,7 @@ func (m *probeMaps) Close() error {
 		m.Pool,
 		m.Processes,
 		m.Programs,
+		m.Saved,
 	)
 }
 

@@ -192,6 +192,7 @@ const (
 	SourceRegister Source = iota + 1 // Register, DWARF numbering; Offset is the byte within it
 	SourceCFA                        // memory at the canonical frame address + Offset
 	SourceMemory                     // memory at the address held in Register, + Offset
+	SourceSaved                      // at an exit: memory at the address that Register held at the entry, + Offset
 )
 
 // Move copies Size bytes to offset Dst of the root.

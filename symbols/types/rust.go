@@ -351,7 +351,7 @@ func (a *allocator) rustResult(n *node) (p placed, hidden bool) {
 	}
 	if !ok || words > 2 { // since Rust 1.84; LLVM itself would use a third register
 		if a.arch == ARM64 {
-			return placed{reason: "address not kept until the return"}, true
+			return savedResult(n, x8), true
 		}
 		return placed{reference: true, pieces: []piece{{size: 8, source: trace.SourceRegister, reg: rax}}}, true
 	}
