@@ -146,6 +146,7 @@ enum edge_kind {
 	EDGE_CSTRING = 3, /* bytes up to a NUL */
 	EDGE_IFACE = 4,   /* Go interface: itab or nil at `off`, data word behind it; the type is looked up */
 	EDGE_EFACE = 5,   /* Go empty interface: type or nil at `off` */
+	EDGE_WIDE = 6,    /* a wide string: as many bytes as a string may have and its page has */
 };
 
 /* EDGE_COUNTED: how the number of values is told. */

@@ -337,6 +337,12 @@ __noinline int follow_edge(struct scratch *s, __u32 i)
 		if (!count_item(s, e))
 			return 0;
 		break;
+	case EDGE_WIDE:
+		item->size = max_string & ~3u;
+		if (item->size > 4096 - (item->addr & 4095))
+			item->size = 4096 - (item->addr & 4095);
+		item->want = item->size;
+		break;
 	case EDGE_CSTRING:
 		item->text = 1;
 		item->size = max_string;

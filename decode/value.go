@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -135,7 +136,7 @@ func (p *printer) kind(dst []byte, t *trace.Type, data []byte) []byte {
 	case trace.KindPointer:
 		return p.reference(dst, t, data)
 	case trace.KindCString:
-		return p.cString(dst, data)
+		return p.cString(dst, t, data)
 	case trace.KindString:
 		return p.string(dst, t, data)
 	case trace.KindSlice:
@@ -371,15 +372,52 @@ func (p *printer) pointed(dst []byte, b *Block, t *trace.Type) []byte {
 	return dst
 }
 
-func (p *printer) cString(dst, data []byte) []byte {
+func (p *printer) cString(dst []byte, t *trace.Type, data []byte) []byte {
 	addr, ok := word(data, 0)
 	switch {
 	case !ok:
 		return p.unavailable(dst, "pointer of a strange size")
 	case addr == 0:
 		return append(dst, "null"...)
+	case t.Count > 1:
+		return p.wideText(dst, addr, int(t.Count))
 	}
 	return p.textAt(dst, addr)
+}
+
+// wideText prints a string of characters of 2 (UTF-16) or 4 bytes (UTF-32).
+func (p *printer) wideText(dst []byte, addr uint64, width int) []byte {
+	b := p.find(addr, typeBytes)
+	switch {
+	case b == nil:
+		return p.pointer(dst, addr)
+	case b.Status == BlockFault:
+		return p.unavailable(dst, "memory not readable")
+	}
+	var units []uint16
+	var runes []rune
+	whole := false
+	for data := b.Data; len(data) >= width && !whole; data = data[width:] {
+		switch c := unsigned(data[:width]); {
+		case c == 0:
+			whole = true
+		case width == 2:
+			units = append(units, uint16(c))
+		case c > utf8.MaxRune:
+			runes = append(runes, utf8.RuneError)
+		default:
+			runes = append(runes, rune(c))
+		}
+	}
+	if width == 2 {
+		runes = utf16.Decode(units)
+	}
+	if whole {
+		return appendString(dst, string(runes))
+	}
+	p.flags |= trace.FlagTruncated
+	dst = append(dst, `{"$string":`...)
+	return append(appendString(dst, string(runes)), '}')
 }
 
 // textAt prints the C string at an address. How long a cut one is nobody
@@ -557,6 +595,9 @@ func (p *printer) slice(dst []byte, t *trace.Type, data []byte) []byte {
 func (p *printer) array(dst []byte, t *trace.Type, data []byte) []byte {
 	if t.Elem == nil {
 		return p.unavailable(dst, "array layout not known")
+	}
+	if t.Count == 0 && (t.Lang == trace.LangC || t.Lang == trace.LangCPP) {
+		return p.unavailable(dst, "flexible array: its length is not known")
 	}
 	if uint64(len(data)) > uint64(t.Size) && t.Size > 0 {
 		data = data[:t.Size]

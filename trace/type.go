@@ -16,7 +16,7 @@ const (
 	KindRune           // a Rust char
 	KindEnum           // Enumerators name the values of the integer below
 	KindPointer        // Elem, or nil for void*
-	KindCString        // a pointer to NUL-terminated bytes
+	KindCString        // a pointer to NUL-terminated characters, of Count bytes each when that is more than 1
 	KindStruct         // Fields
 	KindUnion          // Fields, all at offset 0
 	KindArray          // Count of Elem, inline

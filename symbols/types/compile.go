@@ -25,6 +25,7 @@ const (
 	EdgeCString                     // bytes up to a NUL
 	EdgeIface                       // Go interface with methods: the dynamic type is looked up
 	EdgeEface                       // Go empty interface
+	EdgeWide                        // a string of wide characters, up to its page's end
 )
 
 // Prog is a capture program: struct type_prog of bpf/event.h.
@@ -206,7 +207,11 @@ func (s *scanner) value(t *trace.Type, at uint32, nesting int) {
 			s.pointer(t, at)
 		}
 	case trace.KindCString:
-		s.add(at, draft{Edge: Edge{Kind: EdgeCString, Type: TypeBytes}})
+		kind := EdgeCString
+		if t.Count > 1 {
+			kind = EdgeWide
+		}
+		s.add(at, draft{Edge: Edge{Kind: kind, Type: TypeBytes}})
 	case trace.KindString:
 		s.counted(t, at, nil)
 	case trace.KindSlice:

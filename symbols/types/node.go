@@ -350,8 +350,36 @@ func (r *Reader) fillPointer(n *node, t *trace.Type, e *dwarf.Entry) error {
 		t.Kind = trace.KindCString
 	default:
 		n.target = off
+		if width := r.wide(off); width > 0 && e.Tag == dwarf.TagPointerType {
+			t.Kind, t.Count, n.target = trace.KindCString, width, 0
+		}
 	}
 	return nil
+}
+
+// wide is the size in bytes of C's wide characters, by their names; 0 for all other types.
+func (r *Reader) wide(off dwarf.Offset) uint64 {
+	if r.lang != trace.LangC && r.lang != trace.LangCPP {
+		return 0
+	}
+	for i := 0; i < maxNesting; i++ {
+		e, err := r.entry(off)
+		if err != nil {
+			return 0
+		}
+		switch text(e, dwarf.AttrName) {
+		case "wchar_t", "char32_t":
+			return 4
+		case "char16_t":
+			return 2
+		}
+		next, ok := r.reference(e, dwarf.AttrType)
+		if !ok || !transparent(e) {
+			return 0
+		}
+		off = next
+	}
+	return 0
 }
 
 func isChar(e *dwarf.Entry) bool {
