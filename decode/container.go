@@ -38,7 +38,11 @@ func (e *entries) add(key, value *trace.Type, k, v []byte) bool {
 	e.p.limit = e.room - e.size
 	var one entry
 	one.key = e.p.value(nil, key, k)
-	one.value = e.p.value(nil, value, v)
+	if rule := e.p.secretKey(one.key); rule != "" {
+		one.value = e.p.redacted(nil, rule)
+	} else {
+		one.value = e.p.value(nil, value, v)
+	}
 	e.p.limit = limit
 	c := one.key[0]
 	e.text = e.text && (c == '"' || c == '-' || c >= '0' && c <= '9')

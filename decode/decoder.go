@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/observatory-trace/observatory-trace/decode/secret"
 	"github.com/observatory-trace/observatory-trace/trace"
 )
 
@@ -38,6 +39,11 @@ type Config struct {
 	Emit func(*trace.Call)
 	// Gap takes note of calls that are missing. Losses that were told to Lost are not repeated.
 	Gap func(trace.Gap)
+
+	// Redact says what is secret, and is withheld from all that a Decoder gives; the zero
+	// value has the built-in rules. ShowSecrets turns it off.
+	Redact      secret.Rules
+	ShowSecrets bool
 
 	MaxString int // bytes of a string that are shown; default 4096
 	MaxItems  int // elements of an array that are shown; default 1024
@@ -230,7 +236,7 @@ func (d *Decoder) function(id uint32) *function {
 	if n := int(id) + 1; n > len(d.functions) {
 		d.functions = slices.Grow(d.functions, n-len(d.functions))[:n]
 	}
-	d.functions[id] = newFunction(f)
+	d.functions[id] = newFunction(f, d.config.secretName)
 	return d.functions[id]
 }
 

@@ -28,15 +28,18 @@ type param struct {
 	key   []byte // `"name":`
 	field trace.Field
 	moves uint32 // bit i: move i of the plan fills (a part of) it
+	// secret is the rule by which it must not be shown, "" when it may be.
+	secret string
 }
 
-func newFunction(f *trace.Function) *function {
+// newFunction prepares a function; secret gives the rule by which a name is one.
+func newFunction(f *trace.Function, secret func(name string) string) *function {
 	fn := &function{
 		Function:  f,
 		isGo:      f.Language == trace.LangGo || f.Go != nil,
 		uretprobe: f.Exit.Kind == trace.ExitReturn,
-		args:      newParams(f.EntryPlan, "arg"),
-		results:   newParams(f.ExitPlan, "r"),
+		args:      newParams(f.EntryPlan, "arg", secret),
+		results:   newParams(f.ExitPlan, "r", secret),
 		failure:   -1,
 	}
 	if n := len(fn.results); n > 0 {
@@ -50,7 +53,7 @@ func newFunction(f *trace.Function) *function {
 
 // newParams prepares a plan's fields. Those without a name get one from the
 // prefix and their place: r0, r1.
-func newParams(plan *trace.Plan, prefix string) []param {
+func newParams(plan *trace.Plan, prefix string, secret func(name string) string) []param {
 	if plan == nil || plan.Root == nil {
 		return nil
 	}
@@ -61,7 +64,7 @@ func newParams(plan *trace.Plan, prefix string) []param {
 		if name == "" || name == "_" || strings.HasPrefix(name, "~") {
 			name = prefix + strconv.Itoa(i)
 		}
-		p := param{key: append(appendString(nil, name), ':'), field: f}
+		p := param{key: append(appendString(nil, name), ':'), field: f, secret: secret(name)}
 		if f.Unavailable == "" && f.Type != nil {
 			p.moves = movesOf(plan, f)
 			if empty := f.Type.Size == 0 || f.Type.Kind == trace.KindStruct && len(f.Type.Fields) == 0; p.moves == 0 && !empty {
@@ -93,7 +96,10 @@ func (p *param) readable(e *Event) bool {
 
 // param appends one parameter's value.
 func (p *printer) param(dst []byte, param *param, e *Event) []byte {
-	if param.moves&e.Missed != 0 {
+	switch {
+	case param.secret != "":
+		return p.redacted(dst, param.secret)
+	case param.moves&e.Missed != 0:
 		return p.unavailable(dst, "memory not readable")
 	}
 	return p.field(dst, &param.field, e.Root)

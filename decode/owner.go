@@ -213,7 +213,7 @@ func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
 			continue
 		}
 		if r := o.fatal(f, why); r != nil {
-			d.finish(o, f, ts, trace.StatusErr, r.error())
+			d.unwound(o, f, ts, r)
 		} else {
 			d.finish(o, f, ts, trace.StatusOpen, nil)
 		}
@@ -364,7 +364,7 @@ func (d *Decoder) die(o *owner, f *frame, end uint64, r *raise) {
 	}
 	switch {
 	case r != nil:
-		d.finish(o, f, max(end, f.ts), trace.StatusErr, r.error())
+		d.unwound(o, f, max(end, f.ts), r)
 	case o.key.space == spaceSystem:
 		// Left by a switch of goroutines, which is no failure.
 		f.call.Flags |= trace.FlagLostExit
@@ -459,6 +459,12 @@ func (d *Decoder) exitAlone(o *owner, e *Event, fn *function) {
 func (d *Decoder) release(o *owner, f *frame) {
 	o.live--
 	d.bytes -= len(f.call.Args)
+}
+
+// unwound emits an owner's call that died of what was raised.
+func (d *Decoder) unwound(o *owner, f *frame, end uint64, r *raise) {
+	f.call.Flags |= r.flags
+	d.finish(o, f, end, trace.StatusErr, r.error())
 }
 
 // finish emits an owner's call. The frame stays, without its call.

@@ -28,6 +28,10 @@ type printer struct {
 	limit   int             // length of the output at which values end
 	nesting int
 	path    []pathStep // the pointers being printed
+	// inMessage: what is printed becomes part of a message, in which only the secret
+	// itself is replaced.
+	inMessage bool
+	secrets   map[*trace.Type][]string // see secretFields
 }
 
 type pathStep struct {
@@ -429,10 +433,16 @@ func (p *printer) textAt(dst []byte, addr uint64) []byte {
 		return p.unavailable(dst, "memory not readable")
 	case !ok:
 		return p.pointer(dst, addr)
+	}
+	n := uint64(len(text))
+	text, rule := p.withhold(text, !whole)
+	switch {
+	case rule != "":
+		return p.redacted(dst, rule)
 	case whole && utf8.Valid(text):
 		return appendString(dst, text)
 	case whole:
-		return appendBytes(dst, text, uint64(len(text)))
+		return appendBytes(dst, text, n)
 	}
 	p.flags |= trace.FlagTruncated
 	text = trimRune(text)
@@ -520,6 +530,10 @@ func (p *printer) appendText(dst, b []byte, n uint64, strict bool) []byte {
 		b = b[:p.config.MaxString]
 	}
 	whole := uint64(len(b)) == n
+	b, rule := p.withhold(b, !whole)
+	if rule != "" {
+		return p.redacted(dst, rule)
+	}
 	text := b
 	if !whole {
 		p.flags |= trace.FlagTruncated
@@ -719,6 +733,7 @@ func goTime(t *trace.Type, data []byte) (string, bool) {
 
 // fields prints a struct's members, or a union's alternatives.
 func (p *printer) fields(dst []byte, t *trace.Type, data []byte) []byte {
+	secrets := p.secretFields(t)
 	dst = append(dst, '{')
 	first := len(dst)
 	for i := range t.Fields {
@@ -734,6 +749,10 @@ func (p *printer) fields(dst []byte, t *trace.Type, data []byte) []byte {
 		}
 		dst = appendString(dst, f.Name)
 		dst = append(dst, ':')
+		if secrets != nil && secrets[i] != "" {
+			dst = p.redacted(dst, secrets[i])
+			continue
+		}
 		dst = p.field(dst, f, data)
 	}
 	return append(dst, '}')
@@ -755,6 +774,9 @@ func (p *printer) variant(dst []byte, t *trace.Type, data []byte) []byte {
 	dst = append(dst, `{"$type":`...)
 	dst = appendString(dst, v.Name)
 	dst = append(dst, `,"$value":`...)
+	if rule := p.secretVariant(t, v); rule != "" {
+		return append(p.redacted(dst, rule), '}')
+	}
 	return append(p.payload(dst, v.Type, data), '}')
 }
 

@@ -24,6 +24,7 @@ import (
 type attachFlags struct {
 	target   targetFlags
 	capture  captureFlags
+	rules    ruleFlags
 	db       string
 	output   string
 	duration time.Duration
@@ -42,7 +43,10 @@ func newAttachCommand() *cobra.Command {
 
 TARGET is one or more of --pid, --name and --exe, or a command behind "--", which is
 run with its first call seen and its exit code passed through. Without --symbol the
-application's own functions are traced. Ctrl-C stops; the targets go on untouched.`,
+application's own functions are traced. Ctrl-C stops; the targets go on untouched.
+
+What is called, or looks like, a password, token, key, cookie, card number or the
+like is withheld: {"$redacted": "password"}.`,
 		Example: `  observatory-trace attach -p 1234
   observatory-trace attach -p 1234 -s 'main.(*Store).*' -d 10s
   observatory-trace attach --exe /usr/lib/postgresql/15/bin/postgres -s 'exec_*' -o json
@@ -56,6 +60,7 @@ application's own functions are traced. Ctrl-C stops; the targets go on untouche
 	}
 	f.target.register(cmd)
 	f.capture.register(cmd)
+	f.rules.register(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.db, "db", defaultDB, "write to this SQLite database, created when missing")
 	fl.StringVarP(&f.output, "output", "o", "table", "what to print: table (a summary at the end), json (a call a line), tree (calls, indented) or none")
@@ -72,11 +77,18 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	if err != nil {
 		return err
 	}
+	rules, err := f.rules.compile()
+	if err != nil {
+		return usageError{err}
+	}
 	if f.dryRun {
 		return dryRun(cmd.OutOrStdout(), opts, command)
 	}
 	notes := &notes{w: cmd.ErrOrStderr(), quiet: f.quiet}
 	opts.Warn = notes.warn
+	if rules.showSecrets {
+		notes.warn(errors.New("--no-redact: passwords, tokens, keys and card numbers are stored and shown as they are"))
+	}
 
 	if len(command) > 0 {
 		if opts.Command, err = attach.NewCommand(command); err != nil {
@@ -85,7 +97,7 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	}
 	ctx, cancel := untilSignal(cmd.Context(), opts.Command)
 	defer cancel()
-	code, err := f.record(ctx, cmd.OutOrStdout(), notes, opts)
+	code, err := f.record(ctx, cmd.OutOrStdout(), notes, opts, rules)
 	if err != nil {
 		return err
 	}
@@ -144,7 +156,7 @@ func (f *attachFlags) options(command []string) (attach.Options, error) {
 }
 
 // record attaches, records and detaches. It gives the command's exit code, if there is one.
-func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, opts attach.Options) (code int, err error) {
+func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, opts attach.Options, rules rules) (code int, err error) {
 	command := opts.Command
 	released := false
 	defer func() {
@@ -162,7 +174,7 @@ func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, o
 	if functions == 0 && !waitsForMore(opts) {
 		return 0, noMatch(opts, commandPath(command))
 	}
-	store, err := writer.Open(f.db, writer.Options{Session: f.session()})
+	store, err := writer.Open(f.db, writer.Options{Session: f.session(rules)})
 	if err != nil {
 		return 0, err
 	}
@@ -189,7 +201,7 @@ func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, o
 		close(ended)
 	}
 	started := time.Now()
-	r := newRecorder(session, store, shower(f.output, out), f.limit, f.capture)
+	r := newRecorder(session, store, f.capture, rules, shower(f.output, out), f.limit)
 	var view *live
 	if f.output == "table" && command == nil { // the terminal is the command's, if there is one
 		view = startLive(out, f.db, started)
@@ -220,13 +232,14 @@ func withDuration(ctx context.Context, d time.Duration) context.Context {
 }
 
 // session describes this run for the sessions view.
-func (f *attachFlags) session() writer.Session {
-	command, _ := json.Marshal(os.Args) // strings always have a form
+func (f *attachFlags) session(rules rules) writer.Session {
+	command, _ := json.Marshal(rules.commandLine(os.Args)) // strings always have a form
 	settings, _ := json.Marshal(map[string]any{
 		"pid": f.target.pids, "name": f.target.names, "exe": f.target.exes,
 		"symbol": f.target.symbols, "exclude": f.target.exclude, "lib": f.target.libs, "file": f.target.files,
 		"depth": f.capture.depth, "max_string": f.capture.maxString, "max_items": f.capture.maxItems,
 		"max_bytes": f.capture.maxBytes, "ring_buffer": f.capture.ring,
+		"redact": f.rules.redact, "no_redact": f.rules.noRedact,
 	})
 	return writer.Session{Version: version(), Command: command, Settings: settings}
 }

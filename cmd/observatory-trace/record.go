@@ -38,7 +38,7 @@ const (
 	idsAtOnce  = 4096
 )
 
-func newRecorder(session *attach.Session, store *writer.Store, show func(*trace.Call) error, limit uint64, capture captureFlags) *recorder {
+func newRecorder(session *attach.Session, store *writer.Store, capture captureFlags, rules rules, show func(*trace.Call) error, limit uint64) *recorder {
 	r := &recorder{session: session, store: store, show: show, limit: limit, swept: time.Now()}
 	r.decoder = decode.New(decode.Config{
 		Function:  session.Function,
@@ -52,10 +52,12 @@ func newRecorder(session *attach.Session, store *writer.Store, show func(*trace.
 			d, ok := session.Dynamic(tgid, word, !empty)
 			return decode.Dynamic{Name: d.Name, Type: d.Type, Direct: d.Direct}, ok
 		},
-		Emit:      r.emit,
-		Gap:       r.gap,
-		MaxString: int(capture.maxString),
-		MaxItems:  int(capture.maxItems),
+		Emit:        r.emit,
+		Gap:         r.gap,
+		Redact:      rules.redact,
+		ShowSecrets: rules.showSecrets,
+		MaxString:   int(capture.maxString),
+		MaxItems:    int(capture.maxItems),
 	})
 	return r
 }
