@@ -40,6 +40,9 @@ type Config struct {
 	// Gap takes note of calls that are missing. Losses that were told to Lost are not repeated.
 	Gap func(trace.Gap)
 
+	// ErrorRule says which results of a C or C++ function are errors. It is asked once for each function.
+	ErrorRule func(*trace.Function) ErrorRule
+
 	// Redact says what is secret, and is withheld from all that a Decoder gives; the zero
 	// value has the built-in rules. ShowSecrets turns it off.
 	Redact      secret.Rules
@@ -236,7 +239,7 @@ func (d *Decoder) function(id uint32) *function {
 	if n := int(id) + 1; n > len(d.functions) {
 		d.functions = slices.Grow(d.functions, n-len(d.functions))[:n]
 	}
-	d.functions[id] = newFunction(f, d.config.secretName)
+	d.functions[id] = newFunction(f, &d.config)
 	return d.functions[id]
 }
 

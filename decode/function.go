@@ -14,6 +14,7 @@ type function struct {
 	uretprobe bool // its exit is seen after a tail call's
 	args      []param
 	results   []param
+	rule      ErrorRule
 	failure   int // index of the result that says whether it failed (a Go error, a Rust Result), -1 when there is none
 
 	lostEntries, lostExits uint64 // told by Lost and not yet used to explain something
@@ -32,14 +33,13 @@ type param struct {
 	secret string
 }
 
-// newFunction prepares a function; secret gives the rule by which a name is one.
-func newFunction(f *trace.Function, secret func(name string) string) *function {
+func newFunction(f *trace.Function, config *Config) *function {
 	fn := &function{
 		Function:  f,
 		isGo:      f.Language == trace.LangGo || f.Go != nil,
 		uretprobe: f.Exit.Kind == trace.ExitReturn,
-		args:      newParams(f.EntryPlan, "arg", secret),
-		results:   newParams(f.ExitPlan, "r", secret),
+		args:      newParams(f.EntryPlan, "arg", config.secretName),
+		results:   newParams(f.ExitPlan, "r", config.secretName),
 		failure:   -1,
 	}
 	if n := len(fn.results); n > 0 {
@@ -48,11 +48,14 @@ func newFunction(f *trace.Function, secret func(name string) string) *function {
 			fn.failure = n - 1
 		}
 	}
+	if config.ErrorRule != nil && Ruled(f) {
+		fn.rule = config.ErrorRule(f)
+	}
 	return fn
 }
 
 // newParams prepares a plan's fields. Those without a name get one from the
-// prefix and their place: r0, r1.
+// prefix and their place: r0, r1. secret gives the rule by which a name is one.
 func newParams(plan *trace.Plan, prefix string, secret func(name string) string) []param {
 	if plan == nil || plan.Root == nil {
 		return nil
@@ -153,6 +156,9 @@ func (d *Decoder) result(e *Event, fn *function) []byte {
 
 // failed gives the error that a function returned, nil when it returned none.
 func (d *Decoder) failed(e *Event, fn *function) *trace.Error {
+	if fn.rule != RuleNone {
+		return d.ruleError(e, fn)
+	}
 	if fn.failure < 0 {
 		return nil
 	}

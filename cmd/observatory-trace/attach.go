@@ -183,6 +183,9 @@ func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, o
 		return 0, err
 	}
 	notes.attached(session, functions, processes, f.verbose)
+	for _, text := range rules.idle(session.Functions()) {
+		notes.say("--error %s: matches no traced C or C++ function with a number or a pointer as its result", text)
+	}
 
 	ended := make(chan struct{})
 	if command != nil {
@@ -239,7 +242,7 @@ func (f *attachFlags) session(rules rules) writer.Session {
 		"symbol": f.target.symbols, "exclude": f.target.exclude, "lib": f.target.libs, "file": f.target.files,
 		"depth": f.capture.depth, "max_string": f.capture.maxString, "max_items": f.capture.maxItems,
 		"max_bytes": f.capture.maxBytes, "ring_buffer": f.capture.ring,
-		"redact": f.rules.redact, "no_redact": f.rules.noRedact,
+		"redact": f.rules.redact, "no_redact": f.rules.noRedact, "error": f.rules.errors,
 	})
 	return writer.Session{Version: version(), Command: command, Settings: settings}
 }

@@ -54,6 +54,7 @@ func newRecorder(session *attach.Session, store *writer.Store, capture captureFl
 		},
 		Emit:        r.emit,
 		Gap:         r.gap,
+		ErrorRule:   rules.errorRule,
 		Redact:      rules.redact,
 		ShowSecrets: rules.showSecrets,
 		MaxString:   int(capture.maxString),

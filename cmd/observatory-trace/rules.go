@@ -2,30 +2,44 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/observatory-trace/observatory-trace/decode"
 	"github.com/observatory-trace/observatory-trace/decode/secret"
 	"github.com/observatory-trace/observatory-trace/symbols/pattern"
+	"github.com/observatory-trace/observatory-trace/trace"
 )
 
 // ruleFlags are the flags that say what is made of what was captured.
 type ruleFlags struct {
 	redact   []string
 	noRedact bool
+	errors   []string
 }
 
 func (f *ruleFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.redact, "redact", nil, "also withhold values whose parameter, field or key name matches this `PATTERN`: a glob or /regex/ (repeatable)")
 	fl.BoolVar(&f.noRedact, "no-redact", false, "store and show passwords, tokens, keys and card numbers as they are")
+	fl.StringArrayVar(&f.errors, "error", nil, "C and C++: which results are errors, `PATTERN=RULE`: negative, null (NULL, 0, false), nonzero, or errno (-1, NULL); the first whose pattern matches decides (repeatable)")
 }
 
 // rules are ruleFlags, compiled.
 type rules struct {
 	redact      secret.Rules
 	showSecrets bool
+	errors      []errorRule
+}
+
+// errorRule is an --error flag.
+type errorRule struct {
+	text     string
+	function *pattern.Pattern
+	rule     decode.ErrorRule
 }
 
 func (f *ruleFlags) compile() (rules, error) {
@@ -34,8 +48,53 @@ func (f *ruleFlags) compile() (rules, error) {
 		return r, errors.New("--redact and --no-redact: give one of them")
 	}
 	var err error
-	r.redact.Also, err = namesOf(f.redact)
+	if r.redact.Also, err = namesOf(f.redact); err != nil {
+		return r, err
+	}
+	r.errors, err = errorRulesOf(f.errors)
 	return r, err
+}
+
+func errorRulesOf(texts []string) ([]errorRule, error) {
+	var rules []errorRule
+	for _, text := range texts {
+		// The last one: names of operators have a "=", too.
+		function, name, ok := cutLast(text, "=")
+		rule, known := decode.ParseErrorRule(name)
+		if !ok || !known {
+			return nil, fmt.Errorf("--error %q: write PATTERN=RULE, where RULE is negative, null, nonzero or errno", text)
+		}
+		p, err := pattern.Compile(function)
+		if err != nil {
+			return nil, fmt.Errorf("--error %q: %w", text, err)
+		}
+		rules = append(rules, errorRule{text, p, rule})
+	}
+	return rules, nil
+}
+
+func (r *errorRule) matches(f *trace.Function) bool {
+	return r.function.Match(f.Name) || r.function.Match(f.RawName)
+}
+
+// errorRule gives the rule of the first pattern that matches a function.
+func (r *rules) errorRule(f *trace.Function) decode.ErrorRule {
+	for i := range r.errors {
+		if r.errors[i].matches(f) {
+			return r.errors[i].rule
+		}
+	}
+	return decode.RuleNone
+}
+
+// idle gives the --error flags that say nothing of any of the functions.
+func (r *rules) idle(functions []*trace.Function) (texts []string) {
+	for i := range r.errors {
+		if !slices.ContainsFunc(functions, func(f *trace.Function) bool { return decode.Ruled(f) && r.errors[i].matches(f) }) {
+			texts = append(texts, r.errors[i].text)
+		}
+	}
+	return texts
 }
 
 // namesOf compiles patterns of names to a function that gives the one that matches, in the

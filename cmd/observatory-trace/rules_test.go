@@ -3,6 +3,9 @@ package main
 import (
 	"slices"
 	"testing"
+
+	"github.com/observatory-trace/observatory-trace/decode"
+	"github.com/observatory-trace/observatory-trace/trace"
 )
 
 func TestRedactFlags(t *testing.T) {
@@ -29,5 +32,22 @@ func TestCommandLine(t *testing.T) {
 	}
 	if got := (&rules{showSecrets: true}).commandLine(args); !slices.Equal(got, args) {
 		t.Errorf("with redaction off: %q", got)
+	}
+}
+
+func TestErrorFlags(t *testing.T) {
+	for _, text := range []string{"store*", "store*=maybe", "=null", "a=", "/(/=null"} {
+		checkFails(t, 2, "", "attach", "-p", "1", "--error", text)
+	}
+	r, err := (&ruleFlags{errors: []string{"operator==null", "store_open=errno", "store*=negative"}}).compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]decode.ErrorRule{
+		"operator=": decode.RuleNull, "store_open": decode.RuleErrno, "store_close": decode.RuleNegative, "restore": decode.RuleNone,
+	} {
+		if got := r.errorRule(&trace.Function{Name: name, RawName: name}); got != want {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
 	}
 }
