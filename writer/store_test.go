@@ -398,6 +398,8 @@ func TestStats(t *testing.T) {
 			c := &trace.Call{Func: fn, DurationNS: int64(i) * 1000, OverheadNS: 10, Resources: &trace.Resources{CPUNS: 7}}
 			if i%100 == 0 {
 				c.Status = trace.StatusErr
+				acc.AddSampledOut(c)
+				continue
 			}
 			acc.Add(c)
 		}
@@ -431,7 +433,7 @@ func TestStats(t *testing.T) {
 	delete(rows[0], "function_id") // the order of a map gave it
 	expect(t, "statistics", rows[0], map[string]any{
 		"ts": "2027-01-15 08:00:00", "process": "main.function0", "process_group": nil,
-		"calls": num(1090), "errors": num(10), "sampled_out": num(80), "dropped": num(6), "recorded": num(1004), "timed": num(1000),
+		"calls": num(1090), "errors": num(10), "sampled_out": num(90), "dropped": num(6), "recorded": num(994), "timed": num(1000),
 		"total_ms": num("500.5"), "max_ms": num("1.0"), "cpu_ms": num("0.007"), "overhead_ms": num("0.01"), "session_id": num(1),
 	})
 	for name, want := range map[string]any{"calls": num(18), "dropped": num(18), "timed": num(0), "mean_ms": nil, "p99_ms": nil, "max_ms": nil, "cpu_ms": nil} {

@@ -50,6 +50,8 @@ like is withheld: {"$redacted": "password"}.`,
 		Example: `  observatory-trace attach -p 1234
   observatory-trace attach -p 1234 -s 'main.(*Store).*' -d 10s
   observatory-trace attach --exe /usr/lib/postgresql/15/bin/postgres -s 'exec_*' -o json
+  observatory-trace attach -p 1234 --filter 'status == "ERR" || order.Total > 1000' --min-duration 5ms
+  observatory-trace attach -p 1234 -s 'store_*' --error 'store_open=null' --error 'store_*=negative'
   observatory-trace attach -s 'store::*' -- ./server --port 8080`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if n := cmd.ArgsLenAtDash(); n > 0 || n < 0 && len(args) > 0 {
@@ -184,7 +186,7 @@ func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, o
 	}
 	notes.attached(session, functions, processes, f.verbose)
 	for _, text := range rules.idle(session.Functions()) {
-		notes.say("--error %s: matches no traced C or C++ function with a number or a pointer as its result", text)
+		notes.say("%s", text)
 	}
 
 	ended := make(chan struct{})
@@ -243,6 +245,7 @@ func (f *attachFlags) session(rules rules) writer.Session {
 		"depth": f.capture.depth, "max_string": f.capture.maxString, "max_items": f.capture.maxItems,
 		"max_bytes": f.capture.maxBytes, "ring_buffer": f.capture.ring,
 		"redact": f.rules.redact, "no_redact": f.rules.noRedact, "error": f.rules.errors,
+		"filter": rules.commandLine([]string{f.rules.filter})[0], "min_duration": f.rules.minimum.String(),
 	})
 	return writer.Session{Version: version(), Command: command, Settings: settings}
 }
@@ -259,6 +262,9 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 	}
 	if r.crowded > 0 {
 		notes.say("%d calls were not recorded: too many threads waited for memory in probes; select fewer functions or lower --depth", r.crowded)
+	}
+	if r.unwanted > 0 {
+		notes.say("counted %d calls that --filter or --min-duration left out", r.unwanted)
 	}
 	notes.say("recorded %d calls in %s", r.recorded, f.db)
 	return nil

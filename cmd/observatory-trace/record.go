@@ -22,7 +22,9 @@ type recorder struct {
 
 	stats     writer.Accumulator
 	batch     []*trace.Call
+	rules     rules
 	recorded  uint64
+	unwanted  uint64 // calls that are only counted
 	lostCalls uint64 // entries that the ring buffer had no room for
 	crowded   uint64 // entries that the probes had no memory for
 	ids       idBlock
@@ -39,7 +41,7 @@ const (
 )
 
 func newRecorder(session *attach.Session, store *writer.Store, capture captureFlags, rules rules, show func(*trace.Call) error, limit uint64) *recorder {
-	r := &recorder{session: session, store: store, show: show, limit: limit, swept: time.Now()}
+	r := &recorder{session: session, store: store, rules: rules, show: show, limit: limit, swept: time.Now()}
 	r.decoder = decode.New(decode.Config{
 		Function:  session.Function,
 		Process:   session.Process,
@@ -151,6 +153,11 @@ func (r *recorder) decode(record []byte) {
 
 func (r *recorder) emit(c *trace.Call) {
 	if r.full() {
+		return
+	}
+	if !r.rules.wants(c) {
+		r.unwanted++
+		r.stats.AddSampledOut(c)
 		return
 	}
 	r.recorded++

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/observatory-trace/observatory-trace/decode"
 	"github.com/observatory-trace/observatory-trace/decode/secret"
+	"github.com/observatory-trace/observatory-trace/filter"
 	"github.com/observatory-trace/observatory-trace/symbols/pattern"
 	"github.com/observatory-trace/observatory-trace/trace"
 )
@@ -19,6 +21,8 @@ type ruleFlags struct {
 	redact   []string
 	noRedact bool
 	errors   []string
+	filter   string
+	minimum  time.Duration
 }
 
 func (f *ruleFlags) register(cmd *cobra.Command) {
@@ -26,6 +30,8 @@ func (f *ruleFlags) register(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.redact, "redact", nil, "also withhold values whose parameter, field or key name matches this `PATTERN`: a glob or /regex/ (repeatable)")
 	fl.BoolVar(&f.noRedact, "no-redact", false, "store and show passwords, tokens, keys and card numbers as they are")
 	fl.StringArrayVar(&f.errors, "error", nil, "C and C++: which results are errors, `PATTERN=RULE`: negative, null (NULL, 0, false), nonzero, or errno (-1, NULL); the first whose pattern matches decides (repeatable)")
+	fl.StringVar(&f.filter, "filter", "", "record only calls of which this `EXPRESSION` is true: 'amount > 100 && o.Currency == \"EUR\" || status == \"ERR\"'; the others are only counted")
+	fl.DurationVar(&f.minimum, "min-duration", 0, "record only calls that took at least this long, and those that failed or have not ended; the others are only counted")
 }
 
 // rules are ruleFlags, compiled.
@@ -33,6 +39,8 @@ type rules struct {
 	redact      secret.Rules
 	showSecrets bool
 	errors      []errorRule
+	filter      *filter.Filter // nil: all calls
+	minimum     time.Duration
 }
 
 // errorRule is an --error flag.
@@ -43,7 +51,7 @@ type errorRule struct {
 }
 
 func (f *ruleFlags) compile() (rules, error) {
-	r := rules{showSecrets: f.noRedact}
+	r := rules{showSecrets: f.noRedact, minimum: f.minimum}
 	if f.noRedact && len(f.redact) > 0 {
 		return r, errors.New("--redact and --no-redact: give one of them")
 	}
@@ -51,8 +59,27 @@ func (f *ruleFlags) compile() (rules, error) {
 	if r.redact.Also, err = namesOf(f.redact); err != nil {
 		return r, err
 	}
-	r.errors, err = errorRulesOf(f.errors)
-	return r, err
+	if r.errors, err = errorRulesOf(f.errors); err != nil {
+		return r, err
+	}
+	if f.minimum < 0 {
+		return r, fmt.Errorf("--min-duration %v: give a duration above 0", f.minimum)
+	}
+	if f.filter != "" {
+		if r.filter, err = filter.Compile(f.filter); err != nil {
+			return r, fmt.Errorf("--filter %q: %w", f.filter, err)
+		}
+	}
+	return r, nil
+}
+
+// wants tells whether a call is to be recorded. Of one that has not ended nobody knows
+// how long it takes.
+func (r *rules) wants(c *trace.Call) bool {
+	if c.Status == trace.StatusOK && c.DurationNS < int64(r.minimum) {
+		return false
+	}
+	return r.filter == nil || r.filter.Match(c)
 }
 
 func errorRulesOf(texts []string) ([]errorRule, error) {
@@ -87,14 +114,26 @@ func (r *rules) errorRule(f *trace.Function) decode.ErrorRule {
 	return decode.RuleNone
 }
 
-// idle gives the --error flags that say nothing of any of the functions.
+// idle says which --error flags say nothing of any of the functions, and which names in
+// the filter none of them has.
 func (r *rules) idle(functions []*trace.Function) (texts []string) {
+	if r.filter != nil {
+		for _, name := range r.filter.Names() {
+			if !slices.ContainsFunc(functions, func(f *trace.Function) bool { return f.Traceable && hasParameter(f, name) }) {
+				texts = append(texts, fmt.Sprintf("--filter: no traced function has a parameter %q", name))
+			}
+		}
+	}
 	for i := range r.errors {
 		if !slices.ContainsFunc(functions, func(f *trace.Function) bool { return decode.Ruled(f) && r.errors[i].matches(f) }) {
-			texts = append(texts, r.errors[i].text)
+			texts = append(texts, fmt.Sprintf("--error %s: matches no traced C or C++ function with a number or a pointer as its result", r.errors[i].text))
 		}
 	}
 	return texts
+}
+
+func hasParameter(f *trace.Function, name string) bool {
+	return slices.ContainsFunc(f.Params, func(p trace.Param) bool { return p.Name == name })
 }
 
 // namesOf compiles patterns of names to a function that gives the one that matches, in the

@@ -51,3 +51,33 @@ func TestErrorFlags(t *testing.T) {
 		}
 	}
 }
+
+func TestFilterFlags(t *testing.T) {
+	checkFails(t, 2, "(1:8)", "attach", "-p", "1", "--filter", "amount >")
+	checkFails(t, 2, "neither true nor false", "attach", "-p", "1", "--filter", "amount + 1")
+	checkFails(t, 2, "min-duration", "attach", "-p", "1", "--min-duration", "-1s")
+	checkFails(t, 2, "min-duration", "attach", "-p", "1", "--min-duration", "long")
+	r, err := (&ruleFlags{filter: "n > 1", minimum: 1000}).compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		call trace.Call
+		want bool
+	}{
+		{trace.Call{DurationNS: 1000, Args: []byte(`{"n":2}`)}, true},
+		{trace.Call{DurationNS: 1000, Args: []byte(`{"n":1}`)}, false},
+		{trace.Call{DurationNS: 999, Args: []byte(`{"n":2}`)}, false},
+		{trace.Call{DurationNS: 999, Args: []byte(`{"n":2}`), Status: trace.StatusErr}, true},
+		{trace.Call{DurationNS: 999, Args: []byte(`{"n":2}`), Status: trace.StatusOpen}, true},
+		{trace.Call{DurationNS: 1000}, false},
+	} {
+		if got := r.wants(&c.call); got != c.want {
+			t.Errorf("%+v: %v", c.call, got)
+		}
+	}
+	functions := []*trace.Function{{Traceable: true, Params: []trace.Param{{Name: "m"}}}, {Params: []trace.Param{{Name: "n"}}}}
+	if got := r.idle(functions); len(got) != 1 {
+		t.Errorf("said: %q", got)
+	}
+}

@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"symbols":   {"trace"},
 	"attach":    {"bpf", "symbols", "trace"},
 	"decode":    {"trace"},
+	"filter":    {"trace"},
 	"sample":    {"trace"},
 	"writer":    {"trace"},
 	"retention": {"trace"},
