@@ -273,7 +273,7 @@ func (v *errorValue) field(name string) (*trace.Type, []byte) {
 	if v.typ.Kind != trace.KindStruct || i < 0 {
 		return nil, nil
 	}
-	if secrets := v.p.secretFields(v.typ); secrets != nil && secrets[i] != "" {
+	if v.p.secretFields(v.typ).rule(i) != "" {
 		v.p.flags |= trace.FlagRedacted
 		return nil, nil
 	}

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/observatory-trace/observatory-trace/trace"
 )
@@ -23,12 +24,24 @@ func (p *printer) redacted(dst []byte, rule string) []byte {
 // as a session lasts.
 const maxSecretTypes = 1 << 16
 
-// secretFields gives the rules by which fields of a struct or union, or the variants of a
-// Rust enum, are secret, by their place, nil when none is. Names are looked at once for
-// each type.
-func (p *printer) secretFields(t *trace.Type) []string {
-	if rules, ok := p.secrets[t]; ok {
-		return rules
+// secretFields says which fields of a struct or union, or variants of a Rust enum, are secret.
+type secretFields struct {
+	rules []string // by the fields' place; nil when none is
+	// The places of a name and of its value in a struct that is such a pair, else -1.
+	name, value int
+}
+
+func (s *secretFields) rule(i int) string {
+	if s.rules == nil {
+		return ""
+	}
+	return s.rules[i]
+}
+
+// secretFields finds what is secret in a type. Names are looked at once for each.
+func (p *printer) secretFields(t *trace.Type) *secretFields {
+	if known, ok := p.secrets[t]; ok {
+		return known
 	}
 	names := make([]string, 0, len(t.Fields)+len(t.Variants))
 	for i := range t.Fields {
@@ -37,33 +50,48 @@ func (p *printer) secretFields(t *trace.Type) []string {
 	for i := range t.Variants {
 		names = append(names, t.Variants[i].Name)
 	}
-	var rules []string
+	s := &secretFields{name: -1, value: -1}
 	for i, name := range names {
-		rule := p.config.secretName(name)
-		if rule == "" {
-			continue
+		if rule := p.config.secretName(name); rule != "" {
+			if s.rules == nil {
+				s.rules = make([]string, len(names))
+			}
+			s.rules[i] = rule
 		}
-		if rules == nil {
-			rules = make([]string, len(names))
+		switch strings.ToLower(name) {
+		case "name", "key", "header", "first":
+			s.name = i
+		case "value", "values", "val", "second":
+			s.value = i
 		}
-		rules[i] = rule
 	}
 	if p.secrets == nil || len(p.secrets) >= maxSecretTypes {
-		p.secrets = make(map[*trace.Type][]string)
+		p.secrets = make(map[*trace.Type]*secretFields)
 	}
-	p.secrets[t] = rules
-	return rules
+	p.secrets[t] = s
+	return s
 }
 
 // secretVariant gives the rule by which what a variant of a Rust enum holds is secret.
 func (p *printer) secretVariant(t *trace.Type, v *trace.Variant) string {
-	rules := p.secretFields(t)
-	for i := range rules {
+	secrets := p.secretFields(t)
+	for i := range t.Variants {
 		if v == &t.Variants[i] {
-			return rules[i]
+			return secrets.rule(len(t.Fields) + i)
 		}
 	}
 	return ""
+}
+
+// namesNext gives the rule by which an element of a list, printed as JSON, is the name of
+// a secret that comes next: one word of a list of any, as loggers take them, or a flag on a
+// command line. Words in other lists of texts mean nothing for the next.
+func (p *printer) namesNext(t *trace.Type, element []byte) string {
+	flag := t.Kind == trace.KindString && bytes.HasPrefix(element, []byte(`"-`))
+	if !flag && (t.Kind != trace.KindInterface || !t.Empty) || bytes.ContainsAny(element, " =") {
+		return ""
+	}
+	return p.secretKey(element)
 }
 
 // secretKey gives the rule by which a map's value is secret, by its key's JSON, or "": text,

@@ -133,6 +133,9 @@ func TestRedactedGo(t *testing.T) {
 		message string // of the error that it is
 	}{
 		"struct":    {value: &vault{"bob", []byte("hunter2"), []string{"a", pem, "PASSWORD=hunter2"}, card}},
+		"pairs":     {value: []struct{ Name, Value string }{{"theme", "dark"}, {"X-Api-Key", "hunter2"}, {"Author", "bob"}}},
+		"logged":    {value: []any{"password changed", "user", "bob", "token", "hunter2", "n", 3}},
+		"flags":     {value: []string{"mysql", "--user", "bob", "--password", "hunter2", "token", "bob"}},
 		"interface": {value: []any{jwt, &vault{Any: []byte(card)}}},
 		"wrapped":   {fmt.Errorf("login: %w", errors.New("password=hunter2 is wrong")), "login: password=[redacted: password] is wrong"},
 		"path":      {&fs.PathError{Op: "open", Path: "/a?token=hunter2", Err: fs.ErrNotExist}, "open /a?token=[redacted: token]: file does not exist"},
@@ -168,6 +171,9 @@ func TestRedactedGo(t *testing.T) {
 					t.Errorf("message %q [%s], want %q", failure.Message, p.flags, c.message)
 				}
 				out += failure.Message + p.panicOf(typ, data).Message
+			}
+			if want := strings.Count(fmt.Sprintf("%+v", c.value), "bob"); !isError && strings.Count(out, "bob") != want {
+				t.Errorf("more than the secrets is gone: %s", out)
 			}
 			for _, s := range secrets {
 				if strings.Contains(out, s) {

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math"
 	"math/big"
@@ -31,7 +32,7 @@ type printer struct {
 	// inMessage: what is printed becomes part of a message, in which only the secret
 	// itself is replaced.
 	inMessage bool
-	secrets   map[*trace.Type][]string // see secretFields
+	secrets   map[*trace.Type]*secretFields // decided once
 }
 
 type pathStep struct {
@@ -643,6 +644,7 @@ func (p *printer) items(dst []byte, t *trace.Type, data []byte, n uint64) []byte
 		have = min(have, uint64(len(data))/uint64(t.Size))
 	}
 	start := len(dst)
+	named := "" // the rule by which the element before is the name of a secret
 	dst = append(dst, '[')
 	for i := range have {
 		if p.full(dst) {
@@ -652,7 +654,13 @@ func (p *printer) items(dst []byte, t *trace.Type, data []byte, n uint64) []byte
 		if i > 0 {
 			dst = append(dst, ',')
 		}
+		if named != "" {
+			dst, named = p.redacted(dst, named), ""
+			continue
+		}
+		at := len(dst)
 		dst = p.value(dst, t, data[i*uint64(t.Size):])
+		named = p.namesNext(t, dst[at:])
 	}
 	dst = append(dst, ']')
 	if have == n {
@@ -734,6 +742,7 @@ func goTime(t *trace.Type, data []byte) (string, bool) {
 // fields prints a struct's members, or a union's alternatives.
 func (p *printer) fields(dst []byte, t *trace.Type, data []byte) []byte {
 	secrets := p.secretFields(t)
+	var name string // the rule by which the name is a secret's, in a pair of name and value
 	dst = append(dst, '{')
 	first := len(dst)
 	for i := range t.Fields {
@@ -749,11 +758,19 @@ func (p *printer) fields(dst []byte, t *trace.Type, data []byte) []byte {
 		}
 		dst = appendString(dst, f.Name)
 		dst = append(dst, ':')
-		if secrets != nil && secrets[i] != "" {
-			dst = p.redacted(dst, secrets[i])
+		rule := secrets.rule(i)
+		if i == secrets.value {
+			rule = cmp.Or(rule, name)
+		}
+		if rule != "" {
+			dst = p.redacted(dst, rule)
 			continue
 		}
+		start := len(dst)
 		dst = p.field(dst, f, data)
+		if i == secrets.name {
+			name = p.secretKey(dst[start:])
+		}
 	}
 	return append(dst, '}')
 }
