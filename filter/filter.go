@@ -131,8 +131,7 @@ func (f *Filter) condition(node ast.Node) (condition, error) {
 // and of a text that duration is compared with its milliseconds.
 type patcher struct {
 	names []string
-	local []string // declared by let
-	err   error    // the first
+	err   error // the first
 }
 
 // Visit is called of a node after its children.

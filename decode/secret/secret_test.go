@@ -123,6 +123,8 @@ func TestCut(t *testing.T) {
 		{pem, len("-----BEGIN RSA PRIVATE KEY") - 1},
 		{"Bearer abcdefgh12345678", len("Bearer ")},
 		{"ghp_0123456789abcdefghijABCDEFGHIJ012345", len("ghp_")},
+		{"AKIAIOSFODNN7EXAMPLE", len("AKIA")},
+		{"github_pat_11ABCDEFG0123456789", len("github_pat_")},
 		{"4111111111111111", 6},
 		{"4111 1111 1111 1111", len("4111 11")},
 		{"4111-1111-1111-1111", len("4111-11")},

@@ -192,7 +192,7 @@ func (r *Rules) findByWords(text []byte, cut bool) (m Match, digits int, ok bool
 				digits++
 			}
 		}
-		if len(keyPrefixes[c]) > 0 && (i-start >= longKey || i < len(text) && (text[i] == '_' || text[i] == '-' || text[i] == '.')) {
+		if len(keyPrefixes[c]) > 0 && (i-start >= longKey || i == len(text) && cut || i < len(text) && (text[i] == '_' || text[i] == '-' || text[i] == '.')) {
 			if m, ok := wellKnown(text, start, cut); ok {
 				return m, digits, true
 			}
