@@ -176,12 +176,15 @@ func goAddr(dst []byte, t *trace.Type, data []byte) ([]byte, bool) {
 }
 
 // goBytes prints a []byte or [n]byte that has a meaning of its own; ok is false
-// for all others, and for what was not captured whole.
-func goBytes(dst []byte, t *trace.Type, b []byte, n uint64) (out []byte, ok bool) {
+// for all others, and for what was not captured whole or has a secret in it.
+func (p *printer) goBytes(dst []byte, t *trace.Type, b []byte, n uint64) (out []byte, ok bool) {
 	if t.Lang != trace.LangGo || uint64(len(b)) < n {
 		return dst, false
 	}
 	b = b[:n]
+	if _, found := p.secretIn(b, false); found {
+		return dst, false
+	}
 	switch {
 	case t.Name == "net.IP" && (n == net.IPv4len || n == net.IPv6len):
 		return appendString(dst, net.IP(b).String()), true

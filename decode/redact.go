@@ -112,17 +112,21 @@ func (p *printer) secretKey(key []byte) string {
 // withhold looks for a secret in text that is to be printed. It gives the rule when the
 // text must not be shown, else what to show of it. cut says that the text goes on.
 func (p *printer) withhold(text []byte, cut bool) (show []byte, rule string) {
-	switch {
-	case p.config.ShowSecrets:
-		return text, ""
-	case p.inMessage:
+	if p.inMessage {
 		return p.replaceSecrets(text, cut), ""
 	}
-	m, ok := p.config.Redact.Find(text, cut)
-	if !ok {
-		return text, ""
+	if rule, found := p.secretIn(text, cut); found {
+		return nil, rule
 	}
-	return nil, m.Rule
+	return text, ""
+}
+
+func (p *printer) secretIn(text []byte, cut bool) (rule string, found bool) {
+	if p.config.ShowSecrets {
+		return "", false
+	}
+	m, found := p.config.Redact.Find(text, cut)
+	return m.Rule, found
 }
 
 // replaceSecrets replaces the secrets in a text that becomes part of a message.

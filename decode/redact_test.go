@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,6 +30,10 @@ func TestRedactedValues(t *testing.T) {
 	}}
 	buffer := &trace.Type{Kind: trace.KindArray, Size: 32, Count: 32, Elem: charType}
 	padded := append([]byte(card), make([]byte, 16)...)
+	var wide []byte
+	for _, c := range card + "\x00" {
+		wide = binary.LittleEndian.AppendUint32(wide, uint32(c))
+	}
 	cutText := func(addr uint64, s string) Block {
 		b := text(addr, s)
 		b.Status, b.Want = BlockCut, 4096
@@ -53,6 +58,12 @@ func TestRedactedValues(t *testing.T) {
 		{"string", goString, le(0x10, uint64(len(jwt))), []Block{text(0x10, jwt)}, `{"$redacted":"jwt"}`, hidden},
 		{"C string", cString, le(0x10), []Block{text(0x10, card+"\x00")}, `{"$redacted":"card number"}`, hidden},
 		{"C string, cut", cString, le(0x10), []Block{cutText(0x10, "Authorization is Bearer a")}, `{"$redacted":"bearer"}`, hidden},
+		{"wide text", &trace.Type{Kind: trace.KindCString, Size: 8, Count: 4}, le(0x10), []Block{{Addr: 0x10, Type: typeBytes, Want: uint32(len(wide)), Data: wide}}, `{"$redacted":"card number"}`, hidden},
+		{
+			"JSON", &trace.Type{Name: "encoding/json.RawMessage", Lang: trace.LangGo, Kind: trace.KindSlice, Size: 24, LenOff: 8, Elem: byteType}, le(0x10, 22, 99),
+			[]Block{text(0x10, `{"password":"hunter2"}`)},
+			`{"$redacted":"password"}`, hidden,
+		},
 		{"buffer", buffer, padded, nil, `{"$redacted":"card number"}`, hidden},
 		{"bytes", byteSlice, le(0x10, uint64(len(jwt)), 99), []Block{text(0x10, jwt)}, `{"$redacted":"jwt"}`, hidden},
 		{"binary bytes", byteSlice, le(0x10, uint64(len(card)+2), 99), []Block{text(0x10, "\x00\xff"+card)}, `{"$redacted":"card number"}`, hidden},

@@ -417,12 +417,16 @@ func (p *printer) wideText(dst []byte, addr uint64, width int) []byte {
 	if width == 2 {
 		runes = utf16.Decode(units)
 	}
-	if whole {
-		return appendString(dst, string(runes))
+	text, rule := p.withhold([]byte(string(runes)), !whole)
+	switch {
+	case rule != "":
+		return p.redacted(dst, rule)
+	case whole:
+		return appendString(dst, text)
 	}
 	p.flags |= trace.FlagTruncated
 	dst = append(dst, `{"$string":`...)
-	return append(appendString(dst, string(runes)), '}')
+	return append(appendString(dst, text), '}')
 }
 
 // textAt prints the C string at an address. How long a cut one is nobody
@@ -599,7 +603,7 @@ func (p *printer) slice(dst []byte, t *trace.Type, data []byte) []byte {
 	case b.Status == BlockFault:
 		return p.unavailable(dst, "memory not readable")
 	case isByte(t.Elem):
-		if out, ok := goBytes(dst, t, b.Data, n); ok {
+		if out, ok := p.goBytes(dst, t, b.Data, n); ok {
 			return out
 		}
 		return p.appendText(dst, b.Data, n, true)
@@ -631,7 +635,7 @@ func (p *printer) array(dst []byte, t *trace.Type, data []byte) []byte {
 	if n == 0 {
 		return append(dst, `""`...)
 	}
-	if out, ok := goBytes(dst, t, data, n); ok {
+	if out, ok := p.goBytes(dst, t, data, n); ok {
 		return out
 	}
 	return p.appendText(dst, data, n, true)
