@@ -278,20 +278,24 @@ func (r *Rules) assigned(text []byte, at int, cut bool) (Match, bool) {
 	}
 	spaced := text[at] == ':' && from > at+1 && !quoted
 	to := valueEnd(text, from, spaced)
-	if to == from || spaced && prose(rule, text[from:to]) {
+	if to == from || spaced && prose(rule, text[:start], text[from:to]) {
 		return Match{}, false
 	}
 	return Match{from, to, rule}, true
 }
 
-// prose tells whether what follows a word and a colon goes on about it, as errors do:
-// "invalid token: unexpected end".
-func prose(rule string, value []byte) bool {
-	switch rule {
-	case "token", "secret", "credential", "cookie", "authorization", "session id":
-		return !bytes.ContainsAny(value, "0123456789=")
+// prose tells whether what follows a name and a colon goes on about it, as errors do
+// ("invalid token: unexpected end"), and is not its value. Where a line begins with the
+// name, as in headers and settings, it hardly ever does.
+func prose(rule string, before, value []byte) bool {
+	const digits = "0123456789="
+	spokenOf := rule == "token" || rule == "secret" || rule == "credential"
+	before = bytes.TrimRight(before, " \t-")
+	if len(before) == 0 || before[len(before)-1] == '\n' {
+		return spokenOf && !bytes.ContainsAny(value, digits)
 	}
-	return false
+	word, _, more := bytes.Cut(bytes.TrimSpace(value), []byte(" "))
+	return (more || spokenOf) && !bytes.ContainsAny(word, digits)
 }
 
 // valueEnd gives where a value ends: a quoted one at its quote, one behind a colon and
