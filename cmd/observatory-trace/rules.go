@@ -161,23 +161,10 @@ func namesOf(texts []string) (func(name string) string, error) {
 	}, nil
 }
 
-// commandLine gives a command line without the secrets that it names: --token VALUE,
-// --token=VALUE and what looks like one.
+// commandLine gives a command line as it may be stored.
 func (r *rules) commandLine(args []string) []string {
 	if r.showSecrets {
 		return args
 	}
-	out := make([]string, len(args))
-	named := "" // the rule of the flag before, whose value comes now
-	for i, arg := range args {
-		text, _ := r.redact.Replace([]byte(arg), false)
-		if named != "" && !strings.HasPrefix(arg, "-") {
-			text = []byte("[redacted: " + named + "]")
-		}
-		out[i], named = string(text), ""
-		if strings.HasPrefix(arg, "-") && !strings.Contains(arg, "=") {
-			named = r.redact.Name(arg)
-		}
-	}
-	return out
+	return r.redact.CommandLine(args)
 }

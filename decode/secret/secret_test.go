@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -149,6 +150,14 @@ func TestCut(t *testing.T) {
 		if m, found := rules.Find([]byte(text), true); found {
 			t.Errorf("%q has %v", text, m)
 		}
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	args := []string{"attach", "-s", "pass*", "--", "./server", "--token", "t0p", "--db-password=hunter2", "--api-key", "-k1", "postgres://a:b@c/", "-password", "--", "y"}
+	want := []string{"attach", "-s", "pass*", "--", "./server", "--token", "[redacted: token]", "--db-password=[redacted: password]", "--api-key", "[redacted: api key]", "postgres://a:[redacted: password]@c/", "-password", "--", "y"}
+	if got := new(Rules).CommandLine(args); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
 	}
 }
 

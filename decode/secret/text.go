@@ -55,6 +55,25 @@ func (r *Rules) Replace(text []byte, cut bool) ([]byte, bool) {
 	return append(out, text...), true
 }
 
+// CommandLine gives a command line with its secrets replaced: the values of flags like
+// --token VALUE and --token=VALUE, and what looks like one.
+func (r *Rules) CommandLine(args []string) []string {
+	out := make([]string, len(args))
+	named := "" // the rule of the flag before, whose value comes now
+	for i, arg := range args {
+		text, _ := r.Replace([]byte(arg), false)
+		flag := strings.HasPrefix(arg, "-")
+		if named != "" && !strings.HasPrefix(arg, "--") {
+			text = []byte("[redacted: " + named + "]")
+		}
+		out[i], named = string(text), ""
+		if flag && !strings.Contains(arg, "=") {
+			named = r.Name(arg)
+		}
+	}
+	return out
+}
+
 func run(text []byte, i int, in *[256]bool) int {
 	for i < len(text) && in[text[i]] {
 		i++
