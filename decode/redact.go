@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"cmp"
 	"strings"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -63,6 +64,12 @@ func (p *printer) secretFields(t *trace.Type) *secretFields {
 			s.name = i
 		case "value", "values", "val", "second":
 			s.value = i
+		}
+	}
+	if t.Kind == trace.KindUnion && s.rules != nil {
+		// The others are other readings of the same bytes.
+		for i := range s.rules {
+			s.rules[i] = cmp.Or(s.rules[i], cmp.Or(s.rules...))
 		}
 	}
 	if p.secrets == nil || len(p.secrets) >= maxSecretTypes {

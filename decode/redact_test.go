@@ -53,7 +53,7 @@ func TestRedactedValues(t *testing.T) {
 			[]Block{{Addr: 0x100, Type: 60, Want: 32, Data: le(0x10, 3, 0x20, 7)}, text(0x10, "bob"), text(0x20, "hunter2")},
 			`{"login":{"User":"bob","Password":{"$redacted":"password"}},"apiKeys":{"$redacted":"api key"}}`, hidden,
 		},
-		{"union", either, le(737), nil, `{"n":737,"cvv":{"$redacted":"cvv"}}`, hidden},
+		{"union", either, le(737), nil, `{"n":{"$redacted":"cvv"},"cvv":{"$redacted":"cvv"}}`, hidden},
 		{"variant", credential, le(0x10, 7), []Block{text(0x10, "hunter2")}, `{"$type":"Password","$value":{"$redacted":"password"}}`, hidden},
 		{"string", goString, le(0x10, uint64(len(jwt))), []Block{text(0x10, jwt)}, `{"$redacted":"jwt"}`, hidden},
 		{"C string", cString, le(0x10), []Block{text(0x10, card+"\x00")}, `{"$redacted":"card number"}`, hidden},

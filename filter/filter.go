@@ -122,7 +122,7 @@ func (f *Filter) condition(node ast.Node) (condition, error) {
 	}
 	program, err := expr.Compile(node.String(), f.options(&patcher{})...)
 	if err != nil {
-		return nil, fmt.Errorf("compile %s: %w", node, err)
+		return nil, fmt.Errorf("compile part %s: %w", node, err)
 	}
 	return leaf{program}, nil
 }
