@@ -104,16 +104,21 @@ func (p *printer) namesNext(t *trace.Type, element []byte) string {
 // secretKey gives the rule by which a map's value is secret, by its key's JSON, or "": text,
 // which may be cut or in a Go interface.
 func (p *printer) secretKey(key []byte) string {
-	for _, form := range []string{`"`, `{"$string":"`, `{"$type":"string","$value":"`} {
-		if rest, ok := bytes.CutPrefix(key, []byte(form)); ok {
-			end := bytes.LastIndexByte(rest, '"')
-			if cut := bytes.LastIndex(rest, []byte(`","$len":`)); cut >= 0 {
-				end = cut
-			}
-			return p.config.secretName(string(rest[:max(end, 0)]))
-		}
+	if held, ok := bytes.CutPrefix(key, []byte(`{"$type":"`)); ok {
+		_, key, _ = bytes.Cut(held, []byte(`","$value":`))
 	}
-	return ""
+	text, ok := bytes.CutPrefix(key, []byte(`{"$string":"`))
+	if !ok {
+		text, ok = bytes.CutPrefix(key, []byte(`"`))
+	}
+	if !ok {
+		return ""
+	}
+	end := bytes.LastIndexByte(text, '"')
+	if cut := bytes.LastIndex(text, []byte(`","$len":`)); cut >= 0 {
+		end = cut
+	}
+	return p.config.secretName(string(text[:max(end, 0)]))
 }
 
 // withhold looks for a secret in text that is to be printed. It gives the rule when the

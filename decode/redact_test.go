@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -120,6 +121,8 @@ func TestRedactAlso(t *testing.T) {
 	}
 }
 
+type contextKey string
+
 type vault struct {
 	Owner  string
 	Secret []byte
@@ -145,6 +148,7 @@ func TestRedactedGo(t *testing.T) {
 	}{
 		"struct":    {value: &vault{"bob", []byte("hunter2"), []string{"a", pem, "PASSWORD=hunter2"}, card}},
 		"pairs":     {value: []struct{ Name, Value string }{{"theme", "dark"}, {"X-Api-Key", "hunter2"}, {"Author", "bob"}}},
+		"context":   {value: context.WithValue(context.Background(), contextKey("token"), "hunter2")},
 		"logged":    {value: []any{"password changed", "user", "bob", "token", "hunter2", "n", 3}},
 		"flags":     {value: []string{"mysql", "--user", "bob", "--password", "hunter2", "token", "bob"}},
 		"interface": {value: []any{jwt, &vault{Any: []byte(card)}}},
