@@ -69,12 +69,15 @@ func containerTypes(first uint32) []*trace.Type {
 		container(trace.KindMap, trace.FormTree), container(trace.KindMap, trace.FormTable), container(trace.KindMap, trace.FormBTree), container(trace.KindSlice, trace.FormRing),
 		{Kind: trace.KindSlice, Form: trace.FormEnd, Size: 24, LenOff: 8, Elem: tuple},
 		{Kind: trace.KindVariant, Size: 16, Tag: &trace.Field{Type: byte1}, Variants: []trace.Variant{{Null: true}, {Name: "A", Value: 1, Type: tuple}, {Default: true, Type: pair}}},
-		{Kind: trace.KindDuration, Size: 8, Tick: [2]uint32{1 << 31, 1}}, {Kind: trace.KindDuration, Size: 8},
-		{Kind: trace.KindCString, Size: 8, Count: 2}, {Kind: trace.KindCString, Size: 8, Count: 4},
+		{Kind: trace.KindDuration, Size: 8, Tick: [2]uint32{1 << 31, 1}},
+		{Kind: trace.KindDuration, Size: 8},
+		{Kind: trace.KindCString, Size: 8, Count: 2},
+		{Kind: trace.KindCString, Size: 8, Count: 4},
 		goType("math/big.Int", 32, at("neg", 0, byte1), at("abs", 8, words)), goType("net/netip.Addr", 24, at("addr", 0, number)),
 		goType("sync.Mutex", 8, at("mu", 0, structType(0, at("state", 0, int32Type)))), goType("sync.RWMutex", 24, at("readerCount", 8, int32Type)),
 		goType("sync.WaitGroup", 16, at("state", 0, structType(0, at("v", 0, number)))), goType("sync/atomic.Int64", 8, at("v", 0, number)),
-		goType("net/url.URL", 120, at("Scheme", 0, scriptText)), {Kind: trace.KindSlice, Name: "encoding/json.RawMessage", Size: 24, LenOff: 8, Elem: byteType, Lang: trace.LangGo},
+		goType("net/url.URL", 120, at("Scheme", 0, scriptText)),
+		{Kind: trace.KindSlice, Name: "encoding/json.RawMessage", Size: 24, LenOff: 8, Elem: byteType, Lang: trace.LangGo},
 		{Kind: trace.KindChan, Size: 8, Elem: structType(first+11, at("qcount", 0, number), at("dataqsiz", 8, number)), Lang: trace.LangGo},
 	}
 }

@@ -171,8 +171,10 @@ func (r *Reader) innerNode(leaf *node, height uint32, level int) (*trace.Type, e
 		if err != nil || child == nil {
 			return nil, err
 		}
-		t := &trace.Type{Name: inner.t.Name, Kind: trace.KindStruct, Size: inner.t.Size, Lang: trace.LangRust,
-			Fields: []trace.Field{{Name: "data", Offset: body.offset, Type: leaf.t}}}
+		t := &trace.Type{
+			Name: inner.t.Name, Kind: trace.KindStruct, Size: inner.t.Size, Lang: trace.LangRust,
+			Fields: []trace.Field{{Name: "data", Offset: body.offset, Type: leaf.t}},
+		}
 		for i := range uint32(edges.node.t.Count) {
 			t.Links = append(t.Links, trace.Link{Offset: edges.offset + 8*i, Count: trace.CountOne, Target: child})
 		}
