@@ -59,6 +59,10 @@ type frame struct {
 	id    uint64 // the call's, for its children
 	root  uint64
 	depth int
+	tid   uint32 // of the thread that entered
+	flags EventFlags
+	raw   int64 // of entry, CLOCK_MONOTONIC_RAW, ns
+	usage Usage // at entry
 	fn    *function
 	// call is nil when it has been emitted, or is another process's: its exit
 	// is then expected but of no interest.
@@ -244,7 +248,7 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 	}
 	d.seq++
 	o.open = append(o.open, frame{
-		seq: d.seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, fn: fn, call: call,
+		seq: d.seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, tid: e.TID, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: call,
 		id: call.ID, root: call.RootID, depth: call.Depth,
 	})
 	d.frames++
@@ -421,6 +425,7 @@ func (o *owner) find(fn *function, pos uint64) int {
 
 // returned emits a call at its exit.
 func (d *Decoder) returned(o *owner, f *frame, e *Event) {
+	f.call.Resources = d.resources(f, e)
 	if e.Flags&EventTail != 0 {
 		f.call.Flags |= trace.FlagTailCall
 		d.finish(o, f, e.TS, trace.StatusOK, nil)

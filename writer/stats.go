@@ -45,7 +45,7 @@ func (a *Accumulator) Add(c *trace.Call) {
 		f.Latency.Add(c.DurationNS)
 	}
 	f.OverheadNS += c.OverheadNS
-	if c.Resources != nil {
+	if c.Resources != nil && !c.Resources.NoCPU {
 		f.CPUNS += c.Resources.CPUNS
 		f.HasCPU = true
 	}

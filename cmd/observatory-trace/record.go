@@ -46,6 +46,7 @@ func newRecorder(session *attach.Session, store *writer.Store, show func(*trace.
 		Thread:    attach.Thread,
 		NextID:    r.nextID,
 		Wall:      session.Clock.Wall,
+		Raw:       session.Clock.Raw,
 		SameStack: session.SameMapping,
 		Symbol:    session.Symbol,
 		Dynamic: func(tgid uint32, word uint64, empty bool) (decode.Dynamic, bool) {
