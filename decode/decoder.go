@@ -168,6 +168,9 @@ func (d *Decoder) Record(raw []byte) error {
 	}
 	d.printer.load(&e)
 	o := d.ownerOf(&e, fn)
+	if o.lastTID != e.TID {
+		o.moved = d.seq
+	}
 	switch {
 	case fn.Role != trace.RoleCall:
 		d.evidence(o, &e, fn)

@@ -9,10 +9,10 @@ import (
 // pageKB is the size of a page in KiB: the probes count on this machine.
 var pageKB = int64(os.Getpagesize() / 1024)
 
-// resources is what a call used until the exit e. A thread's figures say
-// nothing of a goroutine that went on on another one; nil when nothing is known.
-func (d *Decoder) resources(f *frame, e *Event) *trace.Resources {
-	flags, moved := f.flags|e.Flags, f.tid != e.TID
+// resources is what a call used until the exit e, nil when nothing is known. A
+// thread's figures say nothing of a goroutine that was on another one meanwhile.
+func (d *Decoder) resources(o *owner, f *frame, e *Event) *trace.Resources {
+	flags, moved := f.flags|e.Flags, f.seq <= o.moved
 	r := &trace.Resources{
 		NoCPU:    moved || flags&EventNoCPU != 0,
 		NoCounts: moved,
