@@ -645,8 +645,7 @@ static __always_inline void fill_head(struct event *e, struct pt_regs *ctx, stru
 	e->pos = p->pos;
 	e->ip = REGS_IP(ctx);
 	e->cfa = cfa_of(ctx, h->flags);
-	e->arg = 0;
-	e->cpu = h->cpu;
+	e->arg = h->cpu;
 	fill_usage(e, task);
 }
 
@@ -695,6 +694,8 @@ __noinline int deliver_flat(bpf_user_pt_regs_t *ctx, struct func *f, struct hit 
 		return LOST;
 	find_place(ctx, f, h, &p);
 	side = side_of(f, h);
+	if (side->root <= 8)
+		return deliver_words(ctx, side, h, &p, 1);
 	if (side->root <= 16)
 		return deliver_words(ctx, side, h, &p, 2);
 	if (side->root <= 32)

@@ -151,7 +151,6 @@ type probeScratch struct {
 		Ip       uint64
 		Cfa      uint64
 		Arg      uint64
-		Cpu      uint64
 		Minor    uint32
 		Major    uint32
 		Switches uint32

@@ -32,7 +32,8 @@ func appendRecord(dst []byte, e *Event, blocks ...Block) []byte {
 	} {
 		le.PutUint32(h[off:], v)
 	}
-	for off, v := range map[int]uint64{offTS: e.TS, offGoid: e.Goid, offPos: e.Pos, offIP: e.IP, offCFA: e.CFA, offArg: e.Arg, offCPU: e.Usage.CPU} {
+	// arg is the process events' or CPU time: the other one is 0.
+	for off, v := range map[int]uint64{offTS: e.TS, offGoid: e.Goid, offPos: e.Pos, offIP: e.IP, offCFA: e.CFA, offArg: e.Arg | e.Usage.CPU} {
 		le.PutUint64(h[off:], v)
 	}
 	return dst

@@ -46,7 +46,7 @@ const typeBytes = 1
 
 // Sizes and limits of bpf/event.h, in bytes unless they are counts.
 const (
-	headerSize      = 96
+	headerSize      = 88
 	blockHeaderSize = 24
 	maxData         = 8192
 	maxRoot         = 4096
@@ -70,11 +70,10 @@ const (
 	offIP       = 48
 	offCFA      = 56
 	offArg      = 64
-	offCPU      = 72
-	offMinor    = 80
-	offMajor    = 84
-	offSwitches = 88
-	offRSS      = 92
+	offMinor    = 72
+	offMajor    = 76
+	offSwitches = 80
+	offRSS      = 84
 )
 
 // Offsets of struct block's fields.
@@ -99,7 +98,7 @@ type Event struct {
 	Pos    uint64 // frame position: grows with depth
 	IP     uint64
 	CFA    uint64
-	Arg    uint64 // see enum event_kind
+	Arg    uint64 // of process events: see enum event_kind
 	Usage  Usage  // of entries and exits
 	Root   []byte // the root block
 	blocks []byte // what follows it, checked
@@ -155,7 +154,7 @@ func ParseEvent(raw []byte) (Event, error) {
 		CFA:    le.Uint64(raw[offCFA:]),
 		Arg:    le.Uint64(raw[offArg:]),
 		Usage: Usage{
-			CPU:      le.Uint64(raw[offCPU:]),
+			CPU:      le.Uint64(raw[offArg:]),
 			Minor:    le.Uint32(raw[offMinor:]),
 			Major:    le.Uint32(raw[offMajor:]),
 			Switches: le.Uint32(raw[offSwitches:]),

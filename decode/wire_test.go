@@ -54,7 +54,7 @@ func TestLayout(t *testing.T) {
 	compare("event", headerSize, map[string]int{
 		"size": offSize, "kind": offKind, "flags": offFlags, "root": offRoot, "func": offFunc, "missed": offMissed, "tgid": offTGID,
 		"tid": offTID, "ts": offTS, "goid": offGoid, "pos": offPos, "ip": offIP, "cfa": offCFA, "arg": offArg,
-		"cpu": offCPU, "minor": offMinor, "major": offMajor, "switches": offSwitches, "rss": offRSS,
+		"minor": offMinor, "major": offMajor, "switches": offSwitches, "rss": offRSS,
 	})
 	compare("block", blockHeaderSize, map[string]int{
 		"addr": offBlockAddr, "type": offBlockType, "len": offBlockLen, "status": offBlockStatus, "want": offBlockWant,
@@ -75,7 +75,7 @@ func TestLayout(t *testing.T) {
 
 func sampleEvent() *Event {
 	return &Event{
-		Kind: EventEntry, Flags: EventTruncated, Func: 7, Missed: 5, TGID: 100, TID: 101, TS: 12345, Goid: 9, Pos: 64, IP: 0x401000, CFA: 0xc000, Arg: 1,
+		Kind: EventEntry, Flags: EventTruncated, Func: 7, Missed: 5, TGID: 100, TID: 101, TS: 12345, Goid: 9, Pos: 64, IP: 0x401000, CFA: 0xc000, Arg: 1 << 63,
 		Usage: Usage{CPU: 1 << 63, Minor: 2, Major: 3, Switches: 4, RSS: 1 << 31},
 		Root:  []byte("sixteen bytes 16"),
 	}
