@@ -162,7 +162,7 @@ func (s *script) emit(c *trace.Call) {
 	if c.Flags != 0 {
 		fmt.Fprintf(&s.out, " [%s]", c.Flags)
 	}
-	if r := c.Resources; r != nil && !(r.NoCPU && r.NoRSS) {
+	if r := c.Resources; r != nil && (!r.NoCPU || !r.NoRSS) {
 		s.out.WriteString(" used=" + usageText(r))
 	}
 	s.out.WriteByte('\n')
