@@ -39,6 +39,7 @@ const (
 	// All that is copied on a side is words in registers (see FLAT_WORDS in event.h).
 	FuncFlatEntry = 4
 	FuncFlatExit  = 8
+	FuncSaves     = 16 // what is in register Saved at entry is kept for the exit
 )
 
 // FlatWords is FLAT_WORDS of event.h: the most words of a flat side's root block.
@@ -51,6 +52,17 @@ const (
 	cookieCondShift   = 36
 	cookieOffsetShift = 40
 )
+
+// EdgeFlags makes the flags of an Edge (enum edge_flag).
+func EdgeFlags(inner, back bool) (flags uint8) {
+	if inner {
+		flags |= 1
+	}
+	if back {
+		flags |= 2
+	}
+	return flags
+}
 
 // MaxSiteOffset is the farthest that a site can lie from its function's first byte, in bytes.
 const MaxSiteOffset = 1<<23 - 1

@@ -93,6 +93,15 @@ enum outcome {
 	CROWDED = 2, /* no scratch is free */
 };
 
+/* Whose call's entry register is kept. */
+struct saved_key {
+	__u64 cfa;
+	__u32 tid;
+	__u32 func;
+};
+/* Calls that are unwound leave theirs behind: the least recently used ones go. */
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __type(key, struct saved_key); __type(value, __u64); __uint(max_entries, 16384); } saved SEC(".maps");
+
 struct item {
 	__u64 addr;
 	__u32 type;
@@ -129,6 +138,7 @@ struct scratch {
 	struct item item; /* about to be queued */
 	struct dynamic_key key;
 	__u64 word[2];
+	__u64 saved; /* SOURCE_SAVED; 0 when it isn't known */
 	struct item queue[MAX_BLOCKS];
 	struct event event;
 	__u8 data[2 * MAX_DATA];
@@ -208,7 +218,8 @@ __noinline int enqueue(struct scratch *s)
 	if (!s || !s->item.addr || !s->item.type)
 		return 0;
 	tail = s->walk.tail;
-	for (__u32 i = 0; i < MAX_BLOCKS; i++) {
+	/* Against the first ones: that is where pointers lead back to, and each comparison costs. */
+	for (__u32 i = 0; i < 32; i++) {
 		if (i >= tail)
 			break;
 		if (s->queue[i].addr == s->item.addr && s->queue[i].type == s->item.type && s->queue[i].size >= s->item.size)
@@ -246,16 +257,82 @@ static __always_inline __u32 dynamic_program(struct scratch *s, __u8 kind, __u64
 	return d && !d->direct ? d->type : 0;
 }
 
+/* Whether the condition of an edge holds. */
+static __always_inline bool applies(struct scratch *s, struct edge *e)
+{
+	__u32 value;
+
+	if (e->when == WHEN_ALWAYS)
+		return true;
+	if (e->when_off + 4 > s->span.len)
+		return false;
+	value = *(__u32 *)&s->data[bounded(s->span.base + e->when_off, MAX_DATA)];
+	return (value == e->when_value) == (e->when == WHEN_EQUAL);
+}
+
+/* How many values an EDGE_COUNTED leads to. */
+static __always_inline __u64 count_of(struct scratch *s, struct edge *e)
+{
+	__u64 n, begin = s->item.addr;
+
+	if (e->len_off + e->len_size > s->span.len)
+		return 0;
+	n = *(__u64 *)&s->data[bounded(s->span.base + e->len_off, MAX_DATA)];
+	if (e->len_size == 4)
+		n &= 0xffffffff;
+	switch (e->count) {
+	case COUNT_PLAIN:
+		break;
+	case COUNT_MASK:
+		n = n < 0x7fffffff ? n + 1 : 0;
+		break;
+	case COUNT_SHIFT:
+		n &= 0xff;
+		n = n < 31 ? 1 << n : 0;
+		break;
+	case COUNT_HALF:
+		n &= 0xff;
+		n = n > 0 && n < 31 ? 1 << (n - 1) : 0;
+		break;
+	default:
+		n = n > begin && e->stride ? (n - begin) / e->stride : 0;
+	}
+	return n < 0x7fffffff ? n : 0x7fffffff;
+}
+
+/* Makes the item of an EDGE_COUNTED: false when it leads nowhere. */
+static __always_inline bool count_item(struct scratch *s, struct edge *e)
+{
+	struct item *item = &s->item;
+	__u64 limit = e->type == TYPE_BYTES && e->stride == 1 && !(e->flags & EDGE_INNER) ? max_string : max_items;
+	__u64 count = count_of(s, e);
+
+	if (!count || !item->addr)
+		return false;
+	item->want = count * e->stride > 0x7fffffff ? 0x7fffffff : count * e->stride;
+	if (e->per > 1)
+		limit = limit / e->per + 1;
+	if (count > limit)
+		count = limit;
+	/* What doesn't fit in a block would be cut at the wrong end. */
+	if (e->flags & EDGE_BACK && e->stride && count * e->stride > MAX_BLOCK)
+		count = MAX_BLOCK / e->stride;
+	item->size = count * e->stride;
+	if (e->flags & EDGE_BACK)
+		item->addr -= item->size;
+	return true;
+}
+
 /* Queues what one pointer in the span points to. */
 __noinline int follow_edge(struct scratch *s, __u32 i)
 {
 	struct edge *e = bpf_map_lookup_elem(&edges, &i);
 	struct item *item;
-	__u64 count, limit, word;
+	__u64 word;
 
-	if (!e || !s || e->off + 8 > s->span.len)
+	if (!e || !s || e->off + 8 > s->span.len || !applies(s, e))
 		return 0;
-	if (s->span.depth >= max_depth && e->type != TYPE_BYTES)
+	if (!(e->flags & EDGE_INNER) && s->span.depth >= max_depth && e->type != TYPE_BYTES)
 		return 0;
 	if (e->depth && s->span.depth > e->depth)
 		return 0;
@@ -263,27 +340,21 @@ __noinline int follow_edge(struct scratch *s, __u32 i)
 	item->addr = *(__u64 *)&s->data[bounded(s->span.base + e->off, MAX_DATA)];
 	item->type = e->type;
 	item->want = item->size = 0;
-	item->depth = s->span.depth + 1;
+	item->depth = e->flags & EDGE_INNER ? s->span.depth : s->span.depth + 1;
 	item->text = 0;
 	switch (e->kind) {
 	case EDGE_POINTER:
 		item->want = item->size = program_size(e->type);
 		break;
 	case EDGE_COUNTED:
-		limit = e->type == TYPE_BYTES ? max_string : max_items;
-		if (e->len_off + e->len_size > s->span.len)
+		if (!count_item(s, e))
 			return 0;
-		count = *(__u64 *)&s->data[bounded(s->span.base + e->len_off, MAX_DATA)];
-		if (e->len_size == 4)
-			count &= 0xffffffff;
-		if (!count || !item->addr)
-			return 0;
-		if (count > 0x7fffffff)
-			count = 0x7fffffff;
-		item->want = count * e->stride > 0x7fffffff ? 0x7fffffff : count * e->stride;
-		if (count > limit)
-			count = limit;
-		item->size = count * e->stride;
+		break;
+	case EDGE_WIDE:
+		item->size = max_string & ~3u;
+		if (item->size > 4096 - (item->addr & 4095))
+			item->size = 4096 - (item->addr & 4095);
+		item->want = item->size;
 		break;
 	case EDGE_CSTRING:
 		item->text = 1;
@@ -316,6 +387,28 @@ __noinline int follow(struct scratch *s)
 		if (i >= p->nedges)
 			break;
 		follow_edge(s, p->edges + i);
+	}
+	return 0;
+}
+
+/* Queues what the values in so many bytes of data point to; their type and depth are the span's. */
+__noinline int follow_each(struct scratch *s, __u32 base, __u32 len)
+{
+	__u32 size;
+
+	if (!s)
+		return 0;
+	size = program_size(s->span.type);
+	for (__u32 i = 0; i < MAX_EACH; i++) {
+		if (!len)
+			break;
+		s->span.base = base;
+		s->span.len = size && size < len ? size : len;
+		follow(s);
+		if (s->walk.tail >= MAX_BLOCKS)
+			break;
+		base += s->span.len;
+		len -= s->span.len;
 	}
 	return 0;
 }
@@ -393,12 +486,9 @@ static long copy_next(__u64 i, void *arg)
 	len = b->len;
 	s->walk.used = at + sizeof(struct block) + ((len + 7) & ~7u);
 	if (b->status != BLOCK_FAULT && item->type != TYPE_BYTES) {
-		s->span.base = at + sizeof(struct block);
-		s->span.len = len;
 		s->span.type = item->type;
 		s->span.depth = item->depth;
-		/* Of a slice's elements, the first one's pointers are followed. */
-		follow(s);
+		follow_each(s, at + sizeof(struct block), len);
 	}
 	return 0;
 }
@@ -427,6 +517,11 @@ __noinline int make_move(bpf_user_pt_regs_t *ctx, struct scratch *s, __u32 i)
 	}
 	if (m->source == SOURCE_CFA)
 		v = s->event.cfa;
+	if (m->source == SOURCE_SAVED) {
+		if (!s->saved)
+			return 1;
+		v = s->saved;
+	}
 	size = m->size;
 	if (size > MAX_BLOCK)
 		size = MAX_BLOCK;
@@ -703,6 +798,40 @@ __noinline int deliver_flat(bpf_user_pt_regs_t *ctx, struct func *f, struct hit 
 	return deliver_words(ctx, side, h, &p, FLAT_WORDS);
 }
 
+/* Keeps a register of a call's entry for its exit. */
+__noinline int save(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
+{
+	struct saved_key key = {};
+	__u64 value;
+
+	if (!f || !h)
+		return 0;
+	key.cfa = cfa_of(ctx, h->flags);
+	key.tid = (__u32)bpf_get_current_pid_tgid();
+	key.func = (__u32)h->cookie;
+	value = reg_by_number(ctx, f->saved);
+	bpf_map_update_elem(&saved, &key, &value, BPF_ANY);
+	return 0;
+}
+
+/* Takes what save kept. */
+__noinline int take_saved(bpf_user_pt_regs_t *ctx, struct scratch *s, struct hit *h)
+{
+	struct saved_key key = {};
+	__u64 *value;
+
+	if (!s || !h)
+		return 0;
+	key.cfa = cfa_of(ctx, h->flags);
+	key.tid = (__u32)bpf_get_current_pid_tgid();
+	key.func = (__u32)h->cookie;
+	value = bpf_map_lookup_elem(&saved, &key);
+	s->saved = value ? *value : 0;
+	if (value)
+		bpf_map_delete_elem(&saved, &key);
+	return 0;
+}
+
 /* Delivers the event of any side, which is put together in a scratch: enum outcome. */
 __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
 {
@@ -719,6 +848,8 @@ __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *
 	fill_head(&s->event, ctx, h, &p);
 	s->walk.file = f->file;
 	s->walk.bias = s->event.ip - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT);
+	if (f->flags & FUNC_SAVES && h->kind == EVENT_EXIT)
+		take_saved(ctx, s, h);
 	capture(ctx, s, side_of(f, h));
 	outcome = output(s);
 	give_back(s);
@@ -729,8 +860,11 @@ __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *
 static __always_inline void deliver(struct pt_regs *ctx, struct func *f, struct hit *h)
 {
 	bool flat = f->flags & (h->kind == EVENT_ENTRY ? FUNC_FLAT_ENTRY : FUNC_FLAT_EXIT);
-	int outcome = flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, h);
+	int outcome;
 
+	if (f->flags & FUNC_SAVES && h->kind == EVENT_ENTRY)
+		save(ctx, f, h);
+	outcome = flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, h);
 	if (outcome != DELIVERED)
 		lose((__u32)h->cookie, h->kind, outcome);
 }

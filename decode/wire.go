@@ -50,7 +50,7 @@ const (
 	blockHeaderSize = 24
 	maxData         = 8192
 	maxRoot         = 4096
-	maxBlocks       = 32
+	maxBlocks       = 128
 	maxMoves        = 32
 )
 

@@ -189,7 +189,7 @@ func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, o
 		close(ended)
 	}
 	started := time.Now()
-	r := newRecorder(session, store, shower(f.output, out), f.limit)
+	r := newRecorder(session, store, shower(f.output, out), f.limit, f.capture)
 	var view *live
 	if f.output == "table" && command == nil { // the terminal is the command's, if there is one
 		view = startLive(out, f.db, started)

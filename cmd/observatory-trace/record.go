@@ -38,7 +38,7 @@ const (
 	idsAtOnce  = 4096
 )
 
-func newRecorder(session *attach.Session, store *writer.Store, show func(*trace.Call) error, limit uint64) *recorder {
+func newRecorder(session *attach.Session, store *writer.Store, show func(*trace.Call) error, limit uint64, capture captureFlags) *recorder {
 	r := &recorder{session: session, store: store, show: show, limit: limit, swept: time.Now()}
 	r.decoder = decode.New(decode.Config{
 		Function:  session.Function,
@@ -53,8 +53,10 @@ func newRecorder(session *attach.Session, store *writer.Store, show func(*trace.
 			d, ok := session.Dynamic(tgid, word, !empty)
 			return decode.Dynamic{Name: d.Name, Type: d.Type, Direct: d.Direct}, ok
 		},
-		Emit: r.emit,
-		Gap:  r.gap,
+		Emit:      r.emit,
+		Gap:       r.gap,
+		MaxString: int(capture.maxString),
+		MaxItems:  int(capture.maxItems),
 	})
 	return r
 }

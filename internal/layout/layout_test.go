@@ -48,6 +48,8 @@ var mayImport = map[string][]string{
 	"internal/e2e":     {},
 	"internal/layout":  {},
 	"internal/testenv": {},
+
+	"internal/valuesdoc": {},
 }
 
 // testsMayImport is what only a folder's tests may import besides.
