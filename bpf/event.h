@@ -29,6 +29,8 @@ enum event_flag {
 	EVENT_URETPROBE = 2,  /* exit: seen by a uretprobe */
 	EVENT_TRUNCATED = 4,  /* blocks were left out at a limit */
 	EVENT_NO_G = 8,       /* Go: the goroutine could not be read; goid is 0, pos is the CFA's */
+	EVENT_NO_CPU = 16,    /* this kernel does not show what CPU time is made from; arg is 0 */
+	EVENT_NO_RSS = 32,    /* the same of rss */
 };
 
 /*
@@ -49,7 +51,19 @@ struct event {
 	__u64 pos;    /* frame position: grows with depth. C: ~CFA; Go: stack.hi - CFA, which a moved stack keeps */
 	__u64 ip;     /* absolute address of the probed instruction (uretprobe: of the return address) */
 	__u64 cfa;    /* canonical frame address: the caller's stack pointer once this call has returned */
-	__u64 arg;    /* process events: see enum event_kind; else 0 */
+	/*
+	 * Process events: see enum event_kind. Entries and exits: the thread's CPU time less the
+	 * scheduler's clock (which runs at CLOCK_MONOTONIC_RAW's rate), ns.
+	 */
+	__u64 arg;
+	/*
+	 * Entries and exits: what the thread and its process have used so far. What a call used is
+	 * the difference of two, modulo the width, as it is of the CPU time.
+	 */
+	__u32 minor;  /* page faults of the thread */
+	__u32 major;
+	__u32 switches; /* context switches of the thread, voluntary and not */
+	__u32 rss;    /* resident pages of the process, but for what the processors have yet to add up */
 };
 
 enum block_status {

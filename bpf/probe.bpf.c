@@ -33,12 +33,25 @@ struct file { struct inode *f_inode; } __attribute__((preserve_access_index));
 struct linux_binprm { struct file *file; const char *filename; } __attribute__((preserve_access_index));
 struct counter { int counter; };
 struct signal_struct { struct counter live; int nr_threads; } __attribute__((preserve_access_index));
-struct mm_struct { struct counter mm_users; } __attribute__((preserve_access_index));
+struct percpu_counter { __s64 count; } __attribute__((preserve_access_index));
+enum { MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES, NR_MM_COUNTERS };
+struct mm_struct {
+	struct counter mm_users;
+	struct percpu_counter rss_stat[NR_MM_COUNTERS]; /* since Linux 6.2 */
+} __attribute__((preserve_access_index));
+struct rq { __u64 clock, clock_task; } __attribute__((preserve_access_index));
+struct cfs_rq { struct rq *rq; } __attribute__((preserve_access_index));
+struct sched_entity {
+	__u64 exec_start, sum_exec_runtime;
+	struct cfs_rq *cfs_rq; /* with CONFIG_FAIR_GROUP_SCHED */
+} __attribute__((preserve_access_index));
 struct task_struct {
 	int pid;
 	int tgid;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
+	struct sched_entity se;
+	unsigned long nvcsw, nivcsw, min_flt, maj_flt;
 	struct thread_struct thread;
 } __attribute__((preserve_access_index));
 
@@ -533,6 +546,7 @@ __noinline int fill_root(bpf_user_pt_regs_t *ctx, struct scratch *s, struct side
 /* What is known of a hit before its values are. */
 struct hit {
 	__u64 ts;
+	__u64 cpu;
 	__u64 cookie;
 	__u8 kind;
 	__u8 flags;
@@ -543,6 +557,42 @@ struct place {
 	__u64 pos;
 	__u64 goid;
 };
+
+/*
+ * The CPU time of the current thread, less the scheduler's clock. Its time is in
+ * sum_exec_runtime up to exec_start, and has gone on since: to this moment by the processor's
+ * clock_task, which stands still where clock goes on while interrupts and the hypervisor
+ * have the processor. So this changes only while the thread is not running.
+ */
+static __always_inline __u64 cpu_less_clock(struct task_struct *task, struct rq *rq)
+{
+	return task->se.sum_exec_runtime - task->se.exec_start + rq->clock_task - rq->clock;
+}
+
+/*
+ * Takes the time, and the CPU time that belongs to it: false when the thread has lost the
+ * processor in between, or its account was brought up to date while it was being read.
+ */
+static __always_inline bool try_time(struct hit *h, struct task_struct *task)
+{
+	struct rq *rq = task->se.cfs_rq->rq;
+
+	h->cpu = cpu_less_clock(task, rq);
+	h->ts = bpf_ktime_get_ns();
+	return h->cpu == cpu_less_clock(task, rq);
+}
+
+static __noinline void take_time(struct hit *h, struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->se.cfs_rq) && bpf_core_field_exists(struct rq, clock_task)) {
+		if (!try_time(h, task))
+			try_time(h, task);
+	} else {
+		h->ts = bpf_ktime_get_ns();
+		h->cpu = 0;
+		h->flags |= EVENT_NO_CPU;
+	}
+}
 
 static __always_inline __u64 cfa_of(struct pt_regs *ctx, __u8 flags)
 {
@@ -659,23 +709,39 @@ static __always_inline struct func *function_of(__u32 id)
 	return bpf_map_lookup_elem(&functions, &id);
 }
 
+/* Fills in what the thread and its process have used, but for CPU time. */
+static __always_inline void fill_usage(struct event *e, struct task_struct *task)
+{
+	struct mm_struct *mm = task->mm;
+
+	e->minor = task->min_flt;
+	e->major = task->maj_flt;
+	e->switches = task->nvcsw + task->nivcsw;
+	e->rss = 0;
+	if (bpf_core_field_exists(mm->rss_stat[0].count))
+		e->rss = mm->rss_stat[MM_FILEPAGES].count + mm->rss_stat[MM_ANONPAGES].count + mm->rss_stat[MM_SHMEMPAGES].count;
+	else
+		e->flags |= EVENT_NO_RSS;
+}
+
 /* Fills an event's header, but for its sizes. */
 static __always_inline void fill_head(struct event *e, struct pt_regs *ctx, struct hit *h, struct place *p)
 {
-	__u64 id_pair = bpf_get_current_pid_tgid();
+	struct task_struct *task = bpf_get_current_task_btf();
 
 	e->kind = h->kind;
 	e->flags = h->flags;
 	e->func = (__u32)h->cookie;
 	e->missed = 0;
-	e->tgid = id_pair >> 32;
-	e->tid = (__u32)id_pair;
+	e->tgid = task->tgid;
+	e->tid = task->pid;
 	e->ts = h->ts;
 	e->goid = p->goid;
 	e->pos = p->pos;
 	e->ip = REGS_IP(ctx);
 	e->cfa = cfa_of(ctx, h->flags);
-	e->arg = 0;
+	e->arg = h->cpu;
+	fill_usage(e, task);
 }
 
 static __always_inline struct side *side_of(struct func *f, struct hit *h)
@@ -723,6 +789,8 @@ __noinline int deliver_flat(bpf_user_pt_regs_t *ctx, struct func *f, struct hit 
 		return LOST;
 	find_place(ctx, f, h, &p);
 	side = side_of(f, h);
+	if (side->root <= 8)
+		return deliver_words(ctx, side, h, &p, 1);
 	if (side->root <= 16)
 		return deliver_words(ctx, side, h, &p, 2);
 	if (side->root <= 32)
@@ -805,13 +873,15 @@ SEC("uprobe.multi.s")
 int enter(struct pt_regs *ctx)
 {
 	struct hit h = { .kind = EVENT_ENTRY };
+	struct task_struct *task;
 	struct func *f;
 
 	if (!active)
 		return 0;
-	if (!wanted(bpf_get_current_pid_tgid() >> 32))
+	task = bpf_get_current_task_btf();
+	if (!wanted(task->tgid))
 		return leave_alone();
-	h.ts = bpf_ktime_get_ns();
+	take_time(&h, task);
 	h.cookie = bpf_get_attach_cookie(ctx);
 	f = function_of((__u32)h.cookie);
 	if (f)
@@ -822,16 +892,18 @@ int enter(struct pt_regs *ctx)
 static __always_inline int exited(struct pt_regs *ctx, __u8 flags)
 {
 	struct hit h = { .kind = EVENT_EXIT, .flags = flags };
+	struct task_struct *task;
 	struct func *f;
 
 	if (!active)
 		return 0;
-	if (!wanted(bpf_get_current_pid_tgid() >> 32))
+	task = bpf_get_current_task_btf();
+	if (!wanted(task->tgid))
 		return leave_alone();
 	h.cookie = bpf_get_attach_cookie(ctx);
 	if (h.cookie & COOKIE_COND && !condition_holds(ctx, h.cookie >> COOKIE_COND_SHIFT & 15))
 		return 0;
-	h.ts = bpf_ktime_get_ns();
+	take_time(&h, task);
 	if (h.cookie & COOKIE_TAIL)
 		h.flags |= EVENT_TAIL;
 	f = function_of((__u32)h.cookie);

@@ -152,21 +152,25 @@ type probeScratch struct {
 		Text  uint16
 	}
 	Event struct {
-		_      structs.HostLayout
-		Size   uint32
-		Kind   uint8
-		Flags  uint8
-		Root   uint16
-		Func   uint32
-		Missed uint32
-		Tgid   uint32
-		Tid    uint32
-		Ts     uint64
-		Goid   uint64
-		Pos    uint64
-		Ip     uint64
-		Cfa    uint64
-		Arg    uint64
+		_        structs.HostLayout
+		Size     uint32
+		Kind     uint8
+		Flags    uint8
+		Root     uint16
+		Func     uint32
+		Missed   uint32
+		Tgid     uint32
+		Tid      uint32
+		Ts       uint64
+		Goid     uint64
+		Pos      uint64
+		Ip       uint64
+		Cfa      uint64
+		Arg      uint64
+		Minor    uint32
+		Major    uint32
+		Switches uint32
+		Rss      uint32
 	}
 	Data [16384]uint8
 }

@@ -29,6 +29,9 @@ type Config struct {
 	NextID func() uint64
 	// Wall converts CLOCK_MONOTONIC to nanoseconds since 1970, UTC.
 	Wall func(monotonicNS uint64) int64
+	// Raw converts CLOCK_MONOTONIC to CLOCK_MONOTONIC_RAW, both in nanoseconds: at its rate the
+	// scheduler counts CPU time, while NTP slews the former. It is asked as soon as an entry or exit is taken.
+	Raw func(monotonicNS uint64) int64
 	// SameStack says whether two frame addresses lie in one memory mapping. It is asked rarely:
 	// when a thread's events stop nesting. Nil means that every thread has one stack.
 	SameStack func(tgid uint32, a, b uint64) bool
@@ -85,6 +88,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Wall == nil {
 		c.Wall = func(ns uint64) int64 { return int64(ns) }
+	}
+	if c.Raw == nil {
+		c.Raw = func(ns uint64) int64 { return int64(ns) }
 	}
 	if c.Gap == nil {
 		c.Gap = func(trace.Gap) {}
@@ -171,6 +177,9 @@ func (d *Decoder) Record(raw []byte) error {
 	}
 	d.printer.load(&e)
 	o := d.ownerOf(&e, fn)
+	if o.lastTID != e.TID {
+		o.moved = d.seq
+	}
 	switch {
 	case fn.Role != trace.RoleCall:
 		d.evidence(o, &e, fn)

@@ -43,6 +43,7 @@ type owner struct {
 
 	lastTS   uint64 // of its last event, monotonic ns
 	lastTID  uint32
+	moved    uint64     // a frame whose seq is not above it has seen another thread
 	thread   threadName // of the thread named, which is 0 at first
 	named    uint32
 	list     *ownerList
@@ -59,6 +60,9 @@ type frame struct {
 	id    uint64 // the call's, for its children
 	root  uint64
 	depth int
+	flags EventFlags
+	raw   int64 // of entry, CLOCK_MONOTONIC_RAW, ns
+	usage Usage // at entry
 	fn    *function
 	// call is nil when it has been emitted, or is another process's: its exit
 	// is then expected but of no interest.
@@ -244,7 +248,7 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 	}
 	d.seq++
 	o.open = append(o.open, frame{
-		seq: d.seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, fn: fn, call: call,
+		seq: d.seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: call,
 		id: call.ID, root: call.RootID, depth: call.Depth,
 	})
 	d.frames++
@@ -421,6 +425,7 @@ func (o *owner) find(fn *function, pos uint64) int {
 
 // returned emits a call at its exit.
 func (d *Decoder) returned(o *owner, f *frame, e *Event) {
+	f.call.Resources = d.resources(o, f, e)
 	if e.Flags&EventTail != 0 {
 		f.call.Flags |= trace.FlagTailCall
 		d.finish(o, f, e.TS, trace.StatusOK, nil)

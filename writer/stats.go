@@ -49,7 +49,7 @@ func (a *Accumulator) count(c *trace.Call) *FunctionSecond {
 		f.Latency.Add(c.DurationNS)
 	}
 	f.OverheadNS += c.OverheadNS
-	if c.Resources != nil {
+	if c.Resources != nil && !c.Resources.NoCPU {
 		f.CPUNS += c.Resources.CPUNS
 		f.HasCPU = true
 	}

@@ -116,6 +116,30 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
+// TestUnknownResources holds that of what a call used only what is known is stored.
+func TestUnknownResources(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path, Options{})
+	all := trace.Resources{CPUNS: 5e6, MinorFaults: 1, MajorFaults: 2, Switches: 3, RSSDeltaKB: 4}
+	var acc Accumulator
+	for i, unknown := range []trace.Resources{{}, {NoCPU: true}, {NoCPU: true, NoCounts: true}, {NoRSS: true}} {
+		used := all
+		used.NoCPU, used.NoCounts, used.NoRSS = unknown.NoCPU, unknown.NoCounts, unknown.NoRSS
+		// Each of a function of its own: the statistics tell them apart.
+		c := &trace.Call{ID: ids(t, s, 1), Func: &trace.Function{Name: string(rune('a' + i))}, Resources: &used, SampleRate: 1}
+		acc.Add(c)
+		write(t, s, c)
+	}
+	must(t, s.Stats(acc.Take(time.Unix(1_800_000_000, 0))))
+	must(t, s.Close())
+	got := shell(t, path, `SELECT process, p.cpu_ms, minor_faults, major_faults, switches, rss_delta_kb, s.cpu_ms
+		FROM process_trace p JOIN function_stats s USING (process) ORDER BY 1`)
+	want := "a|5.0|1|2|3|4|5.0\nb||1|2|3|4|\nc|||||4|\nd|5.0|1|2|3||5.0"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // TestColumnOrder holds the views' columns in their order: `SELECT *` is an interface.
 func TestColumnOrder(t *testing.T) {
 	path := newPath(t)

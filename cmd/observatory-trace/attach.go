@@ -355,6 +355,11 @@ type jsonCall struct {
 	Exe       string          `json:"exe"`
 	Parent    uint64          `json:"parent_id,omitempty"`
 	Depth     int             `json:"depth"`
+	CPU       *float64        `json:"cpu_ms,omitempty"`
+	Minor     *int64          `json:"minor_faults,omitempty"`
+	Major     *int64          `json:"major_faults,omitempty"`
+	RSS       *int64          `json:"rss_delta_kb,omitempty"`
+	Switches  *int64          `json:"switches,omitempty"`
 	Args      json.RawMessage `json:"args,omitempty"`
 	Result    json.RawMessage `json:"result,omitempty"`
 	Stack     string          `json:"stack,omitempty"`
@@ -370,6 +375,18 @@ func jsonCallOf(c *trace.Call) jsonCall {
 	}
 	if c.Err != nil {
 		j.Error, j.ErrorType, j.Stack = c.Err.Message, c.Err.Type, c.Err.Stack
+	}
+	if r := c.Resources; r != nil {
+		if !r.NoCPU {
+			ms := float64(r.CPUNS) / 1e6
+			j.CPU = &ms
+		}
+		if !r.NoCounts {
+			j.Minor, j.Major, j.Switches = &r.MinorFaults, &r.MajorFaults, &r.Switches
+		}
+		if !r.NoRSS {
+			j.RSS = &r.RSSDeltaKB
+		}
 	}
 	return j
 }

@@ -48,6 +48,7 @@ func newRecorder(session *attach.Session, store *writer.Store, capture captureFl
 		Thread:    attach.Thread,
 		NextID:    r.nextID,
 		Wall:      session.Clock.Wall,
+		Raw:       session.Clock.Raw,
 		SameStack: session.SameMapping,
 		Symbol:    session.Symbol,
 		Dynamic: func(tgid uint32, word uint64, empty bool) (decode.Dynamic, bool) {
