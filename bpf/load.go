@@ -39,6 +39,14 @@ const (
 	// All that is copied on a side is words in registers (see FLAT_WORDS in event.h).
 	FuncFlatEntry = 4
 	FuncFlatExit  = 8
+	FuncRaises    = 16 // its entry comes with the stack
+	FuncUrgent    = 32 // its events are to be read at once
+)
+
+// How a word of a side's root block tells that the call failed (enum fail_test).
+const (
+	FailEqual   = 1
+	FailDiffers = 2
 )
 
 // FlatWords is FLAT_WORDS of event.h: the most words of a flat side's root block.

@@ -78,6 +78,7 @@ enum outcome {
 	DELIVERED = 0,
 	LOST = 1,    /* the ring buffer is full */
 	CROWDED = 2, /* no scratch is free */
+	FAILED = 3,  /* the call failed: its event comes with the stack, and is to be made in a scratch */
 };
 
 struct item {
@@ -104,9 +105,9 @@ struct walk {
 };
 
 /*
- * Where an event is put together, and where its variables live. The second half of data
- * is never filled: it lets the verifier see that offset + length stay inside, each being
- * below MAX_DATA.
+ * Where an event is put together, and where its variables live. What of data lies behind
+ * MAX_RECORD is never filled: it lets the verifier see that offset + length stay inside,
+ * each being below a power of two.
  */
 struct scratch {
 	__u32 busy;
@@ -118,7 +119,7 @@ struct scratch {
 	__u64 word[2];
 	struct item queue[MAX_BLOCKS];
 	struct event event;
-	__u8 data[2 * MAX_DATA];
+	__u8 data[4 * MAX_DATA];
 };
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct scratch); __uint(max_entries, 64); } pool SEC(".maps");
 
@@ -132,8 +133,10 @@ static __always_inline __u32 bounded(__u32 x, __u32 n)
 }
 
 /* A wake-up is an interrupt: one for every wake_bytes written; between them the reader polls. */
-static __always_inline __u64 wake_flags(__u32 len)
+static __always_inline __u64 wake_flags(struct func *f, __u32 len)
 {
+	if (f->flags & FUNC_URGENT)
+		return BPF_RB_FORCE_WAKEUP;
 	return (bpf_ringbuf_query(&events, BPF_RB_PROD_POS) & (wake_bytes - 1)) < len ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
@@ -511,19 +514,136 @@ __noinline int capture(bpf_user_pt_regs_t *ctx, struct scratch *s, struct side *
 	return 0;
 }
 
+/* Whether a word of the root block tells that the call failed. */
+static __always_inline bool fails(struct side *side, __u64 word)
+{
+	if (side->fail_size < 8)
+		word &= (1ULL << (side->fail_size & 7) * 8) - 1;
+	return (word == side->fail_value) == (side->fail_test == FAIL_EQUAL);
+}
+
+/*
+ * Where the caller of the function at whose entry or return a probe sits goes on: the
+ * return address, 0 when it can't be read.
+ */
+static __always_inline __u64 return_address(struct pt_regs *ctx, struct scratch *s)
+{
+	if (s->event.flags & EVENT_URETPROBE)
+		return REGS_IP(ctx);
+#if defined(__TARGET_ARCH_arm64)
+	return LOAD_REG(ctx, regs[30]);
+#else
+	if (read_user(&s->word[0], 8, s->event.cfa - 8))
+		return 0;
+	return s->word[0];
+#endif
+}
+
+/* A block of so many bytes behind the data of s: its header is made, and counted. */
+static __always_inline __u8 *add_block(struct scratch *s, __u64 addr, __u32 type, __u32 len)
+{
+	__u32 at = bounded(s->walk.used, 2 * MAX_DATA);
+	struct block *b = (struct block *)&s->data[at];
+
+	b->addr = addr;
+	b->type = type;
+	b->len = b->want = len;
+	b->status = BLOCK_OK;
+	s->walk.used = at + sizeof(struct block) + len;
+	return (__u8 *)(b + 1);
+}
+
+/* Collects return addresses by frame pointers, which Go always keeps. */
+__noinline int walk_frames(bpf_user_pt_regs_t *ctx, struct scratch *s)
+{
+	__u64 *frames, fp;
+	__u32 at, n;
+
+	if (!s)
+		return 0;
+	at = s->walk.used;
+	frames = (__u64 *)add_block(s, 0, TYPE_FRAMES, 0);
+	frames[0] = return_address(ctx, s);
+	fp = REGS_FP(ctx);
+	for (n = 1; n < MAX_FRAMES; n++) {
+		/* The caller's frame pointer, and the return address above it. */
+		if (read_user(&s->word[0], 16, fp) || !s->word[1])
+			break;
+		frames[n] = s->word[1];
+		if (s->word[0] <= fp) {
+			n++;
+			break;
+		}
+		fp = s->word[0];
+	}
+	s->walk.used = at;
+	add_block(s, 0, TYPE_FRAMES, bounded(n, 2 * MAX_FRAMES) * 8);
+	return 0;
+}
+
+/* Copies the stack from an address on, page by page as far as it is mapped. */
+__noinline int copy_stack(struct scratch *s, __u64 sp)
+{
+	__u32 at, len = 0, part;
+
+	if (!s)
+		return 0;
+	at = s->walk.used;
+	add_block(s, sp, TYPE_STACK, 0);
+	for (__u32 i = 0; i <= MAX_STACK / 4096; i++) {
+		part = 4096 - ((sp + len) & 4095);
+		if (part > MAX_STACK - len)
+			part = MAX_STACK - len;
+		if (!part || part > 4096)
+			break;
+		if (read_user(&s->data[bounded(at, 2 * MAX_DATA) + sizeof(struct block) + bounded(len, MAX_STACK)], part, sp + len))
+			break;
+		len += part;
+	}
+	s->walk.used = at;
+	add_block(s, sp, TYPE_STACK, len & ~7u);
+	return 0;
+}
+
+/* Copies the caller's registers and its stack. */
+__noinline int copy_caller(bpf_user_pt_regs_t *ctx, struct scratch *s)
+{
+	__u64 *regs;
+
+	if (!s)
+		return 0;
+	regs = (__u64 *)add_block(s, 0, TYPE_REGISTERS, REGISTERS * 8);
+#pragma unroll
+	for (__u32 i = 0; i < REGISTERS - 1; i++)
+		regs[i] = reg_by_number(ctx, i);
+	regs[SP_NUMBER] = s->event.cfa;
+	regs[REGISTERS - 1] = return_address(ctx, s);
+	return copy_stack(s, s->event.cfa);
+}
+
+/* Whether the event that s holds is to come with the stack. */
+static __always_inline bool tells_stack(struct func *f, struct side *side, struct scratch *s)
+{
+	if (s->event.kind == EVENT_ENTRY)
+		return f->flags & FUNC_RAISES;
+	if (side->fail_test == FAIL_NEVER || s->event.flags & EVENT_TAIL)
+		return false;
+	return fails(side, *(__u64 *)&s->data[bounded(side->fail_off, MAX_DATA)]);
+}
+
 /* Puts the event that s holds into the ring buffer: enum outcome. */
-__noinline int output(struct scratch *s)
+__noinline int output(struct func *f, struct scratch *s)
 {
 	__u32 len;
 
-	if (!s)
+	if (!f || !s)
 		return LOST;
 	len = s->walk.used;
-	if (len > MAX_DATA)
-		len = MAX_DATA;
+	if (len > MAX_RECORD - sizeof(struct event))
+		len = MAX_RECORD - sizeof(struct event);
 	len += sizeof(struct event);
 	s->event.size = len;
-	return bpf_ringbuf_output(&events, &s->event, len, wake_flags(len)) ? LOST : DELIVERED;
+	return bpf_ringbuf_output(&events, &s->event, len, wake_flags(f, len)) ? LOST : DELIVERED;
 }
 
 /* Counts an entry or exit of a function that was not delivered. */
@@ -592,7 +712,7 @@ static __always_inline struct side *side_of(struct func *f, struct hit *h)
  * Delivers the event of a flat side that has at most so many words (a power of two): it is
  * made in the ring buffer itself, where nothing may fault or sleep.
  */
-static __always_inline int deliver_words(struct pt_regs *ctx, struct side *side, struct hit *h,
+static __always_inline int deliver_words(struct pt_regs *ctx, struct func *f, struct side *side, struct hit *h,
 					 struct place *p, const __u32 words)
 {
 	const __u32 size = sizeof(struct event) + words * sizeof(__u64);
@@ -614,11 +734,16 @@ static __always_inline int deliver_words(struct pt_regs *ctx, struct side *side,
 		if (m)
 			values[bounded(m->dst / 8, words)] = reg_by_number(ctx, m->reg) >> (m->off & 7) * 8;
 	}
-	bpf_ringbuf_submit(e, wake_flags(size));
+	if (side->fail_test != FAIL_NEVER && !(h->flags & EVENT_TAIL) &&
+	    fails(side, values[bounded(side->fail_off / 8, words)] >> (side->fail_off & 7) * 8)) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return FAILED;
+	}
+	bpf_ringbuf_submit(e, wake_flags(f, size));
 	return DELIVERED;
 }
 
-/* Delivers the event of a flat side: enum outcome. */
+/* Delivers the event of a flat side, but for a failed call's: enum outcome. */
 __noinline int deliver_flat(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
 {
 	struct side *side;
@@ -629,16 +754,17 @@ __noinline int deliver_flat(bpf_user_pt_regs_t *ctx, struct func *f, struct hit 
 	find_place(ctx, f, h, &p);
 	side = side_of(f, h);
 	if (side->root <= 16)
-		return deliver_words(ctx, side, h, &p, 2);
+		return deliver_words(ctx, f, side, h, &p, 2);
 	if (side->root <= 32)
-		return deliver_words(ctx, side, h, &p, 4);
-	return deliver_words(ctx, side, h, &p, FLAT_WORDS);
+		return deliver_words(ctx, f, side, h, &p, 4);
+	return deliver_words(ctx, f, side, h, &p, FLAT_WORDS);
 }
 
 /* Delivers the event of any side, which is put together in a scratch: enum outcome. */
 __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
 {
 	struct scratch *s;
+	struct side *side;
 	struct place p;
 	int outcome;
 
@@ -651,8 +777,15 @@ __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *
 	fill_head(&s->event, ctx, h, &p);
 	s->walk.file = f->file;
 	s->walk.bias = s->event.ip - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT);
-	capture(ctx, s, side_of(f, h));
-	outcome = output(s);
+	side = side_of(f, h);
+	capture(ctx, s, side);
+	if (tells_stack(f, side, s)) {
+		if (f->flags & FUNC_GO)
+			walk_frames(ctx, s);
+		else
+			copy_caller(ctx, s);
+	}
+	outcome = output(f, s);
 	give_back(s);
 	return outcome;
 }
@@ -662,6 +795,9 @@ static __always_inline void deliver(struct pt_regs *ctx, struct func *f, struct 
 {
 	bool flat = f->flags & (h->kind == EVENT_ENTRY ? FUNC_FLAT_ENTRY : FUNC_FLAT_EXIT);
 	int outcome = flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, h);
+
+	if (outcome == FAILED)
+		outcome = deliver_any(ctx, f, h);
 
 	if (outcome != DELIVERED)
 		lose((__u32)h->cookie, h->kind, outcome);

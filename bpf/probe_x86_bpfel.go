@@ -55,18 +55,26 @@ type probeFunc struct {
 	Pad        uint32
 	Address    uint64
 	Entry      struct {
-		_      structs.HostLayout
-		Type   uint32
-		Moves  uint32
-		Nmoves uint16
-		Root   uint16
+		_         structs.HostLayout
+		Type      uint32
+		Moves     uint32
+		Nmoves    uint16
+		Root      uint16
+		FailOff   uint16
+		FailSize  uint8
+		FailTest  uint8
+		FailValue uint64
 	}
 	Exit struct {
-		_      structs.HostLayout
-		Type   uint32
-		Moves  uint32
-		Nmoves uint16
-		Root   uint16
+		_         structs.HostLayout
+		Type      uint32
+		Moves     uint32
+		Nmoves    uint16
+		Root      uint16
+		FailOff   uint16
+		FailSize  uint8
+		FailTest  uint8
+		FailValue uint64
 	}
 }
 
@@ -152,7 +160,7 @@ type probeScratch struct {
 		Cfa    uint64
 		Arg    uint64
 	}
-	Data [16384]uint8
+	Data [32768]uint8
 }
 
 type probeTypeProg struct {

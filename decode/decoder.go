@@ -34,6 +34,9 @@ type Config struct {
 	// Symbol names the code or data at an address, "" when unknown. Asked for function values
 	// and itabs.
 	Symbol func(tgid uint32, addr uint64) string
+	// Stack finds the frames of a stack and names them: a frame a line, the innermost first. What
+	// it is given is valid until it returns. Asked for every error while calls are open.
+	Stack func(tgid uint32, raw trace.RawStack) string
 	// Emit takes a finished call. The call is the receiver's.
 	Emit func(*trace.Call)
 	// Gap takes note of calls that are missing. Losses that were told to Lost are not repeated.

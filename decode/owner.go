@@ -430,6 +430,7 @@ func (d *Decoder) returned(o *owner, f *frame, e *Event) {
 	failure := d.failed(e, f.fn)
 	f.call.Flags |= d.printer.flags
 	if failure != nil {
+		failure.Stack = d.returnStack(e, f.fn)
 		d.finish(o, f, e.TS, trace.StatusErr, failure)
 		return
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/observatory-trace/observatory-trace/trace"
 )
 
 // EventKind is enum event_kind of bpf/event.h.
@@ -42,13 +44,22 @@ const (
 // typeBytes is TYPE_BYTES of bpf/event.h: plain bytes.
 const typeBytes = 1
 
+// Blocks that tell of the stack: TYPE_REGISTERS, TYPE_STACK and TYPE_FRAMES of bpf/event.h.
+const (
+	typeRegisters = 2000000001
+	typeStack     = 2000000002
+	typeFrames    = 2000000003
+)
+
 // Sizes and limits of bpf/event.h, in bytes unless they are counts.
 const (
 	headerSize      = 72
 	blockHeaderSize = 24
 	maxData         = 8192
+	maxRecord       = 16768
 	maxRoot         = 4096
 	maxBlocks       = 32
+	stackBlocks     = 2 // behind them
 	maxMoves        = 32
 )
 
@@ -118,7 +129,7 @@ func ParseEvent(raw []byte) (Event, error) {
 	}
 	le := binary.LittleEndian
 	size, root := int64(le.Uint32(raw[offSize:])), int64(le.Uint16(raw[offRoot:]))
-	if size < headerSize || size > headerSize+maxData || size > int64(len(raw)) || int64(len(raw)) >= size+8 {
+	if size < headerSize || size > maxRecord || size > int64(len(raw)) || int64(len(raw)) >= size+8 {
 		return Event{}, fmt.Errorf("parse event: %w: it says %d bytes and has %d", ErrRecord, size, len(raw))
 	}
 	if root > maxRoot || root&7 != 0 || headerSize+root > size {
@@ -154,8 +165,8 @@ func ParseEvent(raw []byte) (Event, error) {
 // checkBlocks makes sure that Next can't leave the record.
 func checkBlocks(b []byte) error {
 	for n := 0; len(b) > 0; n++ {
-		if n == maxBlocks {
-			return fmt.Errorf("parse event: %w: more than %d blocks", ErrRecord, maxBlocks)
+		if n == maxBlocks+stackBlocks {
+			return fmt.Errorf("parse event: %w: more than %d blocks", ErrRecord, n)
 		}
 		if len(b) < blockHeaderSize {
 			return fmt.Errorf("parse event: %w: block %d is cut after %d bytes", ErrRecord, n, len(b))
@@ -171,6 +182,22 @@ func checkBlocks(b []byte) error {
 
 // Blocks gives the event's blocks, in the order in which they were captured.
 func (e *Event) Blocks() Blocks { return Blocks{e.blocks} }
+
+// stack gives what the event tells of the stack; false when it has none.
+func (e *Event) stack() (raw trace.RawStack, ok bool) {
+	it := e.Blocks()
+	for b, more := it.Next(); more; b, more = it.Next() {
+		switch b.Type {
+		case typeRegisters:
+			raw.Registers, ok = b.Data, true
+		case typeStack:
+			raw.SP, raw.Memory = b.Addr, b.Data
+		case typeFrames:
+			raw.Returns, ok = b.Data, true
+		}
+	}
+	return raw, ok
+}
 
 // Blocks iterates over an event's blocks.
 type Blocks struct{ rest []byte }

@@ -52,8 +52,9 @@ func newRecorder(session *attach.Session, store *writer.Store, show func(*trace.
 			d, ok := session.Dynamic(tgid, word, !empty)
 			return decode.Dynamic{Name: d.Name, Type: d.Type, Direct: d.Direct}, ok
 		},
-		Emit: r.emit,
-		Gap:  r.gap,
+		Stack: session.Stack,
+		Emit:  r.emit,
+		Gap:   r.gap,
 	})
 	return r
 }
