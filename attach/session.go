@@ -224,6 +224,7 @@ func (s *Session) addProcess(pid int) error {
 	if s.setProcess(p) {
 		s.live.Add(1)
 	}
+	s.remap(uint32(pid)) // while it is there
 	return s.attachProcess(pid)
 }
 

@@ -368,7 +368,13 @@ func (d *Decoder) caught(o *owner, e *Event, fn *function) {
 	}
 	o.open = slices.DeleteFunc(o.open, func(f frame) bool { return f.fn == nil })
 	d.frames -= n - len(o.open)
-	if r != nil {
+	switch {
+	case r == nil:
+	case r.kind == raiseRust:
+		// Unoptimised, what catches calls this by way of others, whose frames hide that
+		// the outermost of those that were unwound are gone.
+		r.over = true
+	default:
 		r.caught = true
 	}
 	o.emptied()

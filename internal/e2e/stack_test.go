@@ -1,0 +1,250 @@
+package e2e
+
+import (
+	"database/sql"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/observatory-trace/observatory-trace/internal/testenv"
+)
+
+// stackVariants are the builds whose recorded stacks are held against what the
+// targets print of themselves.
+var stackVariants = []testenv.Target{
+	{Source: "go/stacks"},
+	{Source: "go/stacks", Opt: "-O0"},
+	{Source: "go/stacks", PIE: true},
+	{Source: "go/stacks", Strip: testenv.StripAll},
+	{Source: "go/stacks", PIE: true, Strip: testenv.StripAll, Compiler: "go1.24.6"},
+	{Source: "go/stacks", Compiler: "go1.22.12"},
+	{Source: "cpp/stacks"},
+	{Source: "cpp/stacks", Opt: "-O0"},
+	{Source: "cpp/stacks", NoPIE: true, DWARF: 4},
+	{Source: "cpp/stacks", Compiler: "clang++-19"},
+	{Source: "cpp/stacks", Opt: "-O3", Static: true},
+	{Source: "cpp/stacks", Split: testenv.SplitLink},
+	{Source: "rust/stacks"},
+	{Source: "rust/stacks", Opt: "-O0"},
+	{Source: "rust/stacks", NoPIE: true, DWARF: 4},
+}
+
+// TestStacks holds that the stack of an error is where it was raised or
+// returned: the one that the target itself has found there.
+func TestStacks(t *testing.T) {
+	testenv.RequireBPF(t)
+	for _, target := range stackVariants {
+		t.Run(target.String(), func(t *testing.T) {
+			t.Parallel()
+			program := testenv.Build(t, target)
+			p := testenv.Start(t, program, "-wait").Ready()
+			tr := attachPID(t, p.PID, selectStacks(target)...)
+			p.Go()
+			result := p.Wait()
+			if result.ExitCode != 0 {
+				t.Fatalf("the target ended with %+v", result)
+			}
+			tr.end()
+			want := printedStacks(t, program, target, result.Stdout)
+			if len(want) < 3 {
+				t.Fatalf("the target prints %q", result.Stdout)
+			}
+			db := tr.open()
+			for name, stack := range want {
+				if target.Strip == testenv.StripAll && !strings.Contains(name, "panics") && !strings.Contains(name, "breaks") && !strings.Contains(name, "derefs") {
+					continue // without debug information nobody knows that it returned an error
+				}
+				compareStack(t, name, stack, stackOf(t, db, name))
+			}
+			checkShared(t, db, target)
+		})
+	}
+}
+
+func selectStacks(target testenv.Target) []string {
+	if strings.HasPrefix(target.Source, "go/") {
+		return []string{"-s", "main.*"}
+	}
+	return []string{"-s", "stacks::*"}
+}
+
+// checkShared holds which calls have the stack of another: those that one raise
+// has unwound.
+func checkShared(t *testing.T, db *sql.DB, target testenv.Target) {
+	t.Helper()
+	for from, others := range map[string][]string{
+		"stacks::fails":       {"stacks::passes", "stacks::recurses"},
+		"stacks::tail_callee": {"stacks::realigned"},
+		"stacks::panics":      {"stacks::passes"},
+	} {
+		for _, other := range others {
+			if (from == "stacks::panics") != strings.HasPrefix(target.Source, "rust/") || strings.HasPrefix(target.Source, "go/") {
+				continue
+			}
+			if a, b := stackOf(t, db, from), stackOf(t, db, other); a == "" || a != b {
+				t.Errorf("%s was unwound with %s and has another stack:\n%s", other, from, b)
+			}
+		}
+	}
+}
+
+// stackOf is the stack of a function's last call that failed.
+func stackOf(t *testing.T, db *sql.DB, function string) string {
+	t.Helper()
+	return text(t, db, "SELECT d.stack FROM process_trace p JOIN data_trace d USING (id) WHERE p.process = ? AND p.status = 'ERR' ORDER BY p.id DESC LIMIT 1", function)
+}
+
+// printedFrame is a line of a stack that a target has printed.
+type printedFrame struct{ function, place string }
+
+// printedStacks are the stacks that a target has printed, by what it says that
+// they are of; of a function that has printed several, the last.
+func printedStacks(t *testing.T, program string, target testenv.Target, stdout string) map[string][]printedFrame {
+	t.Helper()
+	lines := map[string][]string{}
+	last := ""
+	for _, line := range strings.Split(stdout, "\n") {
+		rest, ok := strings.CutPrefix(line, "at ")
+		if !ok {
+			last = ""
+			continue
+		}
+		name, frame, _ := strings.Cut(rest, " ")
+		if name != last || strings.HasPrefix(strings.TrimSpace(frame), "0: ") {
+			lines[name] = nil
+		}
+		last = name
+		lines[name] = append(lines[name], frame)
+	}
+	stacks := map[string][]printedFrame{}
+	for name, list := range lines {
+		switch {
+		case strings.HasPrefix(target.Source, "go/"):
+			for _, l := range list {
+				function, place, _ := strings.Cut(l, " ")
+				stacks[name] = append(stacks[name], printedFrame{function, place})
+			}
+		case strings.HasPrefix(target.Source, "rust/"):
+			stacks[name] = rustStack(list)
+		default:
+			stacks[name] = addr2line(t, program, list)
+		}
+	}
+	return stacks
+}
+
+var rustFrame = regexp.MustCompile(`^\s*\d+: (.*)$`)
+
+// rustStack reads std::backtrace's form, from the caller of say to main.
+func rustStack(lines []string) (frames []printedFrame) {
+	function, started := "", false
+	for _, l := range lines {
+		if m := rustFrame.FindStringSubmatch(l); m != nil {
+			function = m[1]
+			continue
+		}
+		place, ok := strings.CutPrefix(strings.TrimSpace(l), "at ")
+		if !ok {
+			continue
+		}
+		if started {
+			place = place[:strings.LastIndexByte(place, ':')] // the column
+			frames = append(frames, printedFrame{function, filepath.Clean(place)})
+		}
+		started = started || strings.HasSuffix(function, "::say")
+	}
+	return frames
+}
+
+// addr2line asks binutils for the functions and places of return addresses, up to main.
+func addr2line(t *testing.T, program string, addresses []string) (frames []printedFrame) {
+	t.Helper()
+	for _, a := range addresses {
+		n, err := strconv.ParseUint(a, 0, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("addr2line", "-C", "-f", "-i", "-e", program, fmt.Sprintf("%#x", n-1)).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		for i := 0; i+1 < len(lines); i += 2 {
+			function, _, _ := strings.Cut(lines[i], "(")
+			if function == "operator" || function == "_FUN" || strings.Contains(lines[i], "lambda") || strings.Contains(lines[i], "$_") {
+				function = "" // a closure's, of which there are several forms
+			}
+			place, _, _ := strings.Cut(lines[i+1], " ")
+			frames = append(frames, printedFrame{function, place})
+			if function == "main" {
+				return frames
+			}
+		}
+	}
+	return frames
+}
+
+// compareStack compares a recorded stack with a printed one, from the function
+// that has printed it on. Where exactly that one has failed only the recorded one tells.
+func compareStack(t *testing.T, name string, want []printedFrame, got string) {
+	t.Helper()
+	lines := strings.Split(got, "\n")
+	keep := func(place string) bool { return true }
+	if !strings.HasPrefix(name, "main.") {
+		// Of C's and Rust's own libraries the target doesn't know, or has other names.
+		keep = func(place string) bool { return strings.Contains(place, "/stacks/main.") }
+	}
+	want = slices.DeleteFunc(want, func(f printedFrame) bool { return !keep(f.place) })
+	whole := !strings.HasPrefix(lines[len(lines)-1], "(")
+	if !whole {
+		lines = lines[:len(lines)-1]
+	}
+	if whole == strings.HasSuffix(name, "::big") { // its frames are larger than what is copied
+		t.Errorf("%s: whole is %v\n%s", name, whole, got)
+	}
+	start := 0
+	for start < len(lines) && !strings.HasPrefix(lines[start], want[0].function+" ") {
+		start++
+	}
+	for _, l := range lines[:start] {
+		// What the language has for raising is above.
+		if !strings.HasPrefix(l, "runtime.") && !strings.Contains(l, "std::") && !strings.Contains(l, "panic") && !strings.Contains(l, "rust_") {
+			t.Errorf("%s: %s is not where it failed, %+v is\n%s", name, l, want[0], got)
+			return
+		}
+	}
+	lines = slices.DeleteFunc(lines[start:], func(l string) bool {
+		// runtime.Callers leaves out what runs deferred functions.
+		return !keep(l) || strings.HasPrefix(l, "runtime.deferreturn ")
+	})
+	if !whole {
+		want = want[:min(len(lines), len(want))]
+	}
+	if len(lines) < len(want) {
+		t.Errorf("%s: a stack of %d frames of %d\n%s\nit printed %v", name, len(lines), len(want), got, want)
+		return
+	}
+	for i, w := range want {
+		function, place, _ := strings.Cut(lines[i], " ")
+		if strings.Contains(w.function, "<") || strings.Contains(w.function, "{{") || w.function == "" {
+			function = w.function // forms of generic names differ
+			_, place, _ = cutLast(lines[i], " ")
+		}
+		if i == 0 && !strings.HasPrefix(lines[0], want[0].function+" ") || i > 0 && (function != w.function || place != w.place) {
+			t.Errorf("%s: frame %d is %q, the target printed %+v\n%s", name, i, lines[i], w, got)
+			return
+		}
+	}
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
