@@ -48,7 +48,7 @@ func (s *Session) Next() ([]byte, error) {
 	case bpf.EventExec:
 		s.executed(h)
 	case bpf.EventDeath:
-		if h.Arg == 1 {
+		if h.Arg&1 != 0 {
 			s.gone = append(s.gone, h.TGID)
 		}
 	case bpf.EventEntry:

@@ -166,12 +166,13 @@ func (s *Session) load() error {
 	return nil
 }
 
-// track follows forks, execs and ends.
+// track follows forks, execs, fatal signals and ends.
 func (s *Session) track() error {
 	for _, t := range []link.RawTracepointOptions{
 		{Name: "sched_process_fork", Program: s.objs.OnFork()},
 		{Name: "sched_process_exec", Program: s.objs.OnExec()},
 		{Name: "sched_process_exit", Program: s.objs.OnExit()},
+		{Name: "signal_deliver", Program: s.objs.OnSignal()},
 	} {
 		l, err := link.AttachRawTracepoint(t)
 		if err != nil {

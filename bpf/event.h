@@ -23,7 +23,8 @@ enum event_kind {
 	EVENT_EXIT = 2,    /* a call ended by returning or by a tail jump */
 	EVENT_FORK = 3,    /* a traced process forked: pid of the child in `arg` */
 	EVENT_EXEC = 4,    /* a process executed a new image; the thread's former id in `arg` */
-	EVENT_DEATH = 5,   /* a traced thread ended; `arg` is 1 when it was the last of its process */
+	EVENT_DEATH = 5,   /* a traced thread ended; bit 0 of `arg`: it was the last of its process, from bit 8 on: the signal that killed it */
+	EVENT_SIGNAL = 6,  /* a thread is about to be killed, with its process, by the signal in `arg` */
 };
 
 enum event_flag {
@@ -203,9 +204,13 @@ struct dynamic_type {
 #define COOKIE_COND_SHIFT 36
 #define COOKIE_OFFSET_SHIFT 40
 
+enum process_flag {
+	PROCESS_DYING = 1, /* a signal kills it: the first of its threads that learned of it has told */
+};
+
 /* A process in the `processes` map, by tgid. */
 struct process {
-	__u32 flags;
+	__u32 flags; /* enum process_flag */
 	__u32 pad;
 };
 

@@ -187,6 +187,9 @@ func (o *Objects) OnExec() *ebpf.Program { return o.probes.OnExec }
 // OnExit is the raw tracepoint program of sched_process_exit.
 func (o *Objects) OnExit() *ebpf.Program { return o.probes.OnExit }
 
+// OnSignal is the raw tracepoint program of signal_deliver.
+func (o *Objects) OnSignal() *ebpf.Program { return o.probes.OnSignal }
+
 // Activate lets events begin: everything is attached.
 func (o *Objects) Activate() error { return o.setActive(1) }
 

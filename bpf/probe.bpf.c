@@ -32,11 +32,14 @@ struct inode { unsigned long i_ino; struct super_block *i_sb; } __attribute__((p
 struct file { struct inode *f_inode; } __attribute__((preserve_access_index));
 struct linux_binprm { struct file *file; const char *filename; } __attribute__((preserve_access_index));
 struct counter { int counter; };
-struct signal_struct { struct counter live; int nr_threads; } __attribute__((preserve_access_index));
+struct sigaction { void *sa_handler; } __attribute__((preserve_access_index));
+struct k_sigaction { struct sigaction sa; } __attribute__((preserve_access_index));
+struct signal_struct { struct counter live; int nr_threads; int group_exit_code; } __attribute__((preserve_access_index));
 struct mm_struct { struct counter mm_users; } __attribute__((preserve_access_index));
 struct task_struct {
 	int pid;
 	int tgid;
+	int exit_code;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
 	struct thread_struct thread;
@@ -581,14 +584,12 @@ __noinline int walk_frames(bpf_user_pt_regs_t *ctx, struct scratch *s)
 	return 0;
 }
 
-/* Copies the stack from an address on, page by page as far as it is mapped. */
-__noinline int copy_stack(struct scratch *s, __u64 sp)
+/* Copies the stack from an address on, page by page as far as it is mapped (resident: without sleeping). */
+static __always_inline void copy_pages(struct scratch *s, __u64 sp, const bool resident)
 {
-	__u32 at, len = 0, part;
+	__u32 at = s->walk.used, len = 0, part;
+	__u8 *to;
 
-	if (!s)
-		return 0;
-	at = s->walk.used;
 	add_block(s, sp, TYPE_STACK, 0);
 	for (__u32 i = 0; i <= MAX_STACK / 4096; i++) {
 		part = 4096 - ((sp + len) & 4095);
@@ -596,12 +597,19 @@ __noinline int copy_stack(struct scratch *s, __u64 sp)
 			part = MAX_STACK - len;
 		if (!part || part > 4096)
 			break;
-		if (read_user(&s->data[bounded(at, 2 * MAX_DATA) + sizeof(struct block) + bounded(len, MAX_STACK)], part, sp + len))
+		to = &s->data[bounded(at, 2 * MAX_DATA) + sizeof(struct block) + bounded(len, MAX_STACK)];
+		if (resident ? bpf_probe_read_user(to, part, (void *)(sp + len)) : read_user(to, part, sp + len))
 			break;
 		len += part;
 	}
 	s->walk.used = at;
 	add_block(s, sp, TYPE_STACK, len & ~7u);
+}
+
+__noinline int copy_stack(struct scratch *s, __u64 sp)
+{
+	if (s)
+		copy_pages(s, sp, false);
 	return 0;
 }
 
@@ -854,6 +862,68 @@ int returned(struct pt_regs *ctx)
 	return exited(ctx, EVENT_URETPROBE);
 }
 
+/*
+ * The signal that kills a process of which one is delivered to a thread; 0 when it doesn't.
+ * Only those that dump core are delivered as what they are: the kernel has the others, and
+ * all threads but one, ended by SIGKILL (complete_signal and get_signal in its signal.c), as
+ * it has the threads of a process that exits.
+ */
+static __always_inline int killer(struct task_struct *task, int sig, struct k_sigaction *action)
+{
+	/* SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG and SIGWINCH, when nobody handles them. */
+	const __u64 harmless = 1ULL << 17 | 1ULL << 18 | 1ULL << 19 | 1ULL << 20 | 1ULL << 21 | 1ULL << 22 | 1ULL << 23 | 1ULL << 28;
+
+	if (sig == 9)
+		sig = BPF_CORE_READ(task, signal, group_exit_code) & ~0x80;
+	if (sig <= 0 || sig > 64 || (sig < 64 && harmless >> sig & 1) || BPF_CORE_READ(action, sa.sa_handler))
+		return 0;
+	return sig;
+}
+
+SEC("raw_tp/signal_deliver")
+int on_signal(struct raw_tracepoint *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 id_pair = bpf_get_current_pid_tgid(), *regs;
+	__u32 tgid = id_pair >> 32, len;
+	struct pt_regs *user;
+	struct process *p;
+	struct scratch *s;
+	int sig;
+
+	p = bpf_map_lookup_elem(&processes, &tgid);
+	if (!active || !p || p->flags & PROCESS_DYING)
+		return 0;
+	sig = killer(task, (int)ctx->args[0], (void *)ctx->args[2]);
+	if (!sig || __sync_fetch_and_or(&p->flags, PROCESS_DYING) & PROCESS_DYING)
+		return 0;
+	s = take();
+	if (!s)
+		return 0;
+	__builtin_memset(&s->event, 0, sizeof(s->event));
+	s->event.kind = EVENT_SIGNAL;
+	s->event.tgid = tgid;
+	s->event.tid = (__u32)id_pair;
+	s->event.ts = bpf_ktime_get_ns();
+	s->event.arg = sig;
+	s->walk.used = 0;
+	user = (struct pt_regs *)bpf_task_pt_regs(task);
+	regs = (__u64 *)add_block(s, 0, TYPE_REGISTERS, REGISTERS * 8);
+#pragma unroll
+	for (__u32 i = 0; i < REGISTERS - 1; i++)
+		regs[i] = reg_by_number(user, i);
+	regs[REGISTERS - 1] = s->event.ip = REGS_IP(user);
+	copy_pages(s, reg_by_number(user, SP_NUMBER), true);
+	len = s->walk.used + sizeof(struct event);
+	if (len > MAX_RECORD)
+		len = MAX_RECORD;
+	s->event.size = len;
+	if (bpf_ringbuf_output(&events, &s->event, len, BPF_RB_FORCE_WAKEUP))
+		__sync_fetch_and_add(&lost_process_events, 1);
+	give_back(s);
+	return 0;
+}
+
 static __always_inline void tell(__u8 kind, __u32 tgid, __u32 tid, __u64 arg)
 {
 	struct event e = { .kind = kind, .size = sizeof(e), .tgid = tgid, .tid = tid, .ts = bpf_ktime_get_ns(), .arg = arg };
@@ -921,6 +991,6 @@ int on_exit(struct raw_tracepoint *ctx)
 	last = BPF_CORE_READ(task, signal, live.counter) == 0;
 	if (last)
 		bpf_map_delete_elem(&processes, &tgid);
-	tell(EVENT_DEATH, tgid, BPF_CORE_READ(task, pid), last);
+	tell(EVENT_DEATH, tgid, BPF_CORE_READ(task, pid), last | (__u64)(BPF_CORE_READ(task, exit_code) & 0x7f) << 8);
 	return 0;
 }

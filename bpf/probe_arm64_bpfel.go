@@ -190,6 +190,7 @@ const (
 	probeProgOnExec           = "on_exec"
 	probeProgOnExit           = "on_exit"
 	probeProgOnFork           = "on_fork"
+	probeProgOnSignal         = "on_signal"
 	probeProgReturned         = "returned"
 	probeVarActive            = "active"
 	probeVarFollowChildren    = "follow_children"
@@ -252,6 +253,7 @@ type probeProgramSpecs struct {
 	OnExec   *ebpf.ProgramSpec `ebpf:"on_exec"`
 	OnExit   *ebpf.ProgramSpec `ebpf:"on_exit"`
 	OnFork   *ebpf.ProgramSpec `ebpf:"on_fork"`
+	OnSignal *ebpf.ProgramSpec `ebpf:"on_signal"`
 	Returned *ebpf.ProgramSpec `ebpf:"returned"`
 }
 
@@ -363,6 +365,7 @@ type probePrograms struct {
 	OnExec   *ebpf.Program `ebpf:"on_exec"`
 	OnExit   *ebpf.Program `ebpf:"on_exit"`
 	OnFork   *ebpf.Program `ebpf:"on_fork"`
+	OnSignal *ebpf.Program `ebpf:"on_signal"`
 	Returned *ebpf.Program `ebpf:"returned"`
 }
 
@@ -373,6 +376,7 @@ func (p *probePrograms) Close() error {
 		p.OnExec,
 		p.OnExit,
 		p.OnFork,
+		p.OnSignal,
 		p.Returned,
 	)
 }

@@ -116,6 +116,7 @@ type process struct {
 	info   *trace.Process
 	owners ownerList
 	names  map[uint32]threadName // by tid
+	killer signal
 }
 
 type threadName struct {
@@ -154,6 +155,9 @@ func (d *Decoder) Record(raw []byte) error {
 		return nil
 	case EventDeath:
 		d.death(&e)
+		return nil
+	case EventSignal:
+		d.signalled(&e)
 		return nil
 	}
 	fn := d.function(e.Func)
@@ -265,7 +269,10 @@ const (
 )
 
 func (d *Decoder) death(e *Event) {
-	if e.Arg != 0 {
+	if p := d.processes[e.TGID]; p != nil {
+		p.killed(uint8(e.Arg >> 8 & 0x7f))
+	}
+	if e.Arg&1 != 0 {
 		d.endProcess(e.TGID, e.TS, reasonDeath)
 		return
 	}

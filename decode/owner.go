@@ -214,6 +214,8 @@ func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
 		}
 		if r := o.fatal(f, why); r != nil {
 			d.finish(o, f, ts, trace.StatusErr, r.error())
+		} else if err := o.process.killer.error(o); err != nil && why == reasonDeath {
+			d.finish(o, f, ts, trace.StatusErr, err)
 		} else {
 			d.finish(o, f, ts, trace.StatusOpen, nil)
 		}

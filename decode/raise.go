@@ -174,7 +174,7 @@ func (d *Decoder) stack(e *Event, ip uint64) string {
 	if !ok || d.config.Stack == nil {
 		return ""
 	}
-	raw.IP = ip
+	raw.IP, raw.Interrupted = ip, e.Kind == EventSignal
 	return d.config.Stack(e.TGID, raw)
 }
 

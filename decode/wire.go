@@ -13,11 +13,12 @@ type EventKind uint8
 
 // The kinds of events.
 const (
-	EventEntry EventKind = 1
-	EventExit  EventKind = 2
-	EventFork  EventKind = 3
-	EventExec  EventKind = 4
-	EventDeath EventKind = 5
+	EventEntry  EventKind = 1
+	EventExit   EventKind = 2
+	EventFork   EventKind = 3
+	EventExec   EventKind = 4
+	EventDeath  EventKind = 5
+	EventSignal EventKind = 6
 )
 
 // EventFlags is enum event_flag of bpf/event.h.
@@ -151,7 +152,7 @@ func ParseEvent(raw []byte) (Event, error) {
 		Root:   raw[headerSize : headerSize+root : headerSize+root],
 		blocks: raw[headerSize+root : size : size],
 	}
-	if e.Kind < EventEntry || e.Kind > EventDeath {
+	if e.Kind < EventEntry || e.Kind > EventSignal {
 		return Event{}, fmt.Errorf("parse event: %w: kind %d", ErrRecord, e.Kind)
 	}
 	if len(e.blocks) > 0 {

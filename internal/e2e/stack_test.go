@@ -59,7 +59,7 @@ func TestStacks(t *testing.T) {
 				if target.Strip == testenv.StripAll && !strings.Contains(name, "panics") && !strings.Contains(name, "breaks") && !strings.Contains(name, "derefs") {
 					continue // without debug information nobody knows that it returned an error
 				}
-				compareStack(t, name, stack, stackOf(t, db, name))
+				compareStack(t, name, stack, stackOf(t, db, name), name == "stacks::big") // its frames are larger than what is copied
 			}
 			checkShared(t, db, target)
 		})
@@ -67,6 +67,9 @@ func TestStacks(t *testing.T) {
 }
 
 func selectStacks(target testenv.Target) []string {
+	if strings.HasPrefix(target.Source, "c/") {
+		return []string{"-s", "*"}
+	}
 	if strings.HasPrefix(target.Source, "go/") {
 		return []string{"-s", "main.*"}
 	}
@@ -90,6 +93,66 @@ func checkShared(t *testing.T, db *sql.DB, target testenv.Target) {
 				t.Errorf("%s was unwound with %s and has another stack:\n%s", other, from, b)
 			}
 		}
+	}
+}
+
+// TestUncaught holds what is recorded of a process that dies of what nobody has
+// caught, or of a signal: the calls that were open have failed, with the stack of
+// where it happened.
+func TestUncaught(t *testing.T) {
+	testenv.RequireBPF(t)
+	for _, c := range []struct {
+		target                     testenv.Target
+		args                       []string
+		raiser, caller, kind, says string
+	}{
+		{testenv.Target{Source: "c/stacks"}, []string{"segv"}, "faults", "outer", "signal SIGSEGV", "killed by SIGSEGV"},
+		{testenv.Target{Source: "c/stacks", Opt: "-O0", NoPIE: true}, []string{"segv"}, "faults", "sorts", "signal SIGSEGV", "killed by SIGSEGV"},
+		{testenv.Target{Source: "c/stacks", Compiler: "clang-19"}, []string{"abort"}, "aborts", "sorts", "signal SIGABRT", "killed by SIGABRT"},
+		{testenv.Target{Source: "c/stacks", Static: true}, []string{"abort"}, "aborts", "outer", "signal SIGABRT", "killed by SIGABRT"},
+		{testenv.Target{Source: "c/stacks"}, []string{"stop"}, "stops", "outer", "signal SIGTERM", "killed by SIGTERM"},
+		{testenv.Target{Source: "c/stacks"}, []string{"handler"}, "aborts", "handler", "signal SIGABRT", "killed by SIGABRT"},
+		{testenv.Target{Source: "cpp/stacks"}, []string{"throw"}, "stacks::dies", "stacks::outer", "std::logic_error", "uncaught"},
+		{testenv.Target{Source: "cpp/stacks", Static: true}, []string{"throw"}, "stacks::dies", "stacks::outer", "std::logic_error", "uncaught"},
+		{testenv.Target{Source: "cpp/stacks", Opt: "-O0"}, []string{"abort"}, "stacks::aborts", "stacks::outer", "signal SIGABRT", "killed by SIGABRT"},
+		{testenv.Target{Source: "cpp/stacks"}, []string{"segv"}, "stacks::faults", "stacks::outer", "signal SIGSEGV", "killed by SIGSEGV"},
+		{testenv.Target{Source: "rust/stacks"}, []string{"-crash"}, "stacks::panics", "stacks::passes", "panic", "number 8"},
+		{testenv.Target{Source: "go/stacks"}, []string{"-crash"}, "main.dies", "main.dies", "*errors.errorString", "no"},
+	} {
+		t.Run(c.target.String()+" "+c.args[0], func(t *testing.T) {
+			t.Parallel()
+			program := testenv.Build(t, c.target)
+			for _, running := range []bool{true, false} {
+				var tr *tracer
+				var stdout string
+				if running {
+					p := testenv.Start(t, program, append([]string{"-wait"}, c.args...)...).Ready()
+					tr = attachPID(t, p.PID, selectStacks(c.target)...)
+					p.Go()
+					stdout = p.Wait().Stdout
+					tr.end()
+				} else {
+					tr = begin(t, append(append(selectStacks(c.target), "--", program), c.args...)...)
+					stdout = tr.Wait().Stdout
+				}
+				want := printedStacks(t, program, c.target, stdout)[c.raiser]
+				if len(want) < 2 {
+					t.Fatalf("the target printed %q", stdout)
+				}
+				db := tr.open()
+				stack := stackOf(t, db, c.raiser)
+				// It may have ended before its memory map could be read.
+				early := !running && !c.target.Static && strings.Contains(stack, "\n(not the code of a file")
+				compareStack(t, c.raiser, want, stack, early)
+				if got := stackOf(t, db, c.caller); got != stack {
+					t.Errorf("%s has another stack:\n%s", c.caller, got)
+				}
+				got := text(t, db, "SELECT DISTINCT status, error_type, error FROM process_trace WHERE process IN (?, ?) AND id >= (SELECT max(id) FROM process_trace WHERE process = ?)", c.raiser, c.caller, c.caller)
+				if want := "ERR|" + c.kind + "|" + c.says; got != want {
+					t.Errorf("running %v: got %q, want %q", running, got, want)
+				}
+			}
+		})
 	}
 }
 
@@ -161,7 +224,7 @@ func rustStack(lines []string) (frames []printedFrame) {
 	return frames
 }
 
-// addr2line asks binutils for the functions and places of return addresses, up to main.
+// addr2line asks LLVM (binutils errs with DWARF 5) for the functions and places of return addresses, up to main.
 func addr2line(t *testing.T, program string, addresses []string) (frames []printedFrame) {
 	t.Helper()
 	for _, a := range addresses {
@@ -169,7 +232,7 @@ func addr2line(t *testing.T, program string, addresses []string) (frames []print
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.Command("addr2line", "-C", "-f", "-i", "-e", program, fmt.Sprintf("%#x", n-1)).Output()
+		out, err := exec.Command("llvm-addr2line-19", "-C", "-f", "-i", "-e", program, fmt.Sprintf("%#x", n-1)).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +254,8 @@ func addr2line(t *testing.T, program string, addresses []string) (frames []print
 
 // compareStack compares a recorded stack with a printed one, from the function
 // that has printed it on. Where exactly that one has failed only the recorded one tells.
-func compareStack(t *testing.T, name string, want []printedFrame, got string) {
+// An early end is one that says why.
+func compareStack(t *testing.T, name string, want []printedFrame, got string, early bool) {
 	t.Helper()
 	lines := strings.Split(got, "\n")
 	keep := func(place string) bool { return true }
@@ -204,7 +268,7 @@ func compareStack(t *testing.T, name string, want []printedFrame, got string) {
 	if !whole {
 		lines = lines[:len(lines)-1]
 	}
-	if whole == strings.HasSuffix(name, "::big") { // its frames are larger than what is copied
+	if whole == early {
 		t.Errorf("%s: whole is %v\n%s", name, whole, got)
 	}
 	start := 0
@@ -212,8 +276,8 @@ func compareStack(t *testing.T, name string, want []printedFrame, got string) {
 		start++
 	}
 	for _, l := range lines[:start] {
-		// What the language has for raising is above.
-		if !strings.HasPrefix(l, "runtime.") && !strings.Contains(l, "std::") && !strings.Contains(l, "panic") && !strings.Contains(l, "rust_") {
+		// What the language has for raising, or the C library for signals, is above.
+		if strings.Contains(l, "/stacks/main.") {
 			t.Errorf("%s: %s is not where it failed, %+v is\n%s", name, l, want[0], got)
 			return
 		}
