@@ -84,7 +84,7 @@ struct block {
  * registers as they are when the call returns. Of a signal it is where the signal came.
  */
 #define TYPE_REGISTERS 2000000001 /* words: the registers in DWARF's numbering up to the stack pointer's, then the program counter */
-#define TYPE_STACK 2000000002     /* memory from the stack pointer on */
+#define TYPE_STACK 2000000002     /* memory from the stack pointer on; BLOCK_FAULT: left out, there was little room */
 #define TYPE_FRAMES 2000000003    /* words instead of both: return addresses, found by frame pointers */
 
 /* A function, by id. */

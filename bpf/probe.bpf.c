@@ -32,6 +32,8 @@ struct inode { unsigned long i_ino; struct super_block *i_sb; } __attribute__((p
 struct file { struct inode *f_inode; } __attribute__((preserve_access_index));
 struct linux_binprm { struct file *file; const char *filename; } __attribute__((preserve_access_index));
 struct counter { int counter; };
+struct return_instance { unsigned long stack, orig_ret_vaddr; struct return_instance *next; } __attribute__((preserve_access_index));
+struct uprobe_task { struct return_instance *return_instances; } __attribute__((preserve_access_index));
 struct sigaction { void *sa_handler; } __attribute__((preserve_access_index));
 struct k_sigaction { struct sigaction sa; } __attribute__((preserve_access_index));
 struct signal_struct { struct counter live; int nr_threads; int group_exit_code; } __attribute__((preserve_access_index));
@@ -42,6 +44,7 @@ struct task_struct {
 	int exit_code;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
+	struct uprobe_task *utask;
 	struct thread_struct thread;
 } __attribute__((preserve_access_index));
 
@@ -74,7 +77,11 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct dynamic_key); __typ
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct process); __uint(max_entries, 16384); } processes SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct image); __type(value, struct process); __uint(max_entries, 1024); } images SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __type(value, struct counters); __uint(max_entries, 1); } counts SEC(".maps");
+/* Where a thread has last thrown an exception: the unwinder, which is called next, need not tell it again. */
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __type(key, __u32); __type(value, __u64); __uint(max_entries, 4096); } thrown SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 24); } events SEC(".maps");
+
+#define MAX_NESTED 64 /* uretprobes of one thread that wait for returns (MAX_URETPROBE_DEPTH) */
 
 /* What became of an event. */
 enum outcome {
@@ -584,6 +591,27 @@ __noinline int walk_frames(bpf_user_pt_regs_t *ctx, struct scratch *s)
 	return 0;
 }
 
+/*
+ * Puts return addresses back into the copy of the stack that lies at `at`: uretprobes
+ * have replaced them by that of their trampoline. On arm64 nobody knows where a function
+ * has saved its own.
+ */
+static __noinline int put_back(struct scratch *s, __u64 sp, __u32 at)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct return_instance *r = BPF_CORE_READ(task, utask, return_instances);
+
+	if (!s)
+		return 0;
+	for (int i = 0; r && i < MAX_NESTED; i++) {
+		s->word[0] = BPF_CORE_READ(r, stack) - sp;
+		if (s->word[0] < MAX_STACK)
+			*(__u64 *)&s->data[bounded(at, 2 * MAX_DATA) + bounded(s->word[0], MAX_STACK)] = BPF_CORE_READ(r, orig_ret_vaddr);
+		r = BPF_CORE_READ(r, next);
+	}
+	return 0;
+}
+
 /* Copies the stack from an address on, page by page as far as it is mapped (resident: without sleeping). */
 static __always_inline void copy_pages(struct scratch *s, __u64 sp, const bool resident)
 {
@@ -603,6 +631,7 @@ static __always_inline void copy_pages(struct scratch *s, __u64 sp, const bool r
 		len += part;
 	}
 	s->walk.used = at;
+	put_back(s, sp, at + sizeof(struct block));
 	add_block(s, sp, TYPE_STACK, len & ~7u);
 }
 
@@ -629,14 +658,48 @@ __noinline int copy_caller(bpf_user_pt_regs_t *ctx, struct scratch *s)
 	return copy_stack(s, s->event.cfa);
 }
 
+/* Whether the unwinder is entered from what has told of its stack. */
+static __noinline bool told(struct func *f, struct scratch *s)
+{
+	__u32 tid = s->event.tid;
+	__u64 *before = bpf_map_lookup_elem(&thrown, &tid);
+
+	if (f->role == ROLE_UNWIND)
+		return before && *before - s->event.cfa < 4096;
+	if (before)
+		*before = s->event.cfa;
+	else
+		bpf_map_update_elem(&thrown, &tid, &s->event.cfa, BPF_ANY);
+	return false;
+}
+
 /* Whether the event that s holds is to come with the stack. */
 static __always_inline bool tells_stack(struct func *f, struct side *side, struct scratch *s)
 {
 	if (s->event.kind == EVENT_ENTRY)
-		return f->flags & FUNC_RAISES;
+		return f->flags & FUNC_RAISES && !told(f, s);
 	if (side->fail_test == FAIL_NEVER || s->event.flags & EVENT_TAIL)
 		return false;
 	return fails(side, *(__u64 *)&s->data[bounded(side->fail_off, MAX_DATA)]);
+}
+
+/*
+ * Adds what is to be told of the stack. Many errors must not crowd out calls: theirs have
+ * at most a quarter of the ring buffer.
+ */
+__noinline int add_stack(bpf_user_pt_regs_t *ctx, struct func *f, struct scratch *s)
+{
+	__u32 at;
+
+	if (!f || !s)
+		return 0;
+	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4) {
+		at = bounded(s->walk.used, 2 * MAX_DATA);
+		add_block(s, 0, TYPE_STACK, 0);
+		((struct block *)&s->data[at])->status = BLOCK_FAULT;
+		return 0;
+	}
+	return f->flags & FUNC_GO ? walk_frames(ctx, s) : copy_caller(ctx, s);
 }
 
 /* Puts the event that s holds into the ring buffer: enum outcome. */
@@ -787,12 +850,8 @@ __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *
 	s->walk.bias = s->event.ip - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT);
 	side = side_of(f, h);
 	capture(ctx, s, side);
-	if (tells_stack(f, side, s)) {
-		if (f->flags & FUNC_GO)
-			walk_frames(ctx, s);
-		else
-			copy_caller(ctx, s);
-	}
+	if (tells_stack(f, side, s))
+		add_stack(ctx, f, s);
 	outcome = output(f, s);
 	give_back(s);
 	return outcome;

@@ -185,6 +185,7 @@ const (
 	probeMapPool              = "pool"
 	probeMapProcesses         = "processes"
 	probeMapPrograms          = "programs"
+	probeMapThrown            = "thrown"
 	probeProgEnter            = "enter"
 	probeProgLeave            = "leave"
 	probeProgOnExec           = "on_exec"
@@ -271,6 +272,7 @@ type probeMapSpecs struct {
 	Pool      *ebpf.MapSpec `ebpf:"pool"`
 	Processes *ebpf.MapSpec `ebpf:"processes"`
 	Programs  *ebpf.MapSpec `ebpf:"programs"`
+	Thrown    *ebpf.MapSpec `ebpf:"thrown"`
 }
 
 // probeVariableSpecs contains global variables before they are loaded into the kernel.
@@ -321,6 +323,7 @@ type probeMaps struct {
 	Pool      *ebpf.Map `ebpf:"pool"`
 	Processes *ebpf.Map `ebpf:"processes"`
 	Programs  *ebpf.Map `ebpf:"programs"`
+	Thrown    *ebpf.Map `ebpf:"thrown"`
 }
 
 func (m *probeMaps) Close() error {
@@ -335,6 +338,7 @@ func (m *probeMaps) Close() error {
 		m.Pool,
 		m.Processes,
 		m.Programs,
+		m.Thrown,
 	)
 }
 

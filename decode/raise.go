@@ -174,17 +174,26 @@ func (d *Decoder) stack(e *Event, ip uint64) string {
 	if !ok || d.config.Stack == nil {
 		return ""
 	}
+	if len(raw.Registers)+len(raw.Returns) == 0 {
+		return noStack
+	}
 	raw.IP, raw.Interrupted = ip, e.Kind == EventSignal
 	return d.config.Stack(e.TGID, raw)
 }
+
+// noStack stands for a stack that the probe had to leave out.
+const noStack = "(not copied: the ring buffer was more than a quarter full)"
 
 // returnStack is the stack of a call that returns.
 func (d *Decoder) returnStack(e *Event, fn *function) string {
 	if e.Flags&EventUretprobe == 0 {
 		return d.stack(e, e.IP)
 	}
-	// Which of its instructions was the last isn't known.
-	return place(fn) + "\n" + d.stack(e, 0)
+	callers := d.stack(e, 0)
+	if callers == "" {
+		return ""
+	}
+	return place(fn) + "\n" + callers // which of its instructions was the last isn't known
 }
 
 // place is a function as a line of a stack.

@@ -192,7 +192,7 @@ func (e *Event) stack() (raw trace.RawStack, ok bool) {
 		case typeRegisters:
 			raw.Registers, ok = b.Data, true
 		case typeStack:
-			raw.SP, raw.Memory = b.Addr, b.Data
+			raw.SP, raw.Memory, ok = b.Addr, b.Data, true
 		case typeFrames:
 			raw.Returns, ok = b.Data, true
 		}
