@@ -19,6 +19,9 @@ const (
 // maxInlined bounds how deep calls are inlined.
 const maxInlined = 64
 
+// maxTable bounds the bytes of one pc-value table.
+const maxTable = 1 << 18
+
 // Frames lists the functions that an instruction of f belongs to, the innermost
 // first: those that were inlined, and at last f itself. data reads memory from
 // an offset of go:func.* on; nil where that isn't known: then only what the
@@ -60,8 +63,9 @@ func (t *Table) value(table uint32, f Func, addr uint64) int64 {
 		return -1
 	}
 	b := t.pcs[table:]
+	end := len(b) - maxTable
 	value, pc := int64(-1), f.Addr
-	for first := true; pc-f.Addr <= f.Size; first = false {
+	for first := true; pc-f.Addr <= f.Size && len(b) > end; first = false {
 		delta, n := binary.Uvarint(b)
 		if n <= 0 || delta == 0 && !first {
 			return -1
