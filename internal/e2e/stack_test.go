@@ -156,6 +156,34 @@ func TestUncaught(t *testing.T) {
 	}
 }
 
+// TestStackOfUretprobes holds that a stack shows where functions return to also
+// where uretprobes have put their own address.
+func TestStackOfUretprobes(t *testing.T) {
+	testenv.RequireBPF(t)
+	for _, opt := range []string{"-O0", "-O2"} {
+		program := testenv.Build(t, testenv.Target{Source: "c/stacks", Opt: opt})
+		list := testenv.Run(t, testenv.Binary(t), "list", program, "-s", "quiet*", "-o", "json").Stdout
+		if strings.Count(list, `"uretprobe"`) != 3 {
+			t.Fatalf("%s: not all have uretprobes: %s", opt, list)
+		}
+		p := testenv.Start(t, program, "-wait", "quiet").Ready()
+		tr := attachPID(t, p.PID, "-s", "quiet*")
+		p.Go()
+		p.Wait()
+		tr.end()
+		stack := stackOf(t, tr.open(), "quiet_leaf")
+		var functions []string
+		for _, l := range strings.Split(stack, "\n") {
+			if function, place, _ := strings.Cut(l, " "); strings.Contains(place, "/stacks/main.c:") {
+				functions = append(functions, function)
+			}
+		}
+		if got := strings.Join(functions, " "); got != "quiet_leaf quiet_middle quiet between outer compare sorts main" {
+			t.Errorf("%s: got\n%s", opt, stack)
+		}
+	}
+}
+
 // stackOf is the stack of a function's last call that failed.
 func stackOf(t *testing.T, db *sql.DB, function string) string {
 	t.Helper()

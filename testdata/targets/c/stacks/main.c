@@ -43,12 +43,19 @@ TRACED long faults(volatile long *x) { say("faults"); *x = 1; return *x; }
 TRACED long aborts(long x) { say("aborts"); abort(); return x; }
 TRACED long stops(long x) { say("stops"); raise(SIGTERM); return x; }
 
+// These neither unwind nor call back: their returns can be seen by uretprobes.
+TRACED long quiet_leaf(volatile long *x) { *x = 1; return *x; }
+TRACED long quiet_middle(volatile long *x) { return quiet_leaf(x) + 1; }
+TRACED long quiet(volatile long *x) { return quiet_middle(x + 1) + 1; }
+
 static inline __attribute__((always_inline)) long between(const char *how)
 {
 	if (!strcmp(how, "segv"))
 		return faults((volatile long *)8) + 1;
 	if (!strcmp(how, "abort"))
 		return aborts(1) + 1;
+	if (!strcmp(how, "quiet"))
+		return quiet((volatile long *)8) + 1;
 	return stops(2) + 1;
 }
 
