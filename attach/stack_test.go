@@ -12,7 +12,7 @@ import (
 	"github.com/observatory-trace/observatory-trace/trace"
 )
 
-func emptySession(t *testing.T) *Session {
+func emptySession(t testing.TB) *Session {
 	t.Helper()
 	s := &Session{spaces: map[uint32]*space{}, files: map[FileID]*attachedFile{}, modules: map[FileID]*image{}, biases: map[uint32]map[*image]uint64{}}
 	t.Cleanup(func() {
@@ -61,9 +61,9 @@ func callers() []uintptr {
 	return pcs[:runtime.Callers(1, pcs)]
 }
 
-// TestStackBounds holds that no copy of a stack, however damaged, makes more than
-// a bounded number of lines, and that what is not whole says why.
-func TestStackBounds(t *testing.T) {
+// endlessStack is a copy of a stack on which one function calls itself for ever.
+func endlessStack(t testing.TB) (*Session, uint32, trace.RawStack) {
+	t.Helper()
 	s := emptySession(t)
 	tgid := uint32(os.Getpid())
 	program := testenv.Build(t, testenv.Target{Source: "cpp/stacks", Opt: "-O0", NoPIE: true})
@@ -87,28 +87,50 @@ func TestStackBounds(t *testing.T) {
 	if recurses == 0 {
 		t.Fatal("stacks::recurses is not found")
 	}
-	// A frame pointer that leads to the next frame for ever, and one that leads back.
-	const sp = 0x7ffd0000
-	endless := make([]uint64, 1024)
-	for i := 0; i+2 <= len(endless); i += 2 {
-		endless[i], endless[i+1] = sp+8*uint64(i+2), recurses
+	// Each frame pointer leads to the next one.
+	frames := make([]uint64, 1024)
+	for i := 0; i+2 <= len(frames); i += 2 {
+		frames[i], frames[i+1] = stackStart+8*uint64(i+2), recurses
 	}
 	registers := make([]uint64, wordsAMD64)
-	registers[6], registers[7], registers[16] = sp, sp-16, recurses
+	registers[6], registers[7], registers[16] = stackStart, stackStart-16, recurses
+	return s, tgid, trace.RawStack{Registers: words(registers...), SP: stackStart, Memory: words(frames...)}
+}
+
+const stackStart = 0x7ffd0000
+
+// TestStackBounds holds that no copy of a stack, however damaged, makes more than
+// a bounded number of lines, and that what is not whole says why.
+func TestStackBounds(t *testing.T) {
+	s, tgid, endless := endlessStack(t)
+	with := func(memory []byte) trace.RawStack {
+		raw := endless
+		raw.Memory = memory
+		return raw
+	}
+	back := append(words(stackStart), endless.Memory[8:16]...)
 	for name, c := range map[string]struct {
 		raw trace.RawStack
 		end string
 	}{
-		"endless":         {trace.RawStack{Registers: words(registers...), SP: sp, Memory: words(endless...)}, "(more frames were not looked at)"},
-		"short copy":      {trace.RawStack{Registers: words(registers...), SP: sp, Memory: words(endless[:8]...)}, "(the frames above are beyond the 64 bytes of the stack that were copied)"},
-		"back to itself":  {trace.RawStack{Registers: words(registers...), SP: sp, Memory: words(sp, recurses)}, "(damaged stack: a caller's frame is not above its callee's)"},
-		"into nowhere":    {trace.RawStack{Registers: words(registers...), SP: sp, Memory: words(sp+16, 0x1234)}, "(not the code of a file that can be read)"},
-		"many returns":    {trace.RawStack{Returns: words(endless[:maxFrames]...)}, "(more frames were not looked at)"},
+		"endless":         {endless, "(more frames were not looked at)"},
+		"short copy":      {with(endless.Memory[:64]), "(the frames above are beyond the 64 bytes of the stack that were copied)"},
+		"back to itself":  {with(back), "(damaged stack: a caller's frame is not above its callee's)"},
+		"into nowhere":    {with(words(stackStart+16, 0x1234)), "(not the code of a file that can be read)"},
+		"many returns":    {trace.RawStack{Returns: endless.Memory[:8*maxFrames]}, "(more frames were not looked at)"},
 		"other registers": {trace.RawStack{Registers: words(1, 2, 3)}, ""},
 	} {
 		lines := strings.Split(s.Stack(tgid, c.raw), "\n")
 		if last := lines[len(lines)-1]; last != c.end || len(lines) > maxFrames+1 {
 			t.Errorf("%s: %d lines, the last %q, want %q", name, len(lines), last, c.end)
 		}
+	}
+}
+
+// BenchmarkStack measures a stack of 64 frames whose places are known already.
+func BenchmarkStack(b *testing.B) {
+	s, tgid, raw := endlessStack(b)
+	for b.Loop() {
+		s.Stack(tgid, raw)
 	}
 }
