@@ -123,13 +123,63 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 			}
 		}
 	}
-	if isFlat(f.EntryPlan) {
+	switch f.Role {
+	case trace.RoleGoPanic, trace.RoleGoexit, trace.RoleThrow, trace.RoleRethrow, trace.RoleUnwind, trace.RoleForced, trace.RoleLongjmp, trace.RoleRustPanic:
+		r.Flags |= bpf.FuncRaises
+	case trace.RoleLibraryMap:
+		// What is mapped then must be known before the process ends.
+		r.Flags |= bpf.FuncUrgent
+	}
+	if t, ok := failTest(f); ok {
+		r.Exit.FailOff, r.Exit.FailSize, r.Exit.FailTest, r.Exit.FailValue = t.offset, t.size, t.test, t.value
+	}
+	if isFlat(f.EntryPlan) && r.Flags&bpf.FuncRaises == 0 {
 		r.Flags |= bpf.FuncFlatEntry
 	}
 	if isFlat(f.ExitPlan) {
 		r.Flags |= bpf.FuncFlatExit
 	}
 	return r
+}
+
+// fail is how a word of an exit's root block tells that the call failed.
+type fail struct {
+	offset     uint16
+	size, test uint8
+	value      uint64
+}
+
+// failTest finds what tells of a returned error, which is in the last result:
+// the first word of Go's error interface, the tag of Rust's Result.
+func failTest(f *trace.Function) (fail, bool) {
+	if f.ExitPlan == nil || f.ExitPlan.Root == nil || len(f.ExitPlan.Root.Fields) == 0 {
+		return fail{}, false
+	}
+	last := f.ExitPlan.Root.Fields[len(f.ExitPlan.Root.Fields)-1]
+	t := last.Type
+	switch {
+	case last.Unavailable != "" || t == nil:
+	case f.Language == trace.LangGo && t.Kind == trace.KindError:
+		return fail{uint16(last.Offset), 8, bpf.FailDiffers, 0}, true
+	case t.IsResult() && t.Tag != nil && len(t.Variants) == 2:
+		test := fail{offset: uint16(last.Offset + t.Tag.Offset), size: uint8(t.Tag.Type.Size)}
+		if s := test.size; s != 1 && s != 2 && s != 4 && s != 8 {
+			break
+		}
+		mask := ^uint64(0) >> (64 - 8*uint(test.size))
+		for _, v := range t.Variants {
+			// The one that has a tag of its own decides; the other one may have many.
+			if v.Default {
+				continue
+			}
+			test.value, test.test = v.Value&mask, bpf.FailEqual
+			if v.Name != "Err" {
+				test.test = bpf.FailDiffers
+			}
+		}
+		return test, test.test != 0
+	}
+	return fail{}, false
 }
 
 // isFlat says whether all that a compiled plan copies is words in registers, each

@@ -48,12 +48,16 @@ func (s *Session) Next() ([]byte, error) {
 	case bpf.EventExec:
 		s.executed(h)
 	case bpf.EventDeath:
-		if h.Arg == 1 {
+		if h.Arg&1 != 0 {
 			s.gone = append(s.gone, h.TGID)
 		}
 	case bpf.EventEntry:
 		if f := s.cat.function(h.Func); f != nil {
 			s.learnBias(h, f)
+			// Read now, the map is known also when the process ends in a moment.
+			if f.Role == trace.RoleLibraryMap || s.spaces[h.TGID] == nil {
+				s.remap(h.TGID)
+			}
 			if f.Role == trace.RoleLibraryMap {
 				s.arrive(arrival{pid: int(h.TGID)})
 			}
@@ -114,6 +118,9 @@ func (s *Session) forked(h bpf.Header) {
 	child := trace.Process{PID: int(h.Arg), StartNS: s.Clock.Wall(h.TS)}
 	if parent != nil {
 		child.Exe, child.Comm, child.Container, child.Pod, child.Namespace = parent.Exe, parent.Comm, parent.Container, parent.Pod, parent.Namespace
+	}
+	if sp := s.spaces[h.TGID]; sp != nil {
+		s.spaces[uint32(h.Arg)] = sp // until it executes something else
 	}
 	if s.setProcess(&child) {
 		s.live.Add(1)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/observatory-trace/observatory-trace/bpf"
@@ -16,8 +17,11 @@ import (
 // image is what is kept of a file that is traced, to say what addresses mean.
 type image struct {
 	source   *os.File          // kept open: its path may lead through a process that ends
+	module   string            // the path as its process knows it
 	names    map[uint64]string // of code addresses that were asked for; those of no function too
+	places   map[uint64]place  // of instructions that were asked for
 	file     *symbols.File     // read for the first name
+	broken   bool              // it can't be read
 	segments []symbols.Segment
 	pie      bool
 	dynamic  map[uint64]types.Dynamic // by the address of the runtime type
@@ -29,7 +33,10 @@ func newImage(f *symbols.File, dynamic []types.Dynamic) (*image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open traced file: %w", err)
 	}
-	i := &image{source: source, names: map[uint64]string{}, segments: f.Segments(), pie: f.PIE(), dynamic: make(map[uint64]types.Dynamic, len(dynamic)), itabs: f.ITabs()}
+	i := &image{
+		source: source, module: f.Module(), names: map[uint64]string{}, places: map[uint64]place{},
+		segments: f.Segments(), pie: f.PIE(), dynamic: make(map[uint64]types.Dynamic, len(dynamic)), itabs: f.ITabs(),
+	}
 	for _, d := range dynamic {
 		i.dynamic[d.Address] = d
 	}
@@ -54,20 +61,21 @@ func (i *image) name(address uint64) string {
 	if len(i.names) >= maxNames {
 		clear(i.names)
 	}
-	if i.file == nil {
-		f, err := symbols.Open(fmt.Sprintf("/proc/self/fd/%d", i.source.Fd()), symbols.Options{})
-		if err != nil {
-			i.names[address] = ""
-			return ""
-		}
-		i.file = f
-	}
-	name, err := i.file.NameAt(address)
-	if err != nil {
-		name = ""
+	name := ""
+	if f := i.open(); f != nil {
+		name, _ = f.NameAt(address) // what can't be read has no names
 	}
 	i.names[address] = name
 	return name
+}
+
+// open opens the file for reading, once; nil when it can't be read.
+func (i *image) open() *symbols.File {
+	if i.file == nil && !i.broken {
+		f, err := symbols.Open(fmt.Sprintf("/proc/self/fd/%d", i.source.Fd()), symbols.Options{Module: i.module})
+		i.file, i.broken = f, err != nil
+	}
+	return i.file
 }
 
 // close releases the file.
@@ -139,25 +147,43 @@ func (s *Session) at(tgid uint32, address uint64) (region, bool) {
 	sp := s.spaces[tgid]
 	for range 2 {
 		if sp != nil {
-			for _, r := range sp.regions {
-				if address >= r.Start && address < r.End {
-					return r, true
-				}
+			if r, ok := sp.at(address); ok {
+				return r, true
 			}
 			if time.Since(sp.read) < rereadAfter {
 				break
 			}
 		}
-		regions, err := memoryMap(int(tgid))
-		if err != nil && sp == nil {
-			regions = nil // it has ended: nothing is known of it
-		} else if err != nil {
+		if sp = s.remap(tgid); sp == nil {
 			break
 		}
-		sp = &space{regions, time.Now()}
-		s.spaces[tgid] = sp
 	}
 	return region{}, false
+}
+
+func (sp *space) at(address uint64) (region, bool) {
+	i, _ := slices.BinarySearchFunc(sp.regions, address, func(r region, address uint64) int {
+		if address >= r.End {
+			return -1
+		}
+		return 1
+	})
+	if i == len(sp.regions) || address < sp.regions[i].Start {
+		return region{}, false
+	}
+	return sp.regions[i], true
+}
+
+// remap reads a process's memory map anew. Of one that has ended the last one
+// is kept: nil is returned, unless nothing was known.
+func (s *Session) remap(tgid uint32) *space {
+	regions, err := memoryMap(int(tgid))
+	if before := s.spaces[tgid]; before != nil && (err != nil || len(regions) == 0) {
+		return nil
+	}
+	sp := &space{regions, time.Now()}
+	s.spaces[tgid] = sp
+	return sp
 }
 
 // SameMapping tells whether two addresses of a process lie in one memory mapping:

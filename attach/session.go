@@ -80,6 +80,7 @@ type Session struct {
 
 	spaces    map[uint32]*space            // by process, for Dynamic and SameMapping
 	biases    map[uint32]map[*image]uint64 // where processes had position-independent files, by what hit probes
+	modules   map[FileID]*image            // files that are not traced, for Stack
 	lost      map[uint32]bpf.Counters      // what Losses has told of
 	lostTotal uint64
 	// lostProcesses is how many forks, execs and deaths recount knows to be lost.
@@ -119,6 +120,7 @@ func Start(opts Options) (_ *Session, err error) {
 	s := &Session{
 		opts: opts, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
 		arrivals: make(chan arrival, 4096), lost: map[uint32]bpf.Counters{}, spaces: map[uint32]*space{}, biases: map[uint32]map[*image]uint64{},
+		modules: map[FileID]*image{},
 	}
 	if err := s.load(); err != nil {
 		return nil, err
@@ -164,12 +166,13 @@ func (s *Session) load() error {
 	return nil
 }
 
-// track follows forks, execs and ends.
+// track follows forks, execs, fatal signals and ends.
 func (s *Session) track() error {
 	for _, t := range []link.RawTracepointOptions{
 		{Name: "sched_process_fork", Program: s.objs.OnFork()},
 		{Name: "sched_process_exec", Program: s.objs.OnExec()},
 		{Name: "sched_process_exit", Program: s.objs.OnExit()},
+		{Name: "signal_deliver", Program: s.objs.OnSignal()},
 	} {
 		l, err := link.AttachRawTracepoint(t)
 		if err != nil {
@@ -222,6 +225,7 @@ func (s *Session) addProcess(pid int) error {
 	if s.setProcess(p) {
 		s.live.Add(1)
 	}
+	s.remap(uint32(pid)) // while it is there
 	return s.attachProcess(pid)
 }
 
@@ -434,6 +438,9 @@ func (s *Session) Close() error {
 	s.wait.Wait()
 	for _, f := range s.files {
 		errs = append(errs, f.image.close())
+	}
+	for _, i := range s.modules {
+		errs = append(errs, i.close())
 	}
 	if s.ring != nil {
 		errs = append(errs, s.ring.Close())

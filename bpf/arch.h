@@ -24,12 +24,15 @@ struct pt_regs {
 	unsigned long rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags, rsp, ss;
 };
 
-#define REGS_IP(ctx) ((ctx)->rip)
+#define REGS_IP(ctx) LOAD_REG(ctx, rip)
 #define LOAD_G(ctx) LOAD_REG(ctx, r14) /* Go ABIInternal: the current goroutine */
 /* At an entry site and at a RET, rsp points to the return address. */
 #define REGS_CFA(ctx) ((ctx)->rsp + 8)
 /* A uretprobe runs after the return address was popped. */
 #define REGS_CFA_RETURNED(ctx) ((ctx)->rsp)
+#define REGS_FP(ctx) LOAD_REG(ctx, rbp)
+#define REGISTERS 17 /* DWARF's 0 to 15, and the program counter in place of its return address */
+#define SP_NUMBER 7
 
 static __always_inline __u64 reg_by_number(struct pt_regs *ctx, __u8 n)
 {
@@ -88,10 +91,13 @@ struct pt_regs {
 	unsigned long sp, pc, pstate;
 };
 
-#define REGS_IP(ctx) ((ctx)->pc)
+#define REGS_IP(ctx) LOAD_REG(ctx, pc)
 #define LOAD_G(ctx) LOAD_REG(ctx, regs[28])
 #define REGS_CFA(ctx) ((ctx)->sp)
 #define REGS_CFA_RETURNED(ctx) ((ctx)->sp)
+#define REGS_FP(ctx) LOAD_REG(ctx, regs[29])
+#define REGISTERS 33
+#define SP_NUMBER 31
 
 static __always_inline __u64 reg_by_number(struct pt_regs *ctx, __u8 n)
 {

@@ -15,13 +15,17 @@
 #define MAX_EACH 64     /* values of one block whose pointers are followed */
 #define MAX_BLOCKS 128  /* blocks copied for one event */
 #define MAX_BLOCK 4096  /* bytes of one block; a power of two, and no more than MAX_DATA */
+#define MAX_STACK 8192  /* bytes copied of a stack; a power of two */
+#define MAX_FRAMES 64   /* return addresses collected by frame pointers; a power of two */
+#define MAX_RECORD 16768 /* bytes of a record: header, data, registers and stack */
 
 enum event_kind {
 	EVENT_ENTRY = 1,   /* a call began (or, for a role, the role's function was entered) */
 	EVENT_EXIT = 2,    /* a call ended by returning or by a tail jump */
 	EVENT_FORK = 3,    /* a traced process forked: pid of the child in `arg` */
 	EVENT_EXEC = 4,    /* a process executed a new image; the thread's former id in `arg` */
-	EVENT_DEATH = 5,   /* a traced thread ended; `arg` is 1 when it was the last of its process */
+	EVENT_DEATH = 5,   /* a traced thread ended; bit 0 of `arg`: it was the last of its process, from bit 8 on: the signal that killed it */
+	EVENT_SIGNAL = 6,  /* a thread is about to be killed, with its process, by the signal in `arg` */
 };
 
 enum event_flag {
@@ -89,6 +93,15 @@ struct block {
 
 #define TYPE_BYTES 1 /* the reserved capture program of plain bytes: no pointers in it */
 
+/*
+ * Blocks behind all others that are no values but tell of the stack when something was raised
+ * or an error returned. What they begin with is the caller of the event's function: its
+ * registers as they are when the call returns. Of a signal it is where the signal came.
+ */
+#define TYPE_REGISTERS 2000000001 /* words: the registers in DWARF's numbering up to the stack pointer's, then the program counter */
+#define TYPE_STACK 2000000002     /* memory from the stack pointer on; BLOCK_FAULT: left out, there was little room */
+#define TYPE_FRAMES 2000000003    /* words instead of both: return addresses, found by frame pointers */
+
 /* A function, by id. */
 enum func_flag {
 	FUNC_GO = 1,      /* pair by goroutine */
@@ -96,6 +109,15 @@ enum func_flag {
 	FUNC_FLAT_ENTRY = 4, /* at its entry all that is copied is words in registers: see FLAT_WORDS */
 	FUNC_FLAT_EXIT = 8,  /* the same at its exit */
 	FUNC_SAVES = 16,     /* what is in register `saved` at entry is kept for its exit */
+	FUNC_RAISES = 32,    /* its entry comes with the stack */
+	FUNC_URGENT = 64,    /* its events are to be read at once */
+};
+
+/* How a word of the root block tells that the call failed: then its exit comes with the stack. */
+enum fail_test {
+	FAIL_NEVER = 0,
+	FAIL_EQUAL = 1,   /* it is fail_value */
+	FAIL_DIFFERS = 2, /* it is not */
 };
 
 struct func {
@@ -111,6 +133,10 @@ struct func {
 		__u32 moves;   /* index of the first move */
 		__u16 nmoves;
 		__u16 root;    /* bytes of the root block, a multiple of 8 */
+		__u16 fail_off;  /* of that word in the root block */
+		__u8 fail_size;  /* its bytes: 1, 2, 4 or 8 */
+		__u8 fail_test;  /* enum fail_test */
+		__u64 fail_value;
 	} entry, exit;
 };
 
@@ -224,9 +250,13 @@ struct dynamic_type {
 #define COOKIE_COND_SHIFT 36
 #define COOKIE_OFFSET_SHIFT 40
 
+enum process_flag {
+	PROCESS_DYING = 1, /* a signal kills it: the first of its threads that learned of it has told */
+};
+
 /* A process in the `processes` map, by tgid. */
 struct process {
-	__u32 flags;
+	__u32 flags; /* enum process_flag */
 	__u32 pad;
 };
 

@@ -4,11 +4,12 @@ import "encoding/binary"
 
 // The kinds of events (enum event_kind in event.h).
 const (
-	EventEntry = 1
-	EventExit  = 2
-	EventFork  = 3
-	EventExec  = 4
-	EventDeath = 5
+	EventEntry  = 1
+	EventExit   = 2
+	EventFork   = 3
+	EventExec   = 4
+	EventDeath  = 5
+	EventSignal = 6
 )
 
 // Header is what concerns processes in an event's header; values are decode's business.

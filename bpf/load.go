@@ -40,6 +40,14 @@ const (
 	FuncFlatEntry = 4
 	FuncFlatExit  = 8
 	FuncSaves     = 16 // what is in register Saved at entry is kept for the exit
+	FuncRaises    = 32 // its entry comes with the stack
+	FuncUrgent    = 64 // its events are to be read at once
+)
+
+// How a word of a side's root block tells that the call failed (enum fail_test).
+const (
+	FailEqual   = 1
+	FailDiffers = 2
 )
 
 // FlatWords is FLAT_WORDS of event.h: the most words of a flat side's root block.
@@ -190,6 +198,9 @@ func (o *Objects) OnExec() *ebpf.Program { return o.probes.OnExec }
 
 // OnExit is the raw tracepoint program of sched_process_exit.
 func (o *Objects) OnExit() *ebpf.Program { return o.probes.OnExit }
+
+// OnSignal is the raw tracepoint program of signal_deliver.
+func (o *Objects) OnSignal() *ebpf.Program { return o.probes.OnSignal }
 
 // Activate lets events begin: everything is attached.
 func (o *Objects) Activate() error { return o.setActive(1) }

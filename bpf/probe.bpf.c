@@ -32,7 +32,6 @@ struct inode { unsigned long i_ino; struct super_block *i_sb; } __attribute__((p
 struct file { struct inode *f_inode; } __attribute__((preserve_access_index));
 struct linux_binprm { struct file *file; const char *filename; } __attribute__((preserve_access_index));
 struct counter { int counter; };
-struct signal_struct { struct counter live; int nr_threads; } __attribute__((preserve_access_index));
 struct percpu_counter { __s64 count; } __attribute__((preserve_access_index));
 enum { MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES, NR_MM_COUNTERS };
 struct mm_struct {
@@ -45,13 +44,20 @@ struct sched_entity {
 	__u64 exec_start, sum_exec_runtime;
 	struct cfs_rq *cfs_rq; /* with CONFIG_FAIR_GROUP_SCHED */
 } __attribute__((preserve_access_index));
+struct return_instance { unsigned long stack, orig_ret_vaddr; struct return_instance *next; } __attribute__((preserve_access_index));
+struct uprobe_task { struct return_instance *return_instances; } __attribute__((preserve_access_index));
+struct sigaction { void *sa_handler; } __attribute__((preserve_access_index));
+struct k_sigaction { struct sigaction sa; } __attribute__((preserve_access_index));
+struct signal_struct { struct counter live; int nr_threads; int group_exit_code; } __attribute__((preserve_access_index));
 struct task_struct {
 	int pid;
 	int tgid;
+	int exit_code;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
 	struct sched_entity se;
 	unsigned long nvcsw, nivcsw, min_flt, maj_flt;
+	struct uprobe_task *utask;
 	struct thread_struct thread;
 } __attribute__((preserve_access_index));
 
@@ -84,13 +90,18 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct dynamic_key); __typ
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct process); __uint(max_entries, 16384); } processes SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct image); __type(value, struct process); __uint(max_entries, 1024); } images SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __type(value, struct counters); __uint(max_entries, 1); } counts SEC(".maps");
+/* Where a thread has last thrown an exception: the unwinder, which is called next, need not tell it again. */
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __type(key, __u32); __type(value, __u64); __uint(max_entries, 4096); } thrown SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 24); } events SEC(".maps");
+
+#define MAX_NESTED 64 /* uretprobes of one thread that wait for returns (MAX_URETPROBE_DEPTH) */
 
 /* What became of an event. */
 enum outcome {
 	DELIVERED = 0,
 	LOST = 1,    /* the ring buffer is full */
 	CROWDED = 2, /* no scratch is free */
+	FAILED = 3,  /* the call failed: its event comes with the stack, and is to be made in a scratch */
 };
 
 /* Whose call's entry register is kept. */
@@ -126,9 +137,9 @@ struct walk {
 };
 
 /*
- * Where an event is put together, and where its variables live. The second half of data
- * is never filled: it lets the verifier see that offset + length stay inside, each being
- * below MAX_DATA.
+ * Where an event is put together, and where its variables live. What of data lies behind
+ * MAX_RECORD is never filled: it lets the verifier see that offset + length stay inside,
+ * each being below a power of two.
  */
 struct scratch {
 	__u32 busy;
@@ -141,7 +152,7 @@ struct scratch {
 	__u64 saved; /* SOURCE_SAVED; 0 when it isn't known */
 	struct item queue[MAX_BLOCKS];
 	struct event event;
-	__u8 data[2 * MAX_DATA];
+	__u8 data[4 * MAX_DATA];
 };
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct scratch); __uint(max_entries, 64); } pool SEC(".maps");
 
@@ -155,8 +166,10 @@ static __always_inline __u32 bounded(__u32 x, __u32 n)
 }
 
 /* A wake-up is an interrupt: one for every wake_bytes written; between them the reader polls. */
-static __always_inline __u64 wake_flags(__u32 len)
+static __always_inline __u64 wake_flags(struct func *f, __u32 len)
 {
+	if (f->flags & FUNC_URGENT)
+		return BPF_RB_FORCE_WAKEUP;
 	return (bpf_ringbuf_query(&events, BPF_RB_PROD_POS) & (wake_bytes - 1)) < len ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
@@ -656,19 +669,197 @@ __noinline int capture(bpf_user_pt_regs_t *ctx, struct scratch *s, struct side *
 	return 0;
 }
 
+/* Whether a word of the root block tells that the call failed. */
+static __always_inline bool fails(struct side *side, __u64 word)
+{
+	if (side->fail_size < 8)
+		word &= (1ULL << (side->fail_size & 7) * 8) - 1;
+	return (word == side->fail_value) == (side->fail_test == FAIL_EQUAL);
+}
+
+/*
+ * Where the caller of the function at whose entry or return a probe sits goes on: the
+ * return address, 0 when it can't be read.
+ */
+static __always_inline __u64 return_address(struct pt_regs *ctx, struct scratch *s)
+{
+	if (s->event.flags & EVENT_URETPROBE)
+		return REGS_IP(ctx);
+#if defined(__TARGET_ARCH_arm64)
+	return LOAD_REG(ctx, regs[30]);
+#else
+	if (read_user(&s->word[0], 8, s->event.cfa - 8))
+		return 0;
+	return s->word[0];
+#endif
+}
+
+/* A block of so many bytes behind the data of s: its header is made, and counted. */
+static __always_inline __u8 *add_block(struct scratch *s, __u64 addr, __u32 type, __u32 len)
+{
+	__u32 at = bounded(s->walk.used, 2 * MAX_DATA);
+	struct block *b = (struct block *)&s->data[at];
+
+	b->addr = addr;
+	b->type = type;
+	b->len = b->want = len;
+	b->status = BLOCK_OK;
+	s->walk.used = at + sizeof(struct block) + len;
+	return (__u8 *)(b + 1);
+}
+
+/* Collects return addresses by frame pointers, which Go always keeps. */
+__noinline int walk_frames(bpf_user_pt_regs_t *ctx, struct scratch *s)
+{
+	__u64 *frames, fp;
+	__u32 at, n;
+
+	if (!s)
+		return 0;
+	at = s->walk.used;
+	frames = (__u64 *)add_block(s, 0, TYPE_FRAMES, 0);
+	frames[0] = return_address(ctx, s);
+	fp = REGS_FP(ctx);
+	for (n = 1; n < MAX_FRAMES; n++) {
+		/* The caller's frame pointer, and the return address above it. */
+		if (read_user(&s->word[0], 16, fp) || !s->word[1])
+			break;
+		frames[n] = s->word[1];
+		if (s->word[0] <= fp) {
+			n++;
+			break;
+		}
+		fp = s->word[0];
+	}
+	s->walk.used = at;
+	add_block(s, 0, TYPE_FRAMES, bounded(n, 2 * MAX_FRAMES) * 8);
+	return 0;
+}
+
+/*
+ * Puts return addresses back into the copy of the stack that lies at `at`: uretprobes
+ * have replaced them by that of their trampoline. On arm64 nobody knows where a function
+ * has saved its own.
+ */
+static __noinline int put_back(struct scratch *s, __u64 sp, __u32 at)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct return_instance *r = BPF_CORE_READ(task, utask, return_instances);
+
+	if (!s)
+		return 0;
+	for (int i = 0; r && i < MAX_NESTED; i++) {
+		s->word[0] = BPF_CORE_READ(r, stack) - sp;
+		if (s->word[0] < MAX_STACK)
+			*(__u64 *)&s->data[bounded(at, 2 * MAX_DATA) + bounded(s->word[0], MAX_STACK)] = BPF_CORE_READ(r, orig_ret_vaddr);
+		r = BPF_CORE_READ(r, next);
+	}
+	return 0;
+}
+
+/* Copies the stack from an address on, page by page as far as it is mapped (resident: without sleeping). */
+static __always_inline void copy_pages(struct scratch *s, __u64 sp, const bool resident)
+{
+	__u32 at = s->walk.used, len = 0, part;
+	__u8 *to;
+
+	add_block(s, sp, TYPE_STACK, 0);
+	for (__u32 i = 0; i <= MAX_STACK / 4096; i++) {
+		part = 4096 - ((sp + len) & 4095);
+		if (part > MAX_STACK - len)
+			part = MAX_STACK - len;
+		if (!part || part > 4096)
+			break;
+		to = &s->data[bounded(at, 2 * MAX_DATA) + sizeof(struct block) + bounded(len, MAX_STACK)];
+		if (resident ? bpf_probe_read_user(to, part, (void *)(sp + len)) : read_user(to, part, sp + len))
+			break;
+		len += part;
+	}
+	s->walk.used = at;
+	put_back(s, sp, at + sizeof(struct block));
+	add_block(s, sp, TYPE_STACK, len & ~7u);
+}
+
+__noinline int copy_stack(struct scratch *s, __u64 sp)
+{
+	if (s)
+		copy_pages(s, sp, false);
+	return 0;
+}
+
+/* Copies the caller's registers and its stack. */
+__noinline int copy_caller(bpf_user_pt_regs_t *ctx, struct scratch *s)
+{
+	__u64 *regs;
+
+	if (!s)
+		return 0;
+	regs = (__u64 *)add_block(s, 0, TYPE_REGISTERS, REGISTERS * 8);
+#pragma unroll
+	for (__u32 i = 0; i < REGISTERS - 1; i++)
+		regs[i] = reg_by_number(ctx, i);
+	regs[SP_NUMBER] = s->event.cfa;
+	regs[REGISTERS - 1] = return_address(ctx, s);
+	return copy_stack(s, s->event.cfa);
+}
+
+/* Whether the unwinder is entered from what has told of its stack. */
+static __noinline bool told(struct func *f, struct scratch *s)
+{
+	__u32 tid = s->event.tid;
+	__u64 *before = bpf_map_lookup_elem(&thrown, &tid);
+
+	if (f->role == ROLE_UNWIND)
+		return before && *before - s->event.cfa < 4096;
+	if (before)
+		*before = s->event.cfa;
+	else
+		bpf_map_update_elem(&thrown, &tid, &s->event.cfa, BPF_ANY);
+	return false;
+}
+
+/* Whether the event that s holds is to come with the stack. */
+static __always_inline bool tells_stack(struct func *f, struct side *side, struct scratch *s)
+{
+	if (s->event.kind == EVENT_ENTRY)
+		return f->flags & FUNC_RAISES && !told(f, s);
+	if (side->fail_test == FAIL_NEVER || s->event.flags & EVENT_TAIL)
+		return false;
+	return fails(side, *(__u64 *)&s->data[bounded(side->fail_off, MAX_DATA)]);
+}
+
+/*
+ * Adds what is to be told of the stack. Many errors must not crowd out calls: theirs have
+ * at most a quarter of the ring buffer.
+ */
+__noinline int add_stack(bpf_user_pt_regs_t *ctx, struct func *f, struct scratch *s)
+{
+	__u32 at;
+
+	if (!f || !s)
+		return 0;
+	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4) {
+		at = bounded(s->walk.used, 2 * MAX_DATA);
+		add_block(s, 0, TYPE_STACK, 0);
+		((struct block *)&s->data[at])->status = BLOCK_FAULT;
+		return 0;
+	}
+	return f->flags & FUNC_GO ? walk_frames(ctx, s) : copy_caller(ctx, s);
+}
+
 /* Puts the event that s holds into the ring buffer: enum outcome. */
-__noinline int output(struct scratch *s)
+__noinline int output(struct func *f, struct scratch *s)
 {
 	__u32 len;
 
-	if (!s)
+	if (!f || !s)
 		return LOST;
 	len = s->walk.used;
-	if (len > MAX_DATA)
-		len = MAX_DATA;
+	if (len > MAX_RECORD - sizeof(struct event))
+		len = MAX_RECORD - sizeof(struct event);
 	len += sizeof(struct event);
 	s->event.size = len;
-	return bpf_ringbuf_output(&events, &s->event, len, wake_flags(len)) ? LOST : DELIVERED;
+	return bpf_ringbuf_output(&events, &s->event, len, wake_flags(f, len)) ? LOST : DELIVERED;
 }
 
 /* Counts an entry or exit of a function that was not delivered. */
@@ -753,7 +944,7 @@ static __always_inline struct side *side_of(struct func *f, struct hit *h)
  * Delivers the event of a flat side that has at most so many words (a power of two): it is
  * made in the ring buffer itself, where nothing may fault or sleep.
  */
-static __always_inline int deliver_words(struct pt_regs *ctx, struct side *side, struct hit *h,
+static __always_inline int deliver_words(struct pt_regs *ctx, struct func *f, struct side *side, struct hit *h,
 					 struct place *p, const __u32 words)
 {
 	const __u32 size = sizeof(struct event) + words * sizeof(__u64);
@@ -775,11 +966,16 @@ static __always_inline int deliver_words(struct pt_regs *ctx, struct side *side,
 		if (m)
 			values[bounded(m->dst / 8, words)] = reg_by_number(ctx, m->reg) >> (m->off & 7) * 8;
 	}
-	bpf_ringbuf_submit(e, wake_flags(size));
+	if (side->fail_test != FAIL_NEVER && !(h->flags & EVENT_TAIL) &&
+	    fails(side, values[bounded(side->fail_off / 8, words)] >> (side->fail_off & 7) * 8)) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return FAILED;
+	}
+	bpf_ringbuf_submit(e, wake_flags(f, size));
 	return DELIVERED;
 }
 
-/* Delivers the event of a flat side: enum outcome. */
+/* Delivers the event of a flat side, but for a failed call's: enum outcome. */
 __noinline int deliver_flat(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
 {
 	struct side *side;
@@ -790,12 +986,12 @@ __noinline int deliver_flat(bpf_user_pt_regs_t *ctx, struct func *f, struct hit 
 	find_place(ctx, f, h, &p);
 	side = side_of(f, h);
 	if (side->root <= 8)
-		return deliver_words(ctx, side, h, &p, 1);
+		return deliver_words(ctx, f, side, h, &p, 1);
 	if (side->root <= 16)
-		return deliver_words(ctx, side, h, &p, 2);
+		return deliver_words(ctx, f, side, h, &p, 2);
 	if (side->root <= 32)
-		return deliver_words(ctx, side, h, &p, 4);
-	return deliver_words(ctx, side, h, &p, FLAT_WORDS);
+		return deliver_words(ctx, f, side, h, &p, 4);
+	return deliver_words(ctx, f, side, h, &p, FLAT_WORDS);
 }
 
 /* Keeps a register of a call's entry for its exit. */
@@ -836,6 +1032,7 @@ __noinline int take_saved(bpf_user_pt_regs_t *ctx, struct scratch *s, struct hit
 __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
 {
 	struct scratch *s;
+	struct side *side;
 	struct place p;
 	int outcome;
 
@@ -850,8 +1047,11 @@ __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *
 	s->walk.bias = s->event.ip - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT);
 	if (f->flags & FUNC_SAVES && h->kind == EVENT_EXIT)
 		take_saved(ctx, s, h);
-	capture(ctx, s, side_of(f, h));
-	outcome = output(s);
+	side = side_of(f, h);
+	capture(ctx, s, side);
+	if (tells_stack(f, side, s))
+		add_stack(ctx, f, s);
+	outcome = output(f, s);
 	give_back(s);
 	return outcome;
 }
@@ -865,6 +1065,9 @@ static __always_inline void deliver(struct pt_regs *ctx, struct func *f, struct 
 	if (f->flags & FUNC_SAVES && h->kind == EVENT_ENTRY)
 		save(ctx, f, h);
 	outcome = flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, h);
+	if (outcome == FAILED)
+		outcome = deliver_any(ctx, f, h);
+
 	if (outcome != DELIVERED)
 		lose((__u32)h->cookie, h->kind, outcome);
 }
@@ -922,6 +1125,68 @@ SEC("uretprobe.multi.s")
 int returned(struct pt_regs *ctx)
 {
 	return exited(ctx, EVENT_URETPROBE);
+}
+
+/*
+ * The signal that kills a process of which one is delivered to a thread; 0 when it doesn't.
+ * Only those that dump core are delivered as what they are: the kernel has the others, and
+ * all threads but one, ended by SIGKILL (complete_signal and get_signal in its signal.c), as
+ * it has the threads of a process that exits.
+ */
+static __always_inline int killer(struct task_struct *task, int sig, struct k_sigaction *action)
+{
+	/* SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG and SIGWINCH, when nobody handles them. */
+	const __u64 harmless = 1ULL << 17 | 1ULL << 18 | 1ULL << 19 | 1ULL << 20 | 1ULL << 21 | 1ULL << 22 | 1ULL << 23 | 1ULL << 28;
+
+	if (sig == 9)
+		sig = BPF_CORE_READ(task, signal, group_exit_code) & ~0x80;
+	if (sig <= 0 || sig > 64 || (sig < 64 && harmless >> sig & 1) || BPF_CORE_READ(action, sa.sa_handler))
+		return 0;
+	return sig;
+}
+
+SEC("raw_tp/signal_deliver")
+int on_signal(struct raw_tracepoint *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 id_pair = bpf_get_current_pid_tgid(), *regs;
+	__u32 tgid = id_pair >> 32, len;
+	struct pt_regs *user;
+	struct process *p;
+	struct scratch *s;
+	int sig;
+
+	p = bpf_map_lookup_elem(&processes, &tgid);
+	if (!active || !p || p->flags & PROCESS_DYING)
+		return 0;
+	sig = killer(task, (int)ctx->args[0], (void *)ctx->args[2]);
+	if (!sig || __sync_fetch_and_or(&p->flags, PROCESS_DYING) & PROCESS_DYING)
+		return 0;
+	s = take();
+	if (!s)
+		return 0;
+	__builtin_memset(&s->event, 0, sizeof(s->event));
+	s->event.kind = EVENT_SIGNAL;
+	s->event.tgid = tgid;
+	s->event.tid = (__u32)id_pair;
+	s->event.ts = bpf_ktime_get_ns();
+	s->event.arg = sig;
+	s->walk.used = 0;
+	user = (struct pt_regs *)bpf_task_pt_regs(task);
+	regs = (__u64 *)add_block(s, 0, TYPE_REGISTERS, REGISTERS * 8);
+#pragma unroll
+	for (__u32 i = 0; i < REGISTERS - 1; i++)
+		regs[i] = reg_by_number(user, i);
+	regs[REGISTERS - 1] = s->event.ip = REGS_IP(user);
+	copy_pages(s, reg_by_number(user, SP_NUMBER), true);
+	len = s->walk.used + sizeof(struct event);
+	if (len > MAX_RECORD)
+		len = MAX_RECORD;
+	s->event.size = len;
+	if (bpf_ringbuf_output(&events, &s->event, len, BPF_RB_FORCE_WAKEUP))
+		__sync_fetch_and_add(&lost_process_events, 1);
+	give_back(s);
+	return 0;
 }
 
 static __always_inline void tell(__u8 kind, __u32 tgid, __u32 tid, __u64 arg)
@@ -991,6 +1256,6 @@ int on_exit(struct raw_tracepoint *ctx)
 	last = BPF_CORE_READ(task, signal, live.counter) == 0;
 	if (last)
 		bpf_map_delete_elem(&processes, &tgid);
-	tell(EVENT_DEATH, tgid, BPF_CORE_READ(task, pid), last);
+	tell(EVENT_DEATH, tgid, BPF_CORE_READ(task, pid), last | (__u64)(BPF_CORE_READ(task, exit_code) & 0x7f) << 8);
 	return 0;
 }

@@ -63,18 +63,26 @@ type probeFunc struct {
 	Saved      uint32
 	Address    uint64
 	Entry      struct {
-		_      structs.HostLayout
-		Type   uint32
-		Moves  uint32
-		Nmoves uint16
-		Root   uint16
+		_         structs.HostLayout
+		Type      uint32
+		Moves     uint32
+		Nmoves    uint16
+		Root      uint16
+		FailOff   uint16
+		FailSize  uint8
+		FailTest  uint8
+		FailValue uint64
 	}
 	Exit struct {
-		_      structs.HostLayout
-		Type   uint32
-		Moves  uint32
-		Nmoves uint16
-		Root   uint16
+		_         structs.HostLayout
+		Type      uint32
+		Moves     uint32
+		Nmoves    uint16
+		Root      uint16
+		FailOff   uint16
+		FailSize  uint8
+		FailTest  uint8
+		FailValue uint64
 	}
 }
 
@@ -172,7 +180,7 @@ type probeScratch struct {
 		Switches uint32
 		Rss      uint32
 	}
-	Data [16384]uint8
+	Data [32768]uint8
 }
 
 type probeTypeProg struct {
@@ -198,11 +206,13 @@ const (
 	probeMapProcesses         = "processes"
 	probeMapPrograms          = "programs"
 	probeMapSaved             = "saved"
+	probeMapThrown            = "thrown"
 	probeProgEnter            = "enter"
 	probeProgLeave            = "leave"
 	probeProgOnExec           = "on_exec"
 	probeProgOnExit           = "on_exit"
 	probeProgOnFork           = "on_fork"
+	probeProgOnSignal         = "on_signal"
 	probeProgReturned         = "returned"
 	probeVarActive            = "active"
 	probeVarFollowChildren    = "follow_children"
@@ -265,6 +275,7 @@ type probeProgramSpecs struct {
 	OnExec   *ebpf.ProgramSpec `ebpf:"on_exec"`
 	OnExit   *ebpf.ProgramSpec `ebpf:"on_exit"`
 	OnFork   *ebpf.ProgramSpec `ebpf:"on_fork"`
+	OnSignal *ebpf.ProgramSpec `ebpf:"on_signal"`
 	Returned *ebpf.ProgramSpec `ebpf:"returned"`
 }
 
@@ -283,6 +294,7 @@ type probeMapSpecs struct {
 	Processes *ebpf.MapSpec `ebpf:"processes"`
 	Programs  *ebpf.MapSpec `ebpf:"programs"`
 	Saved     *ebpf.MapSpec `ebpf:"saved"`
+	Thrown    *ebpf.MapSpec `ebpf:"thrown"`
 }
 
 // probeVariableSpecs contains global variables before they are loaded into the kernel.
@@ -334,6 +346,7 @@ type probeMaps struct {
 	Processes *ebpf.Map `ebpf:"processes"`
 	Programs  *ebpf.Map `ebpf:"programs"`
 	Saved     *ebpf.Map `ebpf:"saved"`
+	Thrown    *ebpf.Map `ebpf:"thrown"`
 }
 
 func (m *probeMaps) Close() error {
@@ -349,6 +362,7 @@ func (m *probeMaps) Close() error {
 		m.Processes,
 		m.Programs,
 		m.Saved,
+		m.Thrown,
 	)
 }
 
@@ -379,6 +393,7 @@ type probePrograms struct {
 	OnExec   *ebpf.Program `ebpf:"on_exec"`
 	OnExit   *ebpf.Program `ebpf:"on_exit"`
 	OnFork   *ebpf.Program `ebpf:"on_fork"`
+	OnSignal *ebpf.Program `ebpf:"on_signal"`
 	Returned *ebpf.Program `ebpf:"returned"`
 }
 
@@ -389,6 +404,7 @@ func (p *probePrograms) Close() error {
 		p.OnExec,
 		p.OnExit,
 		p.OnFork,
+		p.OnSignal,
 		p.Returned,
 	)
 }

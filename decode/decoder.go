@@ -38,6 +38,9 @@ type Config struct {
 	// Symbol names the code or data at an address, "" when unknown. Asked for function values
 	// and itabs.
 	Symbol func(tgid uint32, addr uint64) string
+	// Stack finds the frames of a stack and names them: a frame a line, the innermost first. What
+	// it is given is valid until it returns. Asked for every error while calls are open.
+	Stack func(tgid uint32, raw trace.RawStack) string
 	// Emit takes a finished call. The call is the receiver's.
 	Emit func(*trace.Call)
 	// Gap takes note of calls that are missing. Losses that were told to Lost are not repeated.
@@ -128,6 +131,7 @@ type process struct {
 	info   *trace.Process
 	owners ownerList
 	names  map[uint32]threadName // by tid
+	killer signal
 }
 
 type threadName struct {
@@ -166,6 +170,9 @@ func (d *Decoder) Record(raw []byte) error {
 		return nil
 	case EventDeath:
 		d.death(&e)
+		return nil
+	case EventSignal:
+		d.signalled(&e)
 		return nil
 	}
 	fn := d.function(e.Func)
@@ -280,7 +287,10 @@ const (
 )
 
 func (d *Decoder) death(e *Event) {
-	if e.Arg != 0 {
+	if p := d.processes[e.TGID]; p != nil {
+		p.killed(uint8(e.Arg >> 8 & 0x7f))
+	}
+	if e.Arg&1 != 0 {
 		d.endProcess(e.TGID, e.TS, reasonDeath)
 		return
 	}

@@ -44,7 +44,7 @@ func newFunction(f *trace.Function, config *Config) *function {
 	}
 	if n := len(fn.results); n > 0 {
 		t := fn.results[n-1].field.Type
-		if t != nil && (fn.isGo && t.Kind == trace.KindError || isResult(t)) {
+		if t != nil && (fn.isGo && t.Kind == trace.KindError || t.IsResult()) {
 			fn.failure = n - 1
 		}
 	}

@@ -218,6 +218,8 @@ func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
 		}
 		if r := o.fatal(f, why); r != nil {
 			d.unwound(o, f, ts, r)
+		} else if err := o.process.killer.error(o); err != nil && why == reasonDeath {
+			d.finish(o, f, ts, trace.StatusErr, err)
 		} else {
 			d.finish(o, f, ts, trace.StatusOpen, nil)
 		}
@@ -435,6 +437,7 @@ func (d *Decoder) returned(o *owner, f *frame, e *Event) {
 	failure := d.failed(e, f.fn)
 	f.call.Flags |= d.printer.flags
 	if failure != nil {
+		failure.Stack = d.returnStack(e, f.fn)
 		d.finish(o, f, e.TS, trace.StatusErr, failure)
 		return
 	}

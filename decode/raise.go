@@ -3,6 +3,7 @@ package decode
 import (
 	"cmp"
 	"slices"
+	"strconv"
 
 	"github.com/observatory-trace/observatory-trace/trace"
 )
@@ -48,7 +49,8 @@ func (r *raise) error() *trace.Error {
 // maxRaises is how many are remembered of one owner.
 const maxRaises = 16
 
-// raise notes evidence; all frames that are now open and shallower may die of it.
+// raise notes evidence; all frames that are now open and shallower may die of it,
+// and have its stack. An exception that is thrown again has that of the first time.
 func (d *Decoder) raise(o *owner, e *Event, r raise) *raise {
 	if len(o.raises) == maxRaises {
 		// One that is over is needed the least.
@@ -60,6 +62,9 @@ func (d *Decoder) raise(o *owner, e *Event, r raise) *raise {
 	r.flags |= d.printer.flags & trace.FlagRedacted
 	if n := len(o.open); n > 0 {
 		r.by = o.open[n-1].seq
+		if r.err.Stack == "" {
+			r.err.Stack = d.stack(e, 0)
+		}
 	}
 	o.raises = append(o.raises, r)
 	return &o.raises[len(o.raises)-1]
@@ -165,6 +170,43 @@ func (d *Decoder) evidence(o *owner, e *Event, fn *function) {
 	}
 }
 
+// stack names the frames of an event's stack; ip is an instruction of the
+// innermost function, 0 to leave that one out.
+func (d *Decoder) stack(e *Event, ip uint64) string {
+	raw, ok := e.stack()
+	if !ok || d.config.Stack == nil {
+		return ""
+	}
+	if len(raw.Registers)+len(raw.Returns) == 0 {
+		return noStack
+	}
+	raw.IP, raw.Interrupted = ip, e.Kind == EventSignal
+	return d.config.Stack(e.TGID, raw)
+}
+
+// noStack stands for a stack that the probe had to leave out.
+const noStack = "(not copied: the ring buffer was more than a quarter full)"
+
+// returnStack is the stack of a call that returns.
+func (d *Decoder) returnStack(e *Event, fn *function) string {
+	if e.Flags&EventUretprobe == 0 {
+		return d.stack(e, e.IP)
+	}
+	callers := d.stack(e, 0)
+	if callers == "" {
+		return ""
+	}
+	return place(fn) + "\n" + callers // which of its instructions was the last isn't known
+}
+
+// place is a function as a line of a stack.
+func place(fn *function) string {
+	if fn.File == "" {
+		return fn.Name + " " + fn.Module
+	}
+	return fn.Name + " " + fn.File + ":" + strconv.Itoa(fn.Line)
+}
+
 func (d *Decoder) panicValue(e *Event, fn *function) trace.Error {
 	for i := range fn.args {
 		p := &fn.args[i]
@@ -178,9 +220,13 @@ func (d *Decoder) panicValue(e *Event, fn *function) trace.Error {
 // goexit ends all calls of a goroutine: their deferred functions are run,
 // nothing returns. Its frames stay as the callers of those functions.
 func (d *Decoder) goexit(o *owner, e *Event) {
+	stack := ""
+	if len(o.open) > 0 {
+		stack = d.stack(e, 0)
+	}
 	for i := len(o.open) - 1; i >= 0; i-- {
 		if f := &o.open[i]; f.call != nil {
-			d.finish(o, f, e.TS, trace.StatusErr, &trace.Error{Type: "runtime.Goexit", Message: "the goroutine ended"})
+			d.finish(o, f, e.TS, trace.StatusErr, &trace.Error{Type: "runtime.Goexit", Message: "the goroutine ended", Stack: stack})
 		}
 	}
 	d.rank(o)
@@ -334,7 +380,13 @@ func (d *Decoder) caught(o *owner, e *Event, fn *function) {
 	}
 	o.open = slices.DeleteFunc(o.open, func(f frame) bool { return f.fn == nil })
 	d.frames -= n - len(o.open)
-	if r != nil {
+	switch {
+	case r == nil:
+	case r.kind == raiseRust:
+		// Unoptimised, what catches calls this by way of others, whose frames hide that
+		// the outermost of those that were unwound are gone.
+		r.over = true
+	default:
 		r.caught = true
 	}
 	o.emptied()

@@ -2,15 +2,9 @@ package decode
 
 import (
 	"encoding/json"
-	"strings"
 
 	"github.com/observatory-trace/observatory-trace/trace"
 )
-
-// isResult says whether a type is Rust's Result.
-func isResult(t *trace.Type) bool {
-	return t.Kind == trace.KindVariant && t.Lang == trace.LangRust && strings.HasPrefix(t.Name, "core::result::Result<")
-}
 
 // maxErrorValue bounds the value, bytes of JSON, that stands for the message of
 // a Rust error: its Display can't be called.

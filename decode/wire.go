@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/observatory-trace/observatory-trace/trace"
 )
 
 // EventKind is enum event_kind of bpf/event.h.
@@ -11,11 +13,12 @@ type EventKind uint8
 
 // The kinds of events.
 const (
-	EventEntry EventKind = 1
-	EventExit  EventKind = 2
-	EventFork  EventKind = 3
-	EventExec  EventKind = 4
-	EventDeath EventKind = 5
+	EventEntry  EventKind = 1
+	EventExit   EventKind = 2
+	EventFork   EventKind = 3
+	EventExec   EventKind = 4
+	EventDeath  EventKind = 5
+	EventSignal EventKind = 6
 )
 
 // EventFlags is enum event_flag of bpf/event.h.
@@ -44,13 +47,22 @@ const (
 // typeBytes is TYPE_BYTES of bpf/event.h: plain bytes.
 const typeBytes = 1
 
+// Blocks that tell of the stack: TYPE_REGISTERS, TYPE_STACK and TYPE_FRAMES of bpf/event.h.
+const (
+	typeRegisters = 2000000001
+	typeStack     = 2000000002
+	typeFrames    = 2000000003
+)
+
 // Sizes and limits of bpf/event.h, in bytes unless they are counts.
 const (
 	headerSize      = 88
 	blockHeaderSize = 24
 	maxData         = 8192
+	maxRecord       = 16768
 	maxRoot         = 4096
 	maxBlocks       = 128
+	stackBlocks     = 2 // behind them
 	maxMoves        = 32
 )
 
@@ -134,7 +146,7 @@ func ParseEvent(raw []byte) (Event, error) {
 	}
 	le := binary.LittleEndian
 	size, root := int64(le.Uint32(raw[offSize:])), int64(le.Uint16(raw[offRoot:]))
-	if size < headerSize || size > headerSize+maxData || size > int64(len(raw)) || int64(len(raw)) >= size+8 {
+	if size < headerSize || size > maxRecord || size > int64(len(raw)) || int64(len(raw)) >= size+8 {
 		return Event{}, fmt.Errorf("parse event: %w: it says %d bytes and has %d", ErrRecord, size, len(raw))
 	}
 	if root > maxRoot || root&7 != 0 || headerSize+root > size {
@@ -163,7 +175,7 @@ func ParseEvent(raw []byte) (Event, error) {
 		Root:   raw[headerSize : headerSize+root : headerSize+root],
 		blocks: raw[headerSize+root : size : size],
 	}
-	if e.Kind < EventEntry || e.Kind > EventDeath {
+	if e.Kind < EventEntry || e.Kind > EventSignal {
 		return Event{}, fmt.Errorf("parse event: %w: kind %d", ErrRecord, e.Kind)
 	}
 	if len(e.blocks) > 0 {
@@ -177,8 +189,8 @@ func ParseEvent(raw []byte) (Event, error) {
 // checkBlocks makes sure that Next can't leave the record.
 func checkBlocks(b []byte) error {
 	for n := 0; len(b) > 0; n++ {
-		if n == maxBlocks {
-			return fmt.Errorf("parse event: %w: more than %d blocks", ErrRecord, maxBlocks)
+		if n == maxBlocks+stackBlocks {
+			return fmt.Errorf("parse event: %w: more than %d blocks", ErrRecord, n)
 		}
 		if len(b) < blockHeaderSize {
 			return fmt.Errorf("parse event: %w: block %d is cut after %d bytes", ErrRecord, n, len(b))
@@ -194,6 +206,22 @@ func checkBlocks(b []byte) error {
 
 // Blocks gives the event's blocks, in the order in which they were captured.
 func (e *Event) Blocks() Blocks { return Blocks{e.blocks} }
+
+// stack gives what the event tells of the stack; false when it has none.
+func (e *Event) stack() (raw trace.RawStack, ok bool) {
+	it := e.Blocks()
+	for b, more := it.Next(); more; b, more = it.Next() {
+		switch b.Type {
+		case typeRegisters:
+			raw.Registers, ok = b.Data, true
+		case typeStack:
+			raw.SP, raw.Memory, ok = b.Addr, b.Data, true
+		case typeFrames:
+			raw.Returns, ok = b.Data, true
+		}
+	}
+	return raw, ok
+}
 
 // Blocks iterates over an event's blocks.
 type Blocks struct{ rest []byte }

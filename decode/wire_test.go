@@ -61,7 +61,8 @@ func TestLayout(t *testing.T) {
 	})
 	for name, value := range map[string]int{
 		"MAX_DATA": maxData, "MAX_MOVES": maxMoves, "MAX_BLOCKS": maxBlocks, "MAX_BLOCK": maxRoot, "TYPE_BYTES": typeBytes,
-		"EVENT_ENTRY": int(EventEntry), "EVENT_EXIT": int(EventExit), "EVENT_FORK": int(EventFork), "EVENT_EXEC": int(EventExec), "EVENT_DEATH": int(EventDeath),
+		"TYPE_REGISTERS": typeRegisters, "TYPE_STACK": typeStack, "TYPE_FRAMES": typeFrames, "MAX_RECORD": maxRecord,
+		"EVENT_ENTRY": int(EventEntry), "EVENT_EXIT": int(EventExit), "EVENT_FORK": int(EventFork), "EVENT_EXEC": int(EventExec), "EVENT_DEATH": int(EventDeath), "EVENT_SIGNAL": int(EventSignal),
 		"EVENT_TAIL": int(EventTail), "EVENT_URETPROBE": int(EventUretprobe), "EVENT_TRUNCATED": int(EventTruncated), "EVENT_NO_G": int(EventNoG),
 		"EVENT_NO_CPU": int(EventNoCPU), "EVENT_NO_RSS": int(EventNoRSS),
 		"BLOCK_OK": int(BlockOK), "BLOCK_FAULT": int(BlockFault), "BLOCK_CUT": int(BlockCut),
@@ -128,12 +129,12 @@ func TestParseMalformed(t *testing.T) {
 		"root beyond the record": func(b []byte) []byte { b[offRoot] = 0xf8; return b },
 		"root not padded":        func(b []byte) []byte { b[offRoot] = 15; return b },
 		"kind 0":                 func(b []byte) []byte { b[offKind] = 0; return b },
-		"kind 6":                 func(b []byte) []byte { b[offKind] = 6; return b },
+		"kind 7":                 func(b []byte) []byte { b[offKind] = 7; return b },
 		"block too long":         func(b []byte) []byte { b[block+offBlockLen] = 9; return b },
 		"block far too long":     func(b []byte) []byte { b[block+offBlockLen+3] = 0xff; return b },
 		"block header cut":       func(b []byte) []byte { b[offSize] -= 16; return b[:len(b)-16] },
 		"too many blocks": func([]byte) []byte {
-			return appendRecord(nil, sampleEvent(), make([]Block, maxBlocks+1)...)
+			return appendRecord(nil, sampleEvent(), make([]Block, maxBlocks+stackBlocks+1)...)
 		},
 	} {
 		raw := change(append([]byte(nil), good...))

@@ -249,6 +249,9 @@ type goProgram struct {
 	pclntab  []byte
 	pclnAddr uint64
 	abi      *goABI // once it was needed
+
+	funcData     uint64 // see goFuncData
+	funcDataRead bool
 }
 
 // goProgram returns what the file tells as a Go program; nil when it is none.

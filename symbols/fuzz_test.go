@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/observatory-trace/observatory-trace/internal/testenv"
+	"github.com/observatory-trace/observatory-trace/symbols/ehframe"
 )
 
 // seeds are small programs of each kind, and what is around their headers.
@@ -50,6 +51,11 @@ func readAll(t *testing.T, path string) {
 	file.GoVersion()
 	file.Interpreter()
 	file.Segments()
+	for _, addr := range []uint64{file.EntryPoint(), file.EntryPoint() + 16} {
+		_, _ = file.Frames(addr)
+		file.GoCode(addr)
+		_, _ = file.Caller(addr, &ehframe.Registers{PC: addr}, func(uint64) (uint64, bool) { return addr, true })
+	}
 	for _, sel := range []Selection{{}, {Include: patterns("*")}, {Files: patterns("*.c")}} {
 		functions, err := file.Select(sel)
 		if err != nil {

@@ -95,6 +95,21 @@ type Error struct {
 	Stack   string // a frame a line: "function file:line"
 }
 
+// RawStack is what a probe copied of a thread's stack, frames yet to be found:
+// registers and memory, to be unwound, or return addresses.
+type RawStack struct {
+	// IP is an instruction of the innermost function; 0 leaves that function out.
+	IP uint64
+	// Registers are words, little endian: those of the innermost function's caller as it goes on
+	// (Interrupted: of the innermost function itself), in DWARF's numbering up to the stack
+	// pointer's, then the program counter.
+	Registers   []byte
+	Interrupted bool
+	SP          uint64 // where Memory begins
+	Memory      []byte
+	Returns     []byte // return addresses, words, little endian, the innermost first
+}
+
 // Resources is what a call used between its entry and its exit, by what the
 // kernel counts of its thread and, for RSSDeltaKB, of its process.
 type Resources struct {

@@ -1,5 +1,7 @@
 package trace
 
+import "strings"
+
 // Kind is how a value's bytes are read.
 type Kind uint8
 
@@ -154,6 +156,11 @@ func (t *Type) Variant(data []byte) *Variant {
 		}
 	}
 	return other
+}
+
+// IsResult says whether a type is Rust's Result.
+func (t *Type) IsResult() bool {
+	return t.Kind == KindVariant && t.Lang == LangRust && strings.HasPrefix(t.Name, "core::result::Result<")
 }
 
 // Field is a member of a struct or union, or a parameter of a Plan's root.

@@ -55,6 +55,7 @@ func newRecorder(session *attach.Session, store *writer.Store, capture captureFl
 			d, ok := session.Dynamic(tgid, word, !empty)
 			return decode.Dynamic{Name: d.Name, Type: d.Type, Direct: d.Direct}, ok
 		},
+		Stack:       session.Stack,
 		Emit:        r.emit,
 		Gap:         r.gap,
 		ErrorRule:   rules.errorRule,

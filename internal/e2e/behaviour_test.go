@@ -178,7 +178,7 @@ func TestKilled(t *testing.T) {
 }
 
 // TestOpen holds that calls which have not ended are recorded, with their
-// arguments: when tracing ends inside of one, and when the process does.
+// arguments: when tracing ends inside of one, and when the process is killed.
 func TestOpen(t *testing.T) {
 	testenv.RequireBPF(t)
 	for source, name := range map[string]string{
@@ -202,7 +202,11 @@ func TestOpen(t *testing.T) {
 					}
 				}
 				got := text(t, tr.open(), "SELECT p.process, p.status, d.args IS NOT NULL AND d.args <> '{}', d.result FROM process_trace p JOIN data_trace d USING (id)")
-				if want := name + "|OPEN|1|"; got != want {
+				want := name + "|OPEN|1|"
+				if dies {
+					want = name + "|ERR|1|"
+				}
+				if got != want {
 					t.Errorf("died: %v: got %q, want %q", dies, got, want)
 				}
 			}

@@ -1,8 +1,8 @@
 // Package ehframe reads from a program's unwind information (.eh_frame), which
-// survives stripping, where its pieces of code begin and end, and which of them
-// are entered by calls.
+// survives stripping, where its pieces of code begin and end, which of them
+// are entered by calls, and how a frame's caller is found.
 //
-// It is pure: bytes in, ranges out. It must not import anything of this module,
+// It is pure: bytes in, ranges and registers out. It must not import anything of this module,
 // and it must not trust a byte of its input.
 //
 // The format is that of the Linux Standard Base Core Specification 5.0,
@@ -23,11 +23,17 @@ type Piece struct {
 	// Called says that at Low the frame is as a call leaves it. A part of a
 	// function is entered by jumps, mostly with a frame set up.
 	Called bool
+
+	cie, start, end uint32 // offsets in the section: of the common entry, of the instructions
 }
 
-// Table knows the pieces of a program. It is immutable and safe for concurrent use.
+// Table knows the pieces of a program. It refers to the section it was made
+// from. It is immutable and safe for concurrent use.
 type Table struct {
-	pieces []Piece // by Low
+	section []byte
+	pieces  []Piece // by Low
+	cies    map[int]cie
+	machine Machine
 }
 
 // Machine says what a frame looks like when a call has just been made: the
@@ -47,7 +53,7 @@ var (
 // damaged are left out.
 func New(section []byte, addr uint64, m Machine) *Table {
 	p := parser{section: section, addr: addr, machine: m, cies: map[int]cie{}}
-	t := &Table{pieces: p.pieces()}
+	t := &Table{section: section, pieces: p.pieces(), cies: p.cies, machine: m}
 	slices.SortFunc(t.pieces, func(a, b Piece) int { return cmp.Compare(a.Low, b.Low) })
 	return t
 }
@@ -80,6 +86,12 @@ type cie struct {
 	augmented bool  // its entries have augmentation data
 	encoding  uint8 // of addresses
 	frame     frame
+
+	codeAlign  uint64
+	dataAlign  int64
+	column     uint64 // of the return address
+	signal     bool   // its frames were interrupted, not called from
+	start, end int    // offsets of its instructions
 }
 
 // frame is the rule for the canonical frame address.
@@ -132,10 +144,10 @@ func (p *parser) entry(b *reader, at int) (Piece, bool) {
 	if b.bad || low == 0 || size == 0 || low+size < low {
 		return Piece{}, false
 	}
-	f := c.frame
+	f, start := c.frame, b.off
 	f.run(b)
 	called := f.known && f.register == p.machine.Register && f.offset == p.machine.Offset
-	return Piece{Low: low, High: low + size, Called: called}, true
+	return Piece{Low: low, High: low + size, Called: called, cie: uint32(at), start: uint32(start), end: uint32(len(b.data))}, true
 }
 
 // maxCommon bounds the bytes of a common information entry; real ones have some
@@ -166,16 +178,16 @@ func (p *parser) common(at int) (c cie) {
 	}
 	augmentation := string(b.data[b.off:][:end])
 	b.off += end + 1
-	b.uleb() // code alignment
-	b.uleb() // data alignment: its sign is of no matter here
+	c.codeAlign, c.dataAlign = b.uleb(), b.sleb()
 	if version == 1 {
-		b.u8()
+		c.column = uint64(b.u8())
 	} else {
-		b.uleb()
+		c.column = b.uleb()
 	}
 	if !p.augmentation(&b, augmentation, &c) {
 		return c
 	}
+	c.start, c.end = b.off, len(b.data)
 	c.frame.run(&b)
 	c.ok = !b.bad
 	return c
@@ -203,6 +215,8 @@ func (p *parser) augmentation(b *reader, letters string, c *cie) bool {
 			b.encoded(b.u8()&0x7f, 0)
 		case 'L':
 			b.u8()
+		case 'S':
+			c.signal = true
 		}
 	}
 	b.off = end
@@ -216,11 +230,28 @@ const (
 	cfaRestore       = 0xc0
 	cfaSetLoc        = 0x01
 	cfaAdvance1      = 0x02
+	cfaAdvance2      = 0x03
 	cfaAdvance4      = 0x04
+	cfaOffsetLong    = 0x05
+	cfaRestoreLong   = 0x06
+	cfaUndefined     = 0x07
+	cfaSame          = 0x08
+	cfaRegister      = 0x09
+	cfaRemember      = 0x0a
+	cfaRestoreState  = 0x0b
 	cfaDefCFA        = 0x0c
 	cfaDefCFAReg     = 0x0d
 	cfaDefCFAOffset  = 0x0e
 	cfaDefExpression = 0x0f
+	cfaExpression    = 0x10
+	cfaOffsetSigned  = 0x11
+	cfaDefCFASigned  = 0x12
+	cfaDefOffsetSgnd = 0x13
+	cfaValOffset     = 0x14
+	cfaValOffsetSgnd = 0x15
+	cfaValExpression = 0x16
+	cfaGNUWindowSave = 0x2d // arm64: the return address is signed, or not any more
+	cfaGNUArgsSize   = 0x2e
 )
 
 // run follows the instructions that hold at the first address.
@@ -303,6 +334,25 @@ func (b *reader) uleb() uint64 {
 			v |= uint64(c&0x7f) << shift
 		}
 		if c < 0x80 {
+			return v
+		}
+	}
+	b.bad = true
+	return 0
+}
+
+func (b *reader) sleb() int64 {
+	v := int64(0)
+	for shift := uint(0); b.off < len(b.data); {
+		c := b.data[b.off]
+		b.off++
+		if shift < 64 {
+			v |= int64(c&0x7f) << shift
+		}
+		if shift += 7; c < 0x80 {
+			if c&0x40 != 0 && shift < 64 {
+				v |= -1 << shift
+			}
 			return v
 		}
 	}

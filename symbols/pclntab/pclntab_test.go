@@ -112,6 +112,7 @@ func FuzzTable(f *testing.F) {
 			if fn, ok := table.Func(i); ok {
 				table.File(fn)
 				table.Find(fn.Addr)
+				table.Frames(fn, fn.Addr+fn.Size/2, func(offset uint32) []byte { return data[uint64(offset)%uint64(len(data)):] })
 			}
 		}
 	})

@@ -12,6 +12,7 @@ const (
 	tagCompileUnit  = 0x11
 	tagSubprogram   = 0x2e
 	tagSkeletonUnit = 0x4a
+	tagInlined      = 0x1d
 
 	attrName           = 0x03
 	attrStmtList       = 0x10
@@ -25,6 +26,8 @@ const (
 	attrDeclLine       = 0x3b
 	attrSpecification  = 0x47
 	attrRanges         = 0x55
+	attrCallFile       = 0x58
+	attrCallLine       = 0x59
 	attrLinkageName    = 0x6e
 	attrStrOffsetsBase = 0x72
 	attrAddrBase       = 0x73

@@ -41,38 +41,14 @@ func (x *Index) file(u *Unit, index uint64) string {
 // readFiles reads the file names in the header of a unit's line table
 // (section 6.2.4), and nothing behind it.
 func (x *Index) readFiles(u *Unit) []sourceFile {
-	if x.lines == nil && x.sec.Line != nil {
-		x.lines = x.sec.Line()
-	}
-	b := buf{data: x.lines}
-	b.skip64(u.stmtList)
-	dwarf64 := false
-	if length := b.u32(); length == 0xffffffff {
-		dwarf64 = true
-		b.skip(8)
-	}
-	version := b.u16()
-	if version < 2 || version > 5 {
+	h, ok := x.lineHeader(u)
+	if !ok {
 		return nil
 	}
-	if version == 5 {
-		b.skip(2) // address_size, segment_selector_size
+	if h.version == 5 {
+		return x.filesV5(&h.names, u, h.dwarf64)
 	}
-	headerLength := b.offset(dwarf64)
-	if b.bad || headerLength > uint64(len(b.data)-b.off) {
-		return nil
-	}
-	b.data = b.data[:b.off+int(headerLength)]
-	b.skip(1) // minimum_instruction_length
-	if version >= 4 {
-		b.skip(1) // maximum_operations_per_instruction
-	}
-	b.skip(3) // default_is_stmt, line_base, line_range
-	b.skip(max(int(b.u8())-1, 0))
-	if version == 5 {
-		return x.filesV5(&b, u, dwarf64)
-	}
-	return filesV4(&b, u)
+	return filesV4(&h.names, u)
 }
 
 // filesV4 reads directories and files as they are up to DWARF 4 (its section

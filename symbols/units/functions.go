@@ -25,6 +25,8 @@ type shape struct {
 	name, linkage     value
 	file, line        value
 	origin            value // DW_AT_abstract_origin or DW_AT_specification
+	callFile          value // of an inlined call
+	callLine          value
 }
 
 // Functions reads the functions that have code in a unit, in the order of the
@@ -134,6 +136,10 @@ func (x *Index) shape(b *buf, ab *abbrev, u *Unit) (s shape) {
 			s.file = v
 		case attrDeclLine:
 			s.line = v
+		case attrCallFile:
+			s.callFile = v
+		case attrCallLine:
+			s.callLine = v
 		case attrAbstractOrigin, attrSpecification:
 			s.origin = v
 		}

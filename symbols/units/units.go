@@ -36,8 +36,9 @@ type Index struct {
 	abbrev  abbrevCache // of the unit being read
 	foreign abbrevCache // of a unit that it refers to
 	lines   []byte      // .debug_line, once read
-	left    int         // pieces of range lists that may still be read
-	found   int         // functions with code so far
+	rows    rowCache
+	left    int // pieces of range lists that may still be read
+	found   int // functions with code so far
 }
 
 // Range is a run of addresses: Low is the first, High the first beyond.

@@ -320,6 +320,10 @@ func FuzzIndex(f *testing.F) {
 			for _, fn := range functions {
 				x.File(fn)
 				x.Find(fn.Low)
+				for _, call := range x.Inlined(fn, fn.Low) {
+					x.File(call.Function)
+				}
+				x.Line(u, fn.Low)
 			}
 			x.MemberOffset(u, "runtime.g", "goid")
 			x.RuntimeTypes(u)
