@@ -693,7 +693,7 @@ __noinline int add_stack(bpf_user_pt_regs_t *ctx, struct func *f, struct scratch
 
 	if (!f || !s)
 		return 0;
-	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4) {
+	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) + MAX_RECORD > bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4) {
 		at = bounded(s->walk.used, 2 * MAX_DATA);
 		add_block(s, 0, TYPE_STACK, 0);
 		((struct block *)&s->data[at])->status = BLOCK_FAULT;
