@@ -12,8 +12,9 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GOLANGCI_LINT := bin/tools/golangci-lint-v2.15.0
 TEST_FLAGS ?= -count=1 -p 2 -timeout 15m
 PKG ?= ./...
+FUZZTIME ?= 1m
 
-.PHONY: help setup build image generate generate-check lint fmt test bench check demo clean
+.PHONY: fuzz help setup build image generate generate-check docs lint fmt test bench check demo clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +33,10 @@ image: ## Builds the container image IMAGE (observatory-trace:latest) of deploy/
 generate: ## Regenerates the BPF objects and their Go bindings
 	@scripts/setup.sh generate
 	@go generate ./...
+
+docs: ## Makes docs/values.md anew
+	@go run ./internal/valuesdoc > docs/values.md.new
+	@mv docs/values.md.new docs/values.md
 
 generate-check: ## Fails when the committed BPF objects are not what make generate makes
 	@scripts/setup.sh generate
@@ -61,6 +66,10 @@ test: ## Runs all tests, privileged ones included (PKG=./folder/ for some)
 	@scripts/setup.sh test
 	@scripts/generate-check.sh
 	@go test $(TEST_FLAGS) $(PKG)
+	@[ '$(PKG)' != ./... ] || scripts/fuzz.sh 2s
+
+fuzz: ## Runs every fuzz target for FUZZTIME (1m)
+	@scripts/fuzz.sh $(FUZZTIME)
 
 bench: ## Measures what a call costs
 	@scripts/setup.sh bench

@@ -75,6 +75,7 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 	for _, e := range edges[c.edges:] {
 		t.Edges = append(t.Edges, bpf.Edge{
 			Off: e.Off, LenOff: e.LenOff, Kind: uint8(e.Kind), LenSize: e.LenSize, Depth: e.Depth, Type: e.Type, Stride: e.Stride,
+			Count: uint8(e.Count), Flags: bpf.EdgeFlags(e.Inner, e.Back), Per: e.Per, When: uint8(e.When), WhenOff: e.WhenOff, WhenValue: e.WhenValue,
 		})
 	}
 	t.FirstProgram, t.FirstEdge = c.programs, c.edges
@@ -114,6 +115,14 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 	}
 	r.Entry.Type, r.Entry.Moves, r.Entry.Nmoves, r.Entry.Root = side(f.EntryPlan)
 	r.Exit.Type, r.Exit.Moves, r.Exit.Nmoves, r.Exit.Root = side(f.ExitPlan)
+	if f.ExitPlan != nil {
+		for _, m := range f.ExitPlan.Moves {
+			if m.Source == trace.SourceSaved {
+				r.Flags |= bpf.FuncSaves
+				r.Saved = uint32(m.Register)
+			}
+		}
+	}
 	switch f.Role {
 	case trace.RoleGoPanic, trace.RoleGoexit, trace.RoleThrow, trace.RoleRethrow, trace.RoleUnwind, trace.RoleForced, trace.RoleLongjmp, trace.RoleRustPanic:
 		r.Flags |= bpf.FuncRaises

@@ -11,12 +11,13 @@
 
 #define MAX_DATA 8192   /* bytes of captured data behind an event's header; a power of two */
 #define MAX_MOVES 32    /* pieces a root block is put together from */
-#define MAX_EDGES 16    /* pointers followed out of one block */
-#define MAX_BLOCKS 32   /* blocks copied for one event */
+#define MAX_EDGES 64    /* pointers followed out of one value */
+#define MAX_EACH 64     /* values of one block whose pointers are followed */
+#define MAX_BLOCKS 128  /* blocks copied for one event */
 #define MAX_BLOCK 4096  /* bytes of one block; a power of two, and no more than MAX_DATA */
 #define MAX_STACK 8192  /* bytes copied of a stack; a power of two */
 #define MAX_FRAMES 64   /* return addresses collected by frame pointers; a power of two */
-#define MAX_RECORD 16768 /* bytes of a record: header, data, registers and stack */
+#define MAX_RECORD 16784 /* bytes of a record: header, data, registers and stack */
 
 enum event_kind {
 	EVENT_ENTRY = 1,   /* a call began (or, for a role, the role's function was entered) */
@@ -32,6 +33,8 @@ enum event_flag {
 	EVENT_URETPROBE = 2,  /* exit: seen by a uretprobe */
 	EVENT_TRUNCATED = 4,  /* blocks were left out at a limit */
 	EVENT_NO_G = 8,       /* Go: the goroutine could not be read; goid is 0, pos is the CFA's */
+	EVENT_NO_CPU = 16,    /* this kernel does not show what CPU time is made from; arg is 0 */
+	EVENT_NO_RSS = 32,    /* the same of rss */
 };
 
 /*
@@ -52,7 +55,19 @@ struct event {
 	__u64 pos;    /* frame position: grows with depth. C: ~CFA; Go: stack.hi - CFA, which a moved stack keeps */
 	__u64 ip;     /* absolute address of the probed instruction (uretprobe: of the return address) */
 	__u64 cfa;    /* canonical frame address: the caller's stack pointer once this call has returned */
-	__u64 arg;    /* process events: see enum event_kind; else 0 */
+	/*
+	 * Process events: see enum event_kind. Entries and exits: the thread's CPU time less the
+	 * scheduler's clock (which runs at CLOCK_MONOTONIC_RAW's rate), ns.
+	 */
+	__u64 arg;
+	/*
+	 * Entries and exits: what the thread and its process have used so far. What a call used is
+	 * the difference of two, modulo the width, as it is of the CPU time.
+	 */
+	__u32 minor;  /* page faults of the thread */
+	__u32 major;
+	__u32 switches; /* context switches of the thread, voluntary and not */
+	__u32 rss;    /* resident pages of the process, but for what the processors have yet to add up */
 };
 
 enum block_status {
@@ -93,8 +108,9 @@ enum func_flag {
 	FUNC_ABI0 = 2,    /* g is in thread-local storage, not in its register */
 	FUNC_FLAT_ENTRY = 4, /* at its entry all that is copied is words in registers: see FLAT_WORDS */
 	FUNC_FLAT_EXIT = 8,  /* the same at its exit */
-	FUNC_RAISES = 16,    /* its entry comes with the stack */
-	FUNC_URGENT = 32,    /* its events are to be read at once */
+	FUNC_SAVES = 16,     /* what is in register `saved` at entry is kept for its exit */
+	FUNC_RAISES = 32,    /* its entry comes with the stack */
+	FUNC_URGENT = 64,    /* its events are to be read at once */
 };
 
 /* How a word of the root block tells that the call failed: then its exit comes with the stack. */
@@ -110,7 +126,7 @@ struct func {
 	__u32 goid_offset; /* Go: offset of goid in runtime.g */
 	__s32 tls_offset;  /* Go, ABI0: offset of g from the thread pointer */
 	__u32 file;        /* file number, for dynamic types */
-	__u32 pad;
+	__u32 saved;       /* FUNC_SAVES: register, DWARF numbering */
 	__u64 address;     /* virtual address of the first byte in the file */
 	struct side {
 		__u32 type;    /* capture program of the root block, 0: the root has no pointers */
@@ -143,6 +159,7 @@ enum source {
 	SOURCE_REGISTER = 1, /* reg, DWARF numbering; off is the byte within it */
 	SOURCE_CFA = 2,      /* memory at CFA + off */
 	SOURCE_MEMORY = 3,   /* memory at reg + off */
+	SOURCE_SAVED = 4,    /* exit: memory at what FUNC_SAVES kept + off */
 };
 
 struct move {
@@ -169,16 +186,45 @@ enum edge_kind {
 	EDGE_CSTRING = 3, /* bytes up to a NUL */
 	EDGE_IFACE = 4,   /* Go interface: itab or nil at `off`, data word behind it; the type is looked up */
 	EDGE_EFACE = 5,   /* Go empty interface: type or nil at `off` */
+	EDGE_WIDE = 6,    /* a wide string: as many bytes as a string may have and its page has */
+};
+
+/* EDGE_COUNTED: how the number of values is told. */
+enum count_form {
+	COUNT_PLAIN = 0, /* the integer at len_off */
+	COUNT_MASK = 1,  /* one more than that */
+	COUNT_SHIFT = 2, /* two to the power of the byte at len_off */
+	COUNT_HALF = 3,  /* half of that */
+	COUNT_END = 4,   /* len_off has the address of their end */
+};
+
+enum edge_when {
+	WHEN_ALWAYS = 0,
+	WHEN_EQUAL = 1,  /* the 4 bytes at when_off are when_value */
+	WHEN_DIFFERS = 2,
+};
+
+enum edge_flag {
+	EDGE_INNER = 1, /* from a container to its contents: no step deeper */
+	EDGE_BACK = 2,  /* EDGE_COUNTED: the values end at the address, the first one last */
 };
 
 struct edge {
-	__u16 off;      /* of the pointer, in the block */
-	__u16 len_off;  /* EDGE_COUNTED: of the length, in the block */
+	__u16 off;      /* of the pointer, in the value */
+	__u16 len_off;  /* EDGE_COUNTED: of the length, in the value */
 	__u8 kind;
 	__u8 len_size;  /* EDGE_COUNTED: bytes of the length, 4 or 8 */
 	__u16 depth;    /* pointers already followed to get here are at most this; 0: no limit but the session's */
 	__u32 type;     /* target's capture program */
 	__u32 stride;   /* EDGE_COUNTED: bytes of one element */
+	__u8 count;     /* enum count_form */
+	__u8 when;      /* enum edge_when: else it is not followed */
+	__u8 flags;     /* enum edge_flag */
+	__u8 per;       /* EDGE_COUNTED: elements of a container in one value, 0 for one */
+	__u16 when_off;
+	__u16 pad2;
+	__u32 when_value;
+	__u32 pad3;
 };
 
 #define ITAB_TYPE 8 /* offset of the dynamic type in a Go itab, 1.22 to 1.26 */

@@ -23,7 +23,7 @@ type Header struct {
 }
 
 // headerSize is sizeof(struct event), bytes.
-const headerSize = 72
+const headerSize = 88
 
 // ParseHeader reads an event's header; false when the record is shorter than one.
 func ParseHeader(record []byte) (Header, bool) {

@@ -39,8 +39,9 @@ const (
 	// All that is copied on a side is words in registers (see FLAT_WORDS in event.h).
 	FuncFlatEntry = 4
 	FuncFlatExit  = 8
-	FuncRaises    = 16 // its entry comes with the stack
-	FuncUrgent    = 32 // its events are to be read at once
+	FuncSaves     = 16 // what is in register Saved at entry is kept for the exit
+	FuncRaises    = 32 // its entry comes with the stack
+	FuncUrgent    = 64 // its events are to be read at once
 )
 
 // How a word of a side's root block tells that the call failed (enum fail_test).
@@ -59,6 +60,17 @@ const (
 	cookieCondShift   = 36
 	cookieOffsetShift = 40
 )
+
+// EdgeFlags makes the flags of an Edge (enum edge_flag).
+func EdgeFlags(inner, back bool) (flags uint8) {
+	if inner {
+		flags |= 1
+	}
+	if back {
+		flags |= 2
+	}
+	return flags
+}
 
 // MaxSiteOffset is the farthest that a site can lie from its function's first byte, in bytes.
 const MaxSiteOffset = 1<<23 - 1

@@ -37,7 +37,18 @@ struct uprobe_task { struct return_instance *return_instances; } __attribute__((
 struct sigaction { void *sa_handler; } __attribute__((preserve_access_index));
 struct k_sigaction { struct sigaction sa; } __attribute__((preserve_access_index));
 struct signal_struct { struct counter live; int nr_threads; int group_exit_code; } __attribute__((preserve_access_index));
-struct mm_struct { struct counter mm_users; } __attribute__((preserve_access_index));
+struct percpu_counter { __s64 count; } __attribute__((preserve_access_index));
+enum { MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES, NR_MM_COUNTERS };
+struct mm_struct {
+	struct counter mm_users;
+	struct percpu_counter rss_stat[NR_MM_COUNTERS]; /* since Linux 6.2 */
+} __attribute__((preserve_access_index));
+struct rq { __u64 clock, clock_task; } __attribute__((preserve_access_index));
+struct cfs_rq { struct rq *rq; } __attribute__((preserve_access_index));
+struct sched_entity {
+	__u64 exec_start, sum_exec_runtime;
+	struct cfs_rq *cfs_rq; /* with CONFIG_FAIR_GROUP_SCHED */
+} __attribute__((preserve_access_index));
 struct task_struct {
 	int pid;
 	int tgid;
@@ -45,6 +56,8 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct mm_struct *mm;
 	struct uprobe_task *utask;
+	struct sched_entity se;
+	unsigned long nvcsw, nivcsw, min_flt, maj_flt;
 	struct thread_struct thread;
 } __attribute__((preserve_access_index));
 
@@ -91,6 +104,15 @@ enum outcome {
 	FAILED = 3,  /* the call failed: its event comes with the stack, and is to be made in a scratch */
 };
 
+/* Whose call's entry register is kept. */
+struct saved_key {
+	__u64 cfa;
+	__u32 tid;
+	__u32 func;
+};
+/* Calls that are unwound leave theirs behind: the least recently used ones go. */
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __type(key, struct saved_key); __type(value, __u64); __uint(max_entries, 16384); } saved SEC(".maps");
+
 struct item {
 	__u64 addr;
 	__u32 type;
@@ -127,6 +149,7 @@ struct scratch {
 	struct item item; /* about to be queued */
 	struct dynamic_key key;
 	__u64 word[2];
+	__u64 saved; /* SOURCE_SAVED; 0 when it isn't known */
 	struct item queue[MAX_BLOCKS];
 	struct event event;
 	__u8 data[4 * MAX_DATA];
@@ -208,7 +231,8 @@ __noinline int enqueue(struct scratch *s)
 	if (!s || !s->item.addr || !s->item.type)
 		return 0;
 	tail = s->walk.tail;
-	for (__u32 i = 0; i < MAX_BLOCKS; i++) {
+	/* Against the first ones: that is where pointers lead back to, and each comparison costs. */
+	for (__u32 i = 0; i < 32; i++) {
 		if (i >= tail)
 			break;
 		if (s->queue[i].addr == s->item.addr && s->queue[i].type == s->item.type && s->queue[i].size >= s->item.size)
@@ -246,16 +270,82 @@ static __always_inline __u32 dynamic_program(struct scratch *s, __u8 kind, __u64
 	return d && !d->direct ? d->type : 0;
 }
 
+/* Whether the condition of an edge holds. */
+static __always_inline bool applies(struct scratch *s, struct edge *e)
+{
+	__u32 value;
+
+	if (e->when == WHEN_ALWAYS)
+		return true;
+	if (e->when_off + 4 > s->span.len)
+		return false;
+	value = *(__u32 *)&s->data[bounded(s->span.base + e->when_off, MAX_DATA)];
+	return (value == e->when_value) == (e->when == WHEN_EQUAL);
+}
+
+/* How many values an EDGE_COUNTED leads to. */
+static __always_inline __u64 count_of(struct scratch *s, struct edge *e)
+{
+	__u64 n, begin = s->item.addr;
+
+	if (e->len_off + e->len_size > s->span.len)
+		return 0;
+	n = *(__u64 *)&s->data[bounded(s->span.base + e->len_off, MAX_DATA)];
+	if (e->len_size == 4)
+		n &= 0xffffffff;
+	switch (e->count) {
+	case COUNT_PLAIN:
+		break;
+	case COUNT_MASK:
+		n = n < 0x7fffffff ? n + 1 : 0;
+		break;
+	case COUNT_SHIFT:
+		n &= 0xff;
+		n = n < 31 ? 1 << n : 0;
+		break;
+	case COUNT_HALF:
+		n &= 0xff;
+		n = n > 0 && n < 31 ? 1 << (n - 1) : 0;
+		break;
+	default:
+		n = n > begin && e->stride ? (n - begin) / e->stride : 0;
+	}
+	return n < 0x7fffffff ? n : 0x7fffffff;
+}
+
+/* Makes the item of an EDGE_COUNTED: false when it leads nowhere. */
+static __always_inline bool count_item(struct scratch *s, struct edge *e)
+{
+	struct item *item = &s->item;
+	__u64 limit = e->type == TYPE_BYTES && e->stride == 1 && !(e->flags & EDGE_INNER) ? max_string : max_items;
+	__u64 count = count_of(s, e);
+
+	if (!count || !item->addr)
+		return false;
+	item->want = count * e->stride > 0x7fffffff ? 0x7fffffff : count * e->stride;
+	if (e->per > 1)
+		limit = limit / e->per + 1;
+	if (count > limit)
+		count = limit;
+	/* What doesn't fit in a block would be cut at the wrong end. */
+	if (e->flags & EDGE_BACK && e->stride && count * e->stride > MAX_BLOCK)
+		count = MAX_BLOCK / e->stride;
+	item->size = count * e->stride;
+	if (e->flags & EDGE_BACK)
+		item->addr -= item->size;
+	return true;
+}
+
 /* Queues what one pointer in the span points to. */
 __noinline int follow_edge(struct scratch *s, __u32 i)
 {
 	struct edge *e = bpf_map_lookup_elem(&edges, &i);
 	struct item *item;
-	__u64 count, limit, word;
+	__u64 word;
 
-	if (!e || !s || e->off + 8 > s->span.len)
+	if (!e || !s || e->off + 8 > s->span.len || !applies(s, e))
 		return 0;
-	if (s->span.depth >= max_depth && e->type != TYPE_BYTES)
+	if (!(e->flags & EDGE_INNER) && s->span.depth >= max_depth && e->type != TYPE_BYTES)
 		return 0;
 	if (e->depth && s->span.depth > e->depth)
 		return 0;
@@ -263,27 +353,21 @@ __noinline int follow_edge(struct scratch *s, __u32 i)
 	item->addr = *(__u64 *)&s->data[bounded(s->span.base + e->off, MAX_DATA)];
 	item->type = e->type;
 	item->want = item->size = 0;
-	item->depth = s->span.depth + 1;
+	item->depth = e->flags & EDGE_INNER ? s->span.depth : s->span.depth + 1;
 	item->text = 0;
 	switch (e->kind) {
 	case EDGE_POINTER:
 		item->want = item->size = program_size(e->type);
 		break;
 	case EDGE_COUNTED:
-		limit = e->type == TYPE_BYTES ? max_string : max_items;
-		if (e->len_off + e->len_size > s->span.len)
+		if (!count_item(s, e))
 			return 0;
-		count = *(__u64 *)&s->data[bounded(s->span.base + e->len_off, MAX_DATA)];
-		if (e->len_size == 4)
-			count &= 0xffffffff;
-		if (!count || !item->addr)
-			return 0;
-		if (count > 0x7fffffff)
-			count = 0x7fffffff;
-		item->want = count * e->stride > 0x7fffffff ? 0x7fffffff : count * e->stride;
-		if (count > limit)
-			count = limit;
-		item->size = count * e->stride;
+		break;
+	case EDGE_WIDE:
+		item->size = max_string & ~3u;
+		if (item->size > 4096 - (item->addr & 4095))
+			item->size = 4096 - (item->addr & 4095);
+		item->want = item->size;
 		break;
 	case EDGE_CSTRING:
 		item->text = 1;
@@ -316,6 +400,28 @@ __noinline int follow(struct scratch *s)
 		if (i >= p->nedges)
 			break;
 		follow_edge(s, p->edges + i);
+	}
+	return 0;
+}
+
+/* Queues what the values in so many bytes of data point to; their type and depth are the span's. */
+__noinline int follow_each(struct scratch *s, __u32 base, __u32 len)
+{
+	__u32 size;
+
+	if (!s)
+		return 0;
+	size = program_size(s->span.type);
+	for (__u32 i = 0; i < MAX_EACH; i++) {
+		if (!len)
+			break;
+		s->span.base = base;
+		s->span.len = size && size < len ? size : len;
+		follow(s);
+		if (s->walk.tail >= MAX_BLOCKS)
+			break;
+		base += s->span.len;
+		len -= s->span.len;
 	}
 	return 0;
 }
@@ -393,12 +499,9 @@ static long copy_next(__u64 i, void *arg)
 	len = b->len;
 	s->walk.used = at + sizeof(struct block) + ((len + 7) & ~7u);
 	if (b->status != BLOCK_FAULT && item->type != TYPE_BYTES) {
-		s->span.base = at + sizeof(struct block);
-		s->span.len = len;
 		s->span.type = item->type;
 		s->span.depth = item->depth;
-		/* Of a slice's elements, the first one's pointers are followed. */
-		follow(s);
+		follow_each(s, at + sizeof(struct block), len);
 	}
 	return 0;
 }
@@ -427,6 +530,11 @@ __noinline int make_move(bpf_user_pt_regs_t *ctx, struct scratch *s, __u32 i)
 	}
 	if (m->source == SOURCE_CFA)
 		v = s->event.cfa;
+	if (m->source == SOURCE_SAVED) {
+		if (!s->saved)
+			return 1;
+		v = s->saved;
+	}
 	size = m->size;
 	if (size > MAX_BLOCK)
 		size = MAX_BLOCK;
@@ -451,6 +559,7 @@ __noinline int fill_root(bpf_user_pt_regs_t *ctx, struct scratch *s, struct side
 /* What is known of a hit before its values are. */
 struct hit {
 	__u64 ts;
+	__u64 cpu;
 	__u64 cookie;
 	__u8 kind;
 	__u8 flags;
@@ -461,6 +570,42 @@ struct place {
 	__u64 pos;
 	__u64 goid;
 };
+
+/*
+ * The CPU time of the current thread, less the scheduler's clock. Its time is in
+ * sum_exec_runtime up to exec_start, and has gone on since: to this moment by the processor's
+ * clock_task, which stands still where clock goes on while interrupts and the hypervisor
+ * have the processor. So this changes only while the thread is not running.
+ */
+static __always_inline __u64 cpu_less_clock(struct task_struct *task, struct rq *rq)
+{
+	return task->se.sum_exec_runtime - task->se.exec_start + rq->clock_task - rq->clock;
+}
+
+/*
+ * Takes the time, and the CPU time that belongs to it: false when the thread has lost the
+ * processor in between, or its account was brought up to date while it was being read.
+ */
+static __always_inline bool try_time(struct hit *h, struct task_struct *task)
+{
+	struct rq *rq = task->se.cfs_rq->rq;
+
+	h->cpu = cpu_less_clock(task, rq);
+	h->ts = bpf_ktime_get_ns();
+	return h->cpu == cpu_less_clock(task, rq);
+}
+
+static __noinline void take_time(struct hit *h, struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->se.cfs_rq) && bpf_core_field_exists(struct rq, clock_task)) {
+		if (!try_time(h, task))
+			try_time(h, task);
+	} else {
+		h->ts = bpf_ktime_get_ns();
+		h->cpu = 0;
+		h->flags |= EVENT_NO_CPU;
+	}
+}
 
 static __always_inline __u64 cfa_of(struct pt_regs *ctx, __u8 flags)
 {
@@ -755,23 +900,39 @@ static __always_inline struct func *function_of(__u32 id)
 	return bpf_map_lookup_elem(&functions, &id);
 }
 
+/* Fills in what the thread and its process have used, but for CPU time. */
+static __always_inline void fill_usage(struct event *e, struct task_struct *task)
+{
+	struct mm_struct *mm = task->mm;
+
+	e->minor = task->min_flt;
+	e->major = task->maj_flt;
+	e->switches = task->nvcsw + task->nivcsw;
+	e->rss = 0;
+	if (bpf_core_field_exists(mm->rss_stat[0].count))
+		e->rss = mm->rss_stat[MM_FILEPAGES].count + mm->rss_stat[MM_ANONPAGES].count + mm->rss_stat[MM_SHMEMPAGES].count;
+	else
+		e->flags |= EVENT_NO_RSS;
+}
+
 /* Fills an event's header, but for its sizes. */
 static __always_inline void fill_head(struct event *e, struct pt_regs *ctx, struct hit *h, struct place *p)
 {
-	__u64 id_pair = bpf_get_current_pid_tgid();
+	struct task_struct *task = bpf_get_current_task_btf();
 
 	e->kind = h->kind;
 	e->flags = h->flags;
 	e->func = (__u32)h->cookie;
 	e->missed = 0;
-	e->tgid = id_pair >> 32;
-	e->tid = (__u32)id_pair;
+	e->tgid = task->tgid;
+	e->tid = task->pid;
 	e->ts = h->ts;
 	e->goid = p->goid;
 	e->pos = p->pos;
 	e->ip = REGS_IP(ctx);
 	e->cfa = cfa_of(ctx, h->flags);
-	e->arg = 0;
+	e->arg = h->cpu;
+	fill_usage(e, task);
 }
 
 static __always_inline struct side *side_of(struct func *f, struct hit *h)
@@ -824,11 +985,47 @@ __noinline int deliver_flat(bpf_user_pt_regs_t *ctx, struct func *f, struct hit 
 		return LOST;
 	find_place(ctx, f, h, &p);
 	side = side_of(f, h);
+	if (side->root <= 8)
+		return deliver_words(ctx, f, side, h, &p, 1);
 	if (side->root <= 16)
 		return deliver_words(ctx, f, side, h, &p, 2);
 	if (side->root <= 32)
 		return deliver_words(ctx, f, side, h, &p, 4);
 	return deliver_words(ctx, f, side, h, &p, FLAT_WORDS);
+}
+
+/* Keeps a register of a call's entry for its exit. */
+__noinline int save(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
+{
+	struct saved_key key = {};
+	__u64 value;
+
+	if (!f || !h)
+		return 0;
+	key.cfa = cfa_of(ctx, h->flags);
+	key.tid = (__u32)bpf_get_current_pid_tgid();
+	key.func = (__u32)h->cookie;
+	value = reg_by_number(ctx, f->saved);
+	bpf_map_update_elem(&saved, &key, &value, BPF_ANY);
+	return 0;
+}
+
+/* Takes what save kept. */
+__noinline int take_saved(bpf_user_pt_regs_t *ctx, struct scratch *s, struct hit *h)
+{
+	struct saved_key key = {};
+	__u64 *value;
+
+	if (!s || !h)
+		return 0;
+	key.cfa = cfa_of(ctx, h->flags);
+	key.tid = (__u32)bpf_get_current_pid_tgid();
+	key.func = (__u32)h->cookie;
+	value = bpf_map_lookup_elem(&saved, &key);
+	s->saved = value ? *value : 0;
+	if (value)
+		bpf_map_delete_elem(&saved, &key);
+	return 0;
 }
 
 /* Delivers the event of any side, which is put together in a scratch: enum outcome. */
@@ -848,6 +1045,8 @@ __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *
 	fill_head(&s->event, ctx, h, &p);
 	s->walk.file = f->file;
 	s->walk.bias = s->event.ip - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT);
+	if (f->flags & FUNC_SAVES && h->kind == EVENT_EXIT)
+		take_saved(ctx, s, h);
 	side = side_of(f, h);
 	capture(ctx, s, side);
 	if (tells_stack(f, side, s))
@@ -861,11 +1060,13 @@ __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *
 static __always_inline void deliver(struct pt_regs *ctx, struct func *f, struct hit *h)
 {
 	bool flat = f->flags & (h->kind == EVENT_ENTRY ? FUNC_FLAT_ENTRY : FUNC_FLAT_EXIT);
-	int outcome = flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, h);
+	int outcome;
 
+	if (f->flags & FUNC_SAVES && h->kind == EVENT_ENTRY)
+		save(ctx, f, h);
+	outcome = flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, h);
 	if (outcome == FAILED)
 		outcome = deliver_any(ctx, f, h);
-
 	if (outcome != DELIVERED)
 		lose((__u32)h->cookie, h->kind, outcome);
 }
@@ -874,13 +1075,15 @@ SEC("uprobe.multi.s")
 int enter(struct pt_regs *ctx)
 {
 	struct hit h = { .kind = EVENT_ENTRY };
+	struct task_struct *task;
 	struct func *f;
 
 	if (!active)
 		return 0;
-	if (!wanted(bpf_get_current_pid_tgid() >> 32))
+	task = bpf_get_current_task_btf();
+	if (!wanted(task->tgid))
 		return leave_alone();
-	h.ts = bpf_ktime_get_ns();
+	take_time(&h, task);
 	h.cookie = bpf_get_attach_cookie(ctx);
 	f = function_of((__u32)h.cookie);
 	if (f)
@@ -891,16 +1094,18 @@ int enter(struct pt_regs *ctx)
 static __always_inline int exited(struct pt_regs *ctx, __u8 flags)
 {
 	struct hit h = { .kind = EVENT_EXIT, .flags = flags };
+	struct task_struct *task;
 	struct func *f;
 
 	if (!active)
 		return 0;
-	if (!wanted(bpf_get_current_pid_tgid() >> 32))
+	task = bpf_get_current_task_btf();
+	if (!wanted(task->tgid))
 		return leave_alone();
 	h.cookie = bpf_get_attach_cookie(ctx);
 	if (h.cookie & COOKIE_COND && !condition_holds(ctx, h.cookie >> COOKIE_COND_SHIFT & 15))
 		return 0;
-	h.ts = bpf_ktime_get_ns();
+	take_time(&h, task);
 	if (h.cookie & COOKIE_TAIL)
 		h.flags |= EVENT_TAIL;
 	f = function_of((__u32)h.cookie);

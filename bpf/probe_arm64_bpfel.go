@@ -35,14 +35,22 @@ type probeDynamicType struct {
 }
 
 type probeEdge struct {
-	_       structs.HostLayout
-	Off     uint16
-	LenOff  uint16
-	Kind    uint8
-	LenSize uint8
-	Depth   uint16
-	Type    uint32
-	Stride  uint32
+	_         structs.HostLayout
+	Off       uint16
+	LenOff    uint16
+	Kind      uint8
+	LenSize   uint8
+	Depth     uint16
+	Type      uint32
+	Stride    uint32
+	Count     uint8
+	When      uint8
+	Flags     uint8
+	Per       uint8
+	WhenOff   uint16
+	Pad2      uint16
+	WhenValue uint32
+	Pad3      uint32
 }
 
 type probeFunc struct {
@@ -52,7 +60,7 @@ type probeFunc struct {
 	GoidOffset uint32
 	TlsOffset  int32
 	File       uint32
-	Pad        uint32
+	Saved      uint32
 	Address    uint64
 	Entry      struct {
 		_         structs.HostLayout
@@ -102,6 +110,13 @@ type probeProcess struct {
 	Pad   uint32
 }
 
+type probeSavedKey struct {
+	_    structs.HostLayout
+	Cfa  uint64
+	Tid  uint32
+	Func uint32
+}
+
 type probeScratch struct {
 	_    structs.HostLayout
 	Busy uint32
@@ -134,7 +149,8 @@ type probeScratch struct {
 	}
 	Key   probeDynamicKey
 	Word  [2]uint64
-	Queue [32]struct {
+	Saved uint64
+	Queue [128]struct {
 		_     structs.HostLayout
 		Addr  uint64
 		Type  uint32
@@ -144,21 +160,25 @@ type probeScratch struct {
 		Text  uint16
 	}
 	Event struct {
-		_      structs.HostLayout
-		Size   uint32
-		Kind   uint8
-		Flags  uint8
-		Root   uint16
-		Func   uint32
-		Missed uint32
-		Tgid   uint32
-		Tid    uint32
-		Ts     uint64
-		Goid   uint64
-		Pos    uint64
-		Ip     uint64
-		Cfa    uint64
-		Arg    uint64
+		_        structs.HostLayout
+		Size     uint32
+		Kind     uint8
+		Flags    uint8
+		Root     uint16
+		Func     uint32
+		Missed   uint32
+		Tgid     uint32
+		Tid      uint32
+		Ts       uint64
+		Goid     uint64
+		Pos      uint64
+		Ip       uint64
+		Cfa      uint64
+		Arg      uint64
+		Minor    uint32
+		Major    uint32
+		Switches uint32
+		Rss      uint32
 	}
 	Data [32768]uint8
 }
@@ -185,6 +205,7 @@ const (
 	probeMapPool              = "pool"
 	probeMapProcesses         = "processes"
 	probeMapPrograms          = "programs"
+	probeMapSaved             = "saved"
 	probeMapThrown            = "thrown"
 	probeProgEnter            = "enter"
 	probeProgLeave            = "leave"
@@ -272,6 +293,7 @@ type probeMapSpecs struct {
 	Pool      *ebpf.MapSpec `ebpf:"pool"`
 	Processes *ebpf.MapSpec `ebpf:"processes"`
 	Programs  *ebpf.MapSpec `ebpf:"programs"`
+	Saved     *ebpf.MapSpec `ebpf:"saved"`
 	Thrown    *ebpf.MapSpec `ebpf:"thrown"`
 }
 
@@ -323,6 +345,7 @@ type probeMaps struct {
 	Pool      *ebpf.Map `ebpf:"pool"`
 	Processes *ebpf.Map `ebpf:"processes"`
 	Programs  *ebpf.Map `ebpf:"programs"`
+	Saved     *ebpf.Map `ebpf:"saved"`
 	Thrown    *ebpf.Map `ebpf:"thrown"`
 }
 
@@ -338,6 +361,7 @@ func (m *probeMaps) Close() error {
 		m.Pool,
 		m.Processes,
 		m.Programs,
+		m.Saved,
 		m.Thrown,
 	)
 }

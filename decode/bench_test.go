@@ -2,6 +2,7 @@ package decode
 
 import (
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -76,4 +77,23 @@ func BenchmarkGoroutines(b *testing.B) {
 		n++
 	}
 	b.ReportMetric(float64(2*n)/b.Elapsed().Seconds(), "records/s")
+}
+
+// BenchmarkRedaction shows what looking for secrets costs: a text of the length at which
+// texts are cut, and a structure.
+func BenchmarkRedaction(b *testing.B) {
+	page := strings.Repeat("it was the best of times, ", 10)[:256]
+	order := structType(50, trace.Field{Name: "Name", Type: scriptString}, trace.Field{Name: "Total", Offset: 16, Type: scriptInt})
+	root := le(0x1000, 256, 0x2000)
+	for name, off := range map[string]bool{"on": false, "off": true} {
+		b.Run(name, func(b *testing.B) {
+			d, enter, leave := benchDecoder(trace.LangGo,
+				[]trace.Field{{Name: "text", Type: scriptString}, {Name: "order", Type: pointerTo(order)}}, []trace.Field{{Name: "~r0", Type: scriptError}},
+				Event{Goid: 7, Root: root}, Event{Goid: 7, Root: make([]byte, 16)},
+				Block{Addr: 0x1000, Type: typeBytes, Want: 256, Data: []byte(page)},
+				Block{Addr: 0x2000, Type: 50, Want: 24, Data: le(0x1000, 24, 77)})
+			d.config.ShowSecrets = off
+			benchRecords(b, d, enter, leave)
+		})
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/observatory-trace/observatory-trace/decode/secret"
 	"github.com/observatory-trace/observatory-trace/trace"
 )
 
@@ -28,6 +29,9 @@ type Config struct {
 	NextID func() uint64
 	// Wall converts CLOCK_MONOTONIC to nanoseconds since 1970, UTC.
 	Wall func(monotonicNS uint64) int64
+	// Raw converts CLOCK_MONOTONIC to CLOCK_MONOTONIC_RAW, both in nanoseconds: at its rate the
+	// scheduler counts CPU time, while NTP slews the former. It is asked as soon as an entry or exit is taken.
+	Raw func(monotonicNS uint64) int64
 	// SameStack says whether two frame addresses lie in one memory mapping. It is asked rarely:
 	// when a thread's events stop nesting. Nil means that every thread has one stack.
 	SameStack func(tgid uint32, a, b uint64) bool
@@ -41,6 +45,14 @@ type Config struct {
 	Emit func(*trace.Call)
 	// Gap takes note of calls that are missing. Losses that were told to Lost are not repeated.
 	Gap func(trace.Gap)
+
+	// ErrorRule says which results of a C or C++ function are errors. It is asked once for each function.
+	ErrorRule func(*trace.Function) ErrorRule
+
+	// Redact says what is secret, and is withheld from all that a Decoder gives; the zero
+	// value has the built-in rules. ShowSecrets turns it off.
+	Redact      secret.Rules
+	ShowSecrets bool
 
 	MaxString int // bytes of a string that are shown; default 4096
 	MaxItems  int // elements of an array that are shown; default 1024
@@ -79,6 +91,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Wall == nil {
 		c.Wall = func(ns uint64) int64 { return int64(ns) }
+	}
+	if c.Raw == nil {
+		c.Raw = func(ns uint64) int64 { return int64(ns) }
 	}
 	if c.Gap == nil {
 		c.Gap = func(trace.Gap) {}
@@ -169,6 +184,9 @@ func (d *Decoder) Record(raw []byte) error {
 	}
 	d.printer.load(&e)
 	o := d.ownerOf(&e, fn)
+	if o.lastTID != e.TID {
+		o.moved = d.seq
+	}
 	switch {
 	case fn.Role != trace.RoleCall:
 		d.evidence(o, &e, fn)
@@ -237,7 +255,7 @@ func (d *Decoder) function(id uint32) *function {
 	if n := int(id) + 1; n > len(d.functions) {
 		d.functions = slices.Grow(d.functions, n-len(d.functions))[:n]
 	}
-	d.functions[id] = newFunction(f)
+	d.functions[id] = newFunction(f, &d.config)
 	return d.functions[id]
 }
 

@@ -4,7 +4,7 @@
 //
 // It reads bytes by offset and asks everything else of its Config, so that it
 // builds, tests and fuzzes on any system. Of this module it may import only
-// trace: it must not know how records arrive, where symbols come from, or
+// trace, and secret below it: it must not know how records arrive, where symbols come from, or
 // where calls go.
 //
 // Three layers, each usable without the next: [ParseEvent] (wire.go) checks

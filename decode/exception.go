@@ -118,7 +118,7 @@ func demangled(name string) string {
 }
 
 // firstText finds the first captured text in a value, following pointers and
-// members a few steps.
+// members a few steps. Secrets in it are replaced.
 func (p *printer) firstText(t *trace.Type, data []byte, steps int) (string, bool) {
 	if t == nil || steps > 4 || uint64(len(data)) < uint64(t.Size) {
 		return "", false
@@ -136,6 +136,7 @@ func (p *printer) firstText(t *trace.Type, data []byte, steps int) (string, bool
 		if !ok || !utf8.Valid(text) {
 			return "", false
 		}
+		text = p.replaceSecrets(text, !whole)
 		if !whole {
 			return string(trimRune(text)) + "…", true
 		}

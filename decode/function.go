@@ -14,6 +14,7 @@ type function struct {
 	uretprobe bool // its exit is seen after a tail call's
 	args      []param
 	results   []param
+	rule      ErrorRule
 	failure   int // index of the result that says whether it failed (a Go error, a Rust Result), -1 when there is none
 
 	lostEntries, lostExits uint64 // told by Lost and not yet used to explain something
@@ -28,15 +29,17 @@ type param struct {
 	key   []byte // `"name":`
 	field trace.Field
 	moves uint32 // bit i: move i of the plan fills (a part of) it
+	// secret is the rule by which it must not be shown, "" when it may be.
+	secret string
 }
 
-func newFunction(f *trace.Function) *function {
+func newFunction(f *trace.Function, config *Config) *function {
 	fn := &function{
 		Function:  f,
 		isGo:      f.Language == trace.LangGo || f.Go != nil,
 		uretprobe: f.Exit.Kind == trace.ExitReturn,
-		args:      newParams(f.EntryPlan, "arg"),
-		results:   newParams(f.ExitPlan, "r"),
+		args:      newParams(f.EntryPlan, "arg", config.secretName),
+		results:   newParams(f.ExitPlan, "r", config.secretName),
 		failure:   -1,
 	}
 	if n := len(fn.results); n > 0 {
@@ -45,12 +48,15 @@ func newFunction(f *trace.Function) *function {
 			fn.failure = n - 1
 		}
 	}
+	if config.ErrorRule != nil && Ruled(f) {
+		fn.rule = config.ErrorRule(f)
+	}
 	return fn
 }
 
 // newParams prepares a plan's fields. Those without a name get one from the
-// prefix and their place: r0, r1.
-func newParams(plan *trace.Plan, prefix string) []param {
+// prefix and their place: r0, r1. secret gives the rule by which a name is one.
+func newParams(plan *trace.Plan, prefix string, secret func(name string) string) []param {
 	if plan == nil || plan.Root == nil {
 		return nil
 	}
@@ -61,7 +67,7 @@ func newParams(plan *trace.Plan, prefix string) []param {
 		if name == "" || name == "_" || strings.HasPrefix(name, "~") {
 			name = prefix + strconv.Itoa(i)
 		}
-		p := param{key: append(appendString(nil, name), ':'), field: f}
+		p := param{key: append(appendString(nil, name), ':'), field: f, secret: secret(name)}
 		if f.Unavailable == "" && f.Type != nil {
 			p.moves = movesOf(plan, f)
 			if empty := f.Type.Size == 0 || f.Type.Kind == trace.KindStruct && len(f.Type.Fields) == 0; p.moves == 0 && !empty {
@@ -93,7 +99,10 @@ func (p *param) readable(e *Event) bool {
 
 // param appends one parameter's value.
 func (p *printer) param(dst []byte, param *param, e *Event) []byte {
-	if param.moves&e.Missed != 0 {
+	switch {
+	case param.secret != "":
+		return p.redacted(dst, param.secret)
+	case param.moves&e.Missed != 0:
 		return p.unavailable(dst, "memory not readable")
 	}
 	return p.field(dst, &param.field, e.Root)
@@ -147,6 +156,9 @@ func (d *Decoder) result(e *Event, fn *function) []byte {
 
 // failed gives the error that a function returned, nil when it returned none.
 func (d *Decoder) failed(e *Event, fn *function) *trace.Error {
+	if fn.rule != RuleNone {
+		return d.ruleError(e, fn)
+	}
 	if fn.failure < 0 {
 		return nil
 	}

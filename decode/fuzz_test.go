@@ -38,6 +38,7 @@ func fuzzTypes() []*trace.Type {
 			types = append(types, &trace.Type{Kind: kind, Size: size, LenOff: 8, Elem: pairType, Count: 3, Lang: trace.Language(size % 5), Fields: pairType.Fields, Enum: modes.Enum})
 		}
 	}
+	types = append(types, containerTypes(100)...)
 	bad := math.MaxUint32
 	return append(types, listType, pairType, colour, scriptErrorString,
 		&trace.Type{Kind: trace.KindString, Size: 16, PtrOff: uint32(bad), LenOff: uint32(bad)},
@@ -55,6 +56,13 @@ func FuzzValue(f *testing.F) {
 	types := fuzzTypes()
 	f.Add(uint16(0), le(0x1000, 2, 2), appendRecord(nil, sampleEvent(), text(0x1000, "hello"), Block{Addr: 0x1000, Type: 30, Want: 8, Data: le(1)}))
 	f.Add(uint16(200), le(0x1000), appendRecord(nil, sampleEvent(), Block{Addr: 0x1000, Type: 31, Want: 16, Data: le(1, 0x1000)}))
+	for i := range types { // blocks for every container form: each at an address of its own, and leading to the others
+		blocks := []Block{text(0x1008, "\x01\x02\xff\x80")}
+		for id := range uint32(12) {
+			blocks = append(blocks, Block{Addr: 0x1000, Type: 100 + id, Want: 96, Data: le(3, 0x1000, 2, 0x1000, 0x1000, 1, 0, 0, 0x1000, 5, 1, 0x1000)})
+		}
+		f.Add(uint16(i), le(0x1000, 1, 0, 3, 0x1000, 3), appendRecord(nil, sampleEvent(), blocks...))
+	}
 	config := Config{
 		MaxValue: 4096,
 		Symbol:   func(_ uint32, addr uint64) string { return [...]string{"", "go:itab.*a/b.C,error", "f\xff"}[addr%3] },

@@ -273,6 +273,10 @@ func (v *errorValue) field(name string) (*trace.Type, []byte) {
 	if v.typ.Kind != trace.KindStruct || i < 0 {
 		return nil, nil
 	}
+	if v.p.secretFields(v.typ).rule(i) != "" {
+		v.p.flags |= trace.FlagRedacted
+		return nil, nil
+	}
 	f := &v.typ.Fields[i]
 	if f.Type == nil || f.Unavailable != "" || uint64(f.Offset)+uint64(f.Type.Size) > uint64(len(v.data)) {
 		return nil, nil
@@ -462,7 +466,8 @@ func (v *errorValue) bounds() string {
 	return "runtime error: " + strings.NewReplacer("%x", index, "%y", length).Replace(format)
 }
 
-// goString is the captured text of a string value; what was cut ends in "…".
+// goString is the captured text of a string value, for a message: its secrets are
+// replaced. What was cut ends in "…".
 func (p *printer) goString(t *trace.Type, data []byte) (string, bool) {
 	if t == nil || t.Kind != trace.KindString {
 		return "", false
@@ -476,7 +481,9 @@ func (p *printer) goString(t *trace.Type, data []byte) (string, bool) {
 		return "", false
 	}
 	text := b.Data[:min(n, uint64(len(b.Data)), uint64(p.config.MaxString))]
-	if uint64(len(text)) == n {
+	whole := uint64(len(text)) == n
+	text = p.replaceSecrets(text, !whole)
+	if whole {
 		return strings.ToValidUTF8(string(text), "\ufffd"), true
 	}
 	p.flags |= trace.FlagTruncated

@@ -75,6 +75,13 @@ func appendUnavailable(dst []byte, reason string) []byte {
 	return append(dst, '}')
 }
 
+// appendRedacted appends {"$redacted":"<rule>"}.
+func appendRedacted(dst []byte, rule string) []byte {
+	dst = append(dst, `{"$redacted":`...)
+	dst = appendString(dst, rule)
+	return append(dst, '}')
+}
+
 // appendLen appends ,"$len":n} to an open object.
 func appendLen(dst []byte, n uint64) []byte {
 	dst = append(dst, `,"$len":`...)

@@ -43,6 +43,7 @@ type owner struct {
 
 	lastTS   uint64 // of its last event, monotonic ns
 	lastTID  uint32
+	moved    uint64     // a frame whose seq is not above it has seen another thread
 	thread   threadName // of the thread named, which is 0 at first
 	named    uint32
 	list     *ownerList
@@ -59,6 +60,9 @@ type frame struct {
 	id    uint64 // the call's, for its children
 	root  uint64
 	depth int
+	flags EventFlags
+	raw   int64 // of entry, CLOCK_MONOTONIC_RAW, ns
+	usage Usage // at entry
 	fn    *function
 	// call is nil when it has been emitted, or is another process's: its exit
 	// is then expected but of no interest.
@@ -213,7 +217,7 @@ func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
 			continue
 		}
 		if r := o.fatal(f, why); r != nil {
-			d.finish(o, f, ts, trace.StatusErr, r.error())
+			d.unwound(o, f, ts, r)
 		} else if err := o.process.killer.error(o); err != nil && why == reasonDeath {
 			d.finish(o, f, ts, trace.StatusErr, err)
 		} else {
@@ -246,7 +250,7 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 	}
 	d.seq++
 	o.open = append(o.open, frame{
-		seq: d.seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, fn: fn, call: call,
+		seq: d.seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: call,
 		id: call.ID, root: call.RootID, depth: call.Depth,
 	})
 	d.frames++
@@ -366,7 +370,7 @@ func (d *Decoder) die(o *owner, f *frame, end uint64, r *raise) {
 	}
 	switch {
 	case r != nil:
-		d.finish(o, f, max(end, f.ts), trace.StatusErr, r.error())
+		d.unwound(o, f, max(end, f.ts), r)
 	case o.key.space == spaceSystem:
 		// Left by a switch of goroutines, which is no failure.
 		f.call.Flags |= trace.FlagLostExit
@@ -423,6 +427,7 @@ func (o *owner) find(fn *function, pos uint64) int {
 
 // returned emits a call at its exit.
 func (d *Decoder) returned(o *owner, f *frame, e *Event) {
+	f.call.Resources = d.resources(o, f, e)
 	if e.Flags&EventTail != 0 {
 		f.call.Flags |= trace.FlagTailCall
 		d.finish(o, f, e.TS, trace.StatusOK, nil)
@@ -462,6 +467,12 @@ func (d *Decoder) exitAlone(o *owner, e *Event, fn *function) {
 func (d *Decoder) release(o *owner, f *frame) {
 	o.live--
 	d.bytes -= len(f.call.Args)
+}
+
+// unwound emits an owner's call that died of what was raised.
+func (d *Decoder) unwound(o *owner, f *frame, end uint64, r *raise) {
+	f.call.Flags |= r.flags
+	d.finish(o, f, end, trace.StatusErr, r.error())
 }
 
 // finish emits an owner's call. The frame stays, without its call.

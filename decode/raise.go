@@ -17,6 +17,8 @@ type raise struct {
 	seq  uint64 // when: frames of a smaller seq were open
 	by   uint64 // seq of the innermost open call: it raised it
 	err  trace.Error
+	// flags tell that something was withheld from err.
+	flags trace.CallFlags
 	// object is the address of the exception's unwinding header, 0 when unknown.
 	object uint64
 	// unwinding: its _Unwind_RaiseException has been seen.
@@ -57,6 +59,7 @@ func (d *Decoder) raise(o *owner, e *Event, r raise) *raise {
 	}
 	d.seq++
 	r.seq, r.pos, r.cfa = d.seq, e.Pos, e.CFA
+	r.flags |= d.printer.flags & trace.FlagRedacted
 	if n := len(o.open); n > 0 {
 		r.by = o.open[n-1].seq
 		if r.err.Stack == "" {
@@ -335,11 +338,11 @@ func (d *Decoder) unwinding(o *owner, e *Event, fn *function) {
 		return
 	}
 	// std::rethrow_exception and other languages.
-	err := trace.Error{Type: "exception"}
+	r := raise{kind: raiseException, err: trace.Error{Type: "exception"}, object: object, unwinding: true}
 	if i := slices.IndexFunc(o.raises, func(r raise) bool { return r.caught && object != 0 && r.object == object }); i >= 0 {
-		err = o.raises[i].err
+		r.err, r.flags = o.raises[i].err, o.raises[i].flags
 	}
-	d.raise(o, e, raise{kind: raiseException, err: err, object: object, unwinding: true})
+	d.raise(o, e, r)
 }
 
 func (d *Decoder) firstWord(e *Event, fn *function) uint64 {
@@ -355,7 +358,7 @@ func (d *Decoder) rethrown(o *owner, e *Event) {
 	r := raise{kind: raiseException, err: trace.Error{Type: "exception"}}
 	for i := len(o.raises) - 1; i >= 0; i-- {
 		if o.raises[i].caught {
-			r.err, r.object = o.raises[i].err, o.raises[i].object
+			r.err, r.object, r.flags = o.raises[i].err, o.raises[i].object, o.raises[i].flags
 			break
 		}
 	}

@@ -26,10 +26,14 @@ func appendRecord(dst []byte, e *Event, blocks ...Block) []byte {
 	le.PutUint32(h[offSize:], uint32(len(h)))
 	h[offKind], h[offFlags] = byte(e.Kind), byte(e.Flags)
 	le.PutUint16(h[offRoot:], uint16(root))
-	for off, v := range map[int]uint32{offFunc: e.Func, offMissed: e.Missed, offTGID: e.TGID, offTID: e.TID} {
+	for off, v := range map[int]uint32{
+		offFunc: e.Func, offMissed: e.Missed, offTGID: e.TGID, offTID: e.TID,
+		offMinor: e.Usage.Minor, offMajor: e.Usage.Major, offSwitches: e.Usage.Switches, offRSS: e.Usage.RSS,
+	} {
 		le.PutUint32(h[off:], v)
 	}
-	for off, v := range map[int]uint64{offTS: e.TS, offGoid: e.Goid, offPos: e.Pos, offIP: e.IP, offCFA: e.CFA, offArg: e.Arg} {
+	// arg is the process events' or CPU time: the other one is 0.
+	for off, v := range map[int]uint64{offTS: e.TS, offGoid: e.Goid, offPos: e.Pos, offIP: e.IP, offCFA: e.CFA, offArg: e.Arg | e.Usage.CPU} {
 		le.PutUint64(h[off:], v)
 	}
 	return dst

@@ -25,8 +25,10 @@ func (p *printer) resultError(t *trace.Type, data []byte) *trace.Error {
 	flags := p.flags
 	p.begin(nil)
 	p.limit = maxErrorValue
+	p.inMessage = true
 	value := p.field(nil, f, data)
-	p.flags = flags // the result tells of what is missing
+	p.inMessage = false
+	p.flags = flags | p.flags&trace.FlagRedacted // the result tells of what else is missing
 	if json.Unmarshal(value, &err.Message) != nil {
 		err.Message = string(value)
 	}

@@ -17,7 +17,7 @@ import (
 //	stack NAME HIGH            a stack below this address; @NAME:DEPTH is on it
 //	symbol ADDRESS NAME
 //	limit open=N owner=N
-//	TIME enter|exit|tail OWNER FUNC @DEPTH [high=ADDRESS] [NAME=VALUE …]
+//	TIME enter|exit|tail OWNER FUNC @DEPTH [high=ADDRESS] [used=USAGE] [NAME=VALUE …]
 //	TIME fork OWNER PID
 //	TIME exec|death|last OWNER   (last: the thread's death, the last of its process)
 //	TIME gone PID
@@ -26,7 +26,8 @@ import (
 //
 // OWNER is t1 (thread 1), g7/t1 (goroutine 7 on thread 1), g0/t1, or nog/t1,
 // with p200: before it for another process than 100. DEPTH is bytes below the
-// stack's upper end.
+// stack's upper end. USAGE is CPU,MINOR,MAJOR,SWITCHES,RSS of the thread until
+// then; a dash is what the kernel does not show, and without USAGE it shows none.
 type script struct {
 	t         *testing.T
 	decoder   *Decoder
@@ -94,6 +95,7 @@ const (
 )
 
 func newScript(t *testing.T) *script {
+	pageKB = 4
 	s := &script{
 		t: t, byName: map[string]*trace.Function{}, symbols: map[uint64]string{}, dynamics: map[uint64]Dynamic{},
 		stacks: map[string]uint64{"": scriptMain}, nextAddr: 0x10000, functions: []*trace.Function{nil},
@@ -160,6 +162,9 @@ func (s *script) emit(c *trace.Call) {
 	if c.Flags != 0 {
 		fmt.Fprintf(&s.out, " [%s]", c.Flags)
 	}
+	if r := c.Resources; r != nil && (!r.NoCPU || !r.NoRSS) {
+		s.out.WriteString(" used=" + usageText(r))
+	}
 	s.out.WriteByte('\n')
 }
 
@@ -201,6 +206,41 @@ func (s *script) line(line string) error {
 		return nil
 	}
 	return s.event(number(word), fields)
+}
+
+// usageText is a call's CPU,MINOR,MAJOR,SWITCHES,KIB; dashes are what is not known.
+func usageText(r *trace.Resources) string {
+	words := make([]string, 5)
+	for i, v := range []struct {
+		n       int64
+		unknown bool
+	}{{r.CPUNS, r.NoCPU}, {r.MinorFaults, r.NoCounts}, {r.MajorFaults, r.NoCounts}, {r.Switches, r.NoCounts}, {r.RSSDeltaKB, r.NoRSS}} {
+		if words[i] = strconv.FormatInt(v.n, 10); v.unknown {
+			words[i] = "-"
+		}
+	}
+	return strings.Join(words, ",")
+}
+
+// use fills in what the thread has used until the event.
+func use(e *Event, text string) {
+	words := strings.Split(text, ",")
+	count := func(i int) uint32 {
+		v, err := strconv.ParseInt(words[i], 0, 64)
+		if err != nil {
+			panic(err)
+		}
+		return uint32(v)
+	}
+	if words[0] != "-" {
+		e.Usage.CPU = number(words[0]) - e.TS
+		e.Flags &^= EventNoCPU
+	}
+	e.Usage.Minor, e.Usage.Major, e.Usage.Switches = count(1), count(2), count(3)
+	if words[4] != "-" {
+		e.Usage.RSS = count(4)
+		e.Flags &^= EventNoRSS
+	}
 }
 
 func number(text string) uint64 {
@@ -302,6 +342,7 @@ func (s *script) callEvent(e *Event, what string, words []string) error {
 		return fmt.Errorf("function %q", words[0])
 	}
 	e.Func, e.Kind = f.ID, EventExit
+	e.Flags |= EventNoCPU | EventNoRSS
 	plan := f.ExitPlan
 	switch what {
 	case "enter":
@@ -323,6 +364,10 @@ func (s *script) callEvent(e *Event, what string, words []string) error {
 	words = words[2:]
 	if len(words) > 0 && strings.HasPrefix(words[0], "high=") {
 		high, words = number(words[0][5:]), words[1:]
+	}
+	if len(words) > 0 && strings.HasPrefix(words[0], "used=") {
+		use(e, words[0][5:])
+		words = words[1:]
 	}
 	e.CFA = high - number(depth)
 	e.Pos = ^e.CFA

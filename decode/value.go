@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math"
 	"math/big"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -27,6 +29,10 @@ type printer struct {
 	limit   int             // length of the output at which values end
 	nesting int
 	path    []pathStep // the pointers being printed
+	// inMessage: what is printed becomes part of a message, in which only the secret
+	// itself is replaced.
+	inMessage bool
+	secrets   map[*trace.Type]*secretFields // decided once
 }
 
 type pathStep struct {
@@ -135,17 +141,27 @@ func (p *printer) kind(dst []byte, t *trace.Type, data []byte) []byte {
 	case trace.KindPointer:
 		return p.reference(dst, t, data)
 	case trace.KindCString:
-		return p.cString(dst, data)
+		return p.cString(dst, t, data)
 	case trace.KindString:
 		return p.string(dst, t, data)
 	case trace.KindSlice:
+		switch t.Form {
+		case trace.FormTree, trace.FormList:
+			return p.cells(dst, t, data)
+		case trace.FormRing:
+			return p.ring(dst, t, data)
+		}
 		return p.slice(dst, t, data)
 	case trace.KindInterface, trace.KindError:
 		return p.iface(dst, t, data)
 	case trace.KindFunc:
 		return p.function(dst, t, data)
-	case trace.KindMap, trace.KindChan:
-		return p.opaque(dst, t, data)
+	case trace.KindMap:
+		return p.container(dst, t, data)
+	case trace.KindChan:
+		return p.channel(dst, t, data)
+	case trace.KindDuration:
+		return p.duration(dst, t, data)
 	case trace.KindVariant:
 		return p.variant(dst, t, data)
 	}
@@ -361,15 +377,56 @@ func (p *printer) pointed(dst []byte, b *Block, t *trace.Type) []byte {
 	return dst
 }
 
-func (p *printer) cString(dst, data []byte) []byte {
+func (p *printer) cString(dst []byte, t *trace.Type, data []byte) []byte {
 	addr, ok := word(data, 0)
 	switch {
 	case !ok:
 		return p.unavailable(dst, "pointer of a strange size")
 	case addr == 0:
 		return append(dst, "null"...)
+	case t.Count > 1:
+		return p.wideText(dst, addr, int(t.Count))
 	}
 	return p.textAt(dst, addr)
+}
+
+// wideText prints a string of characters of 2 (UTF-16) or 4 bytes (UTF-32).
+func (p *printer) wideText(dst []byte, addr uint64, width int) []byte {
+	b := p.find(addr, typeBytes)
+	switch {
+	case b == nil:
+		return p.pointer(dst, addr)
+	case b.Status == BlockFault:
+		return p.unavailable(dst, "memory not readable")
+	}
+	var units []uint16
+	var runes []rune
+	whole := false
+	for data := b.Data; len(data) >= width && !whole; data = data[width:] {
+		switch c := unsigned(data[:width]); {
+		case c == 0:
+			whole = true
+		case width == 2:
+			units = append(units, uint16(c))
+		case c > utf8.MaxRune:
+			runes = append(runes, utf8.RuneError)
+		default:
+			runes = append(runes, rune(c))
+		}
+	}
+	if width == 2 {
+		runes = utf16.Decode(units)
+	}
+	text, rule := p.withhold([]byte(string(runes)), !whole)
+	switch {
+	case rule != "":
+		return p.redacted(dst, rule)
+	case whole:
+		return appendString(dst, text)
+	}
+	p.flags |= trace.FlagTruncated
+	dst = append(dst, `{"$string":`...)
+	return append(appendString(dst, text), '}')
 }
 
 // textAt prints the C string at an address. How long a cut one is nobody
@@ -381,10 +438,16 @@ func (p *printer) textAt(dst []byte, addr uint64) []byte {
 		return p.unavailable(dst, "memory not readable")
 	case !ok:
 		return p.pointer(dst, addr)
+	}
+	n := uint64(len(text))
+	text, rule := p.withhold(text, !whole)
+	switch {
+	case rule != "":
+		return p.redacted(dst, rule)
 	case whole && utf8.Valid(text):
 		return appendString(dst, text)
 	case whole:
-		return appendBytes(dst, text, uint64(len(text)))
+		return appendBytes(dst, text, n)
 	}
 	p.flags |= trace.FlagTruncated
 	text = trimRune(text)
@@ -429,6 +492,12 @@ func header(t *trace.Type, data []byte) (ptr, n uint64, ok bool) {
 	if t.PtrOff == t.LenOff+4 {
 		n &= math.MaxUint32
 	}
+	if t.Form == trace.FormEnd {
+		if n < ptr || t.Elem == nil || t.Elem.Size == 0 {
+			return 0, 0, n == ptr
+		}
+		n = (n - ptr) / uint64(t.Elem.Size)
+	}
 	return ptr, n, true
 }
 
@@ -466,6 +535,10 @@ func (p *printer) appendText(dst, b []byte, n uint64, strict bool) []byte {
 		b = b[:p.config.MaxString]
 	}
 	whole := uint64(len(b)) == n
+	b, rule := p.withhold(b, !whole)
+	if rule != "" {
+		return p.redacted(dst, rule)
+	}
 	text := b
 	if !whole {
 		p.flags |= trace.FlagTruncated
@@ -530,6 +603,9 @@ func (p *printer) slice(dst []byte, t *trace.Type, data []byte) []byte {
 	case b.Status == BlockFault:
 		return p.unavailable(dst, "memory not readable")
 	case isByte(t.Elem):
+		if out, ok := p.goBytes(dst, t, b.Data, n); ok {
+			return out
+		}
 		return p.appendText(dst, b.Data, n, true)
 	}
 	return p.items(dst, t.Elem, b.Data, n)
@@ -538,6 +614,9 @@ func (p *printer) slice(dst []byte, t *trace.Type, data []byte) []byte {
 func (p *printer) array(dst []byte, t *trace.Type, data []byte) []byte {
 	if t.Elem == nil {
 		return p.unavailable(dst, "array layout not known")
+	}
+	if t.Count == 0 && (t.Lang == trace.LangC || t.Lang == trace.LangCPP) {
+		return p.unavailable(dst, "flexible array: its length is not known")
 	}
 	if uint64(len(data)) > uint64(t.Size) && t.Size > 0 {
 		data = data[:t.Size]
@@ -556,6 +635,9 @@ func (p *printer) array(dst []byte, t *trace.Type, data []byte) []byte {
 	if n == 0 {
 		return append(dst, `""`...)
 	}
+	if out, ok := p.goBytes(dst, t, data, n); ok {
+		return out
+	}
 	return p.appendText(dst, data, n, true)
 }
 
@@ -566,6 +648,7 @@ func (p *printer) items(dst []byte, t *trace.Type, data []byte, n uint64) []byte
 		have = min(have, uint64(len(data))/uint64(t.Size))
 	}
 	start := len(dst)
+	named := "" // the rule by which the element before is the name of a secret
 	dst = append(dst, '[')
 	for i := range have {
 		if p.full(dst) {
@@ -575,7 +658,13 @@ func (p *printer) items(dst []byte, t *trace.Type, data []byte, n uint64) []byte
 		if i > 0 {
 			dst = append(dst, ',')
 		}
+		if named != "" {
+			dst, named = p.redacted(dst, named), ""
+			continue
+		}
+		at := len(dst)
 		dst = p.value(dst, t, data[i*uint64(t.Size):])
+		named = p.namesNext(t, dst[at:])
 	}
 	dst = append(dst, ']')
 	if have == n {
@@ -587,12 +676,44 @@ func (p *printer) items(dst []byte, t *trace.Type, data []byte, n uint64) []byte
 }
 
 func (p *printer) structure(dst []byte, t *trace.Type, data []byte) []byte {
-	if t.Name == "time.Time" && t.Lang == trace.LangGo {
-		if s, ok := goTime(t, data); ok {
-			return appendString(dst, s)
+	if t.Lang == trace.LangGo {
+		if out, ok := p.goStandard(dst, t, data); ok {
+			return out
 		}
 	}
+	if t.Lang == trace.LangRust && t.Name == "core::time::Duration" {
+		if d, ok := rustDuration(t, data); ok {
+			return appendString(dst, d)
+		}
+	}
+	if len(t.Fields) > 0 && t.Fields[0].Name == "__0" {
+		return p.payload(dst, t, data)
+	}
 	return p.fields(dst, t, data)
+}
+
+// duration prints a number of ticks in Go's form, or, where that has no room for
+// it, as the number.
+func (p *printer) duration(dst []byte, t *trace.Type, data []byte) []byte {
+	n, tick := signed(data), t.Tick
+	if tick[1] == 0 {
+		return p.unavailable(dst, "length of a tick not known")
+	}
+	ns := new(big.Int).Mul(big.NewInt(n), big.NewInt(int64(tick[0])*int64(time.Second)))
+	if ns.Quo(ns, big.NewInt(int64(tick[1]))); !ns.IsInt64() {
+		return strconv.AppendInt(dst, n, 10)
+	}
+	return appendString(dst, time.Duration(ns.Int64()).String())
+}
+
+// rustDuration is a core::time::Duration in Go's form, as far as that has room for it.
+func rustDuration(t *trace.Type, data []byte) (string, bool) {
+	secs, ok := member(t, data, "secs")
+	nanos, ok2 := member(t, data, "nanos")
+	if !ok || !ok2 || secs > math.MaxInt64/uint64(time.Second)-1 || nanos >= uint64(time.Second) {
+		return "", false
+	}
+	return (time.Duration(secs)*time.Second + time.Duration(nanos)).String(), true
 }
 
 // goTime reads a time.Time: its wall word has, when bit 63 is set, the seconds
@@ -624,18 +745,36 @@ func goTime(t *trace.Type, data []byte) (string, bool) {
 
 // fields prints a struct's members, or a union's alternatives.
 func (p *printer) fields(dst []byte, t *trace.Type, data []byte) []byte {
+	secrets := p.secretFields(t)
+	var name string // the rule by which the name is a secret's, in a pair of name and value
 	dst = append(dst, '{')
+	first := len(dst)
 	for i := range t.Fields {
-		if i > 0 {
+		f := &t.Fields[i]
+		if f.Embedded && f.Type != nil && f.Type.Kind == trace.KindStruct && len(f.Type.Fields) == 0 && f.Unavailable == "" {
+			continue // a base class without members
+		}
+		if len(dst) > first {
 			dst = append(dst, ',')
 		}
 		if p.full(dst) {
 			return append(dst, `"$unavailable":"value too large"}`...)
 		}
-		f := &t.Fields[i]
 		dst = appendString(dst, f.Name)
 		dst = append(dst, ':')
+		rule := secrets.rule(i)
+		if i == secrets.value {
+			rule = cmp.Or(rule, name)
+		}
+		if rule != "" {
+			dst = p.redacted(dst, rule)
+			continue
+		}
+		start := len(dst)
 		dst = p.field(dst, f, data)
+		if i == secrets.name {
+			name = p.secretKey(dst[start:])
+		}
 	}
 	return append(dst, '}')
 }
@@ -646,21 +785,28 @@ func (p *printer) variant(dst []byte, t *trace.Type, data []byte) []byte {
 	switch {
 	case v == nil:
 		return p.unavailable(dst, "variant not known")
+	case v.Null:
+		return append(dst, "null"...)
+	case v.Name == "" && v.Type != nil && len(v.Type.Fields) > 0:
+		return p.payload(dst, v.Type, data)
 	case v.Type == nil || len(v.Type.Fields) == 0:
 		return appendString(dst, v.Name)
 	}
 	dst = append(dst, `{"$type":`...)
 	dst = appendString(dst, v.Name)
 	dst = append(dst, `,"$value":`...)
+	if rule := p.secretVariant(t, v); rule != "" {
+		return append(p.redacted(dst, rule), '}')
+	}
 	return append(p.payload(dst, v.Type, data), '}')
 }
 
-// payload prints what a variant holds: the value itself when it is one without
+// payload prints what a tuple or a variant holds: the value itself when it is one without
 // a name (Rust calls those __0, __1), else an array of them, or an object.
 func (p *printer) payload(dst []byte, t *trace.Type, data []byte) []byte {
 	switch {
 	case t.Fields[0].Name != "__0":
-		return p.value(dst, t, data)
+		return p.fields(dst, t, data)
 	case len(t.Fields) == 1:
 		return p.field(dst, &t.Fields[0], data)
 	}
@@ -754,14 +900,4 @@ func (p *printer) symbol(dst []byte, addr uint64) []byte {
 		return p.pointer(dst, addr)
 	}
 	return appendString(dst, name)
-}
-
-func (p *printer) opaque(dst []byte, t *trace.Type, data []byte) []byte {
-	if addr, ok := word(data, 0); ok && addr == 0 && t.Lang == trace.LangGo {
-		return append(dst, "null"...)
-	}
-	if t.Kind == trace.KindMap {
-		return p.unavailable(dst, "maps are not decoded")
-	}
-	return p.unavailable(dst, "channels are not decoded")
 }

@@ -30,6 +30,8 @@ const (
 	EventUretprobe EventFlags = 2
 	EventTruncated EventFlags = 4
 	EventNoG       EventFlags = 8
+	EventNoCPU     EventFlags = 16
+	EventNoRSS     EventFlags = 32
 )
 
 // BlockStatus is enum block_status of bpf/event.h.
@@ -54,32 +56,36 @@ const (
 
 // Sizes and limits of bpf/event.h, in bytes unless they are counts.
 const (
-	headerSize      = 72
+	headerSize      = 88
 	blockHeaderSize = 24
 	maxData         = 8192
-	maxRecord       = 16768
+	maxRecord       = 16784
 	maxRoot         = 4096
-	maxBlocks       = 32
+	maxBlocks       = 128
 	stackBlocks     = 2 // behind them
 	maxMoves        = 32
 )
 
 // Offsets of struct event's fields; a test compares them with bpf/event.h.
 const (
-	offSize   = 0
-	offKind   = 4
-	offFlags  = 5
-	offRoot   = 6
-	offFunc   = 8
-	offMissed = 12
-	offTGID   = 16
-	offTID    = 20
-	offTS     = 24
-	offGoid   = 32
-	offPos    = 40
-	offIP     = 48
-	offCFA    = 56
-	offArg    = 64
+	offSize     = 0
+	offKind     = 4
+	offFlags    = 5
+	offRoot     = 6
+	offFunc     = 8
+	offMissed   = 12
+	offTGID     = 16
+	offTID      = 20
+	offTS       = 24
+	offGoid     = 32
+	offPos      = 40
+	offIP       = 48
+	offCFA      = 56
+	offArg      = 64
+	offMinor    = 72
+	offMajor    = 76
+	offSwitches = 80
+	offRSS      = 84
 )
 
 // Offsets of struct block's fields.
@@ -104,9 +110,19 @@ type Event struct {
 	Pos    uint64 // frame position: grows with depth
 	IP     uint64
 	CFA    uint64
-	Arg    uint64 // see enum event_kind
+	Arg    uint64 // of process events: see enum event_kind
+	Usage  Usage  // of entries and exits
 	Root   []byte // the root block
 	blocks []byte // what follows it, checked
+}
+
+// Usage is what an event's thread and process had used by then. What a call
+// used is the difference of two, modulo the width.
+type Usage struct {
+	CPU          uint64 // the thread's CPU time less the scheduler's clock, ns; not with EventNoCPU
+	Minor, Major uint32 // page faults of the thread
+	Switches     uint32 // context switches of the thread, voluntary and not
+	RSS          uint32 // resident pages of the process; not with EventNoRSS
 }
 
 // Block is memory that a captured pointer led to.
@@ -149,6 +165,13 @@ func ParseEvent(raw []byte) (Event, error) {
 		IP:     le.Uint64(raw[offIP:]),
 		CFA:    le.Uint64(raw[offCFA:]),
 		Arg:    le.Uint64(raw[offArg:]),
+		Usage: Usage{
+			CPU:      le.Uint64(raw[offArg:]),
+			Minor:    le.Uint32(raw[offMinor:]),
+			Major:    le.Uint32(raw[offMajor:]),
+			Switches: le.Uint32(raw[offSwitches:]),
+			RSS:      le.Uint32(raw[offRSS:]),
+		},
 		Root:   raw[headerSize : headerSize+root : headerSize+root],
 		blocks: raw[headerSize+root : size : size],
 	}

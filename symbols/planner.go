@@ -205,7 +205,7 @@ func (p *planner) plan(fn *trace.Function, e entry, b body) error {
 			return err
 		}
 	}
-	result, err := p.analyze(b, argumentRegisters(fn.EntryPlan))
+	result, err := p.analyze(b, argumentRegisters(fn.EntryPlan)|savedRegisters(fn.ExitPlan))
 	if err != nil {
 		return err
 	}
@@ -249,6 +249,20 @@ func argumentRegisters(plan *trace.Plan) uint32 {
 	}
 	for _, m := range plan.Moves {
 		if (m.Source == trace.SourceRegister || m.Source == trace.SourceMemory) && m.Register < 32 {
+			set |= 1 << m.Register
+		}
+	}
+	return set
+}
+
+// savedRegisters is the set of DWARF registers whose values at entry a plan of exits needs.
+func savedRegisters(plan *trace.Plan) uint32 {
+	var set uint32
+	if plan == nil {
+		return 0
+	}
+	for _, m := range plan.Moves {
+		if m.Source == trace.SourceSaved && m.Register < 32 {
 			set |= 1 << m.Register
 		}
 	}

@@ -110,12 +110,15 @@ type RawStack struct {
 	Returns     []byte // return addresses, words, little endian, the innermost first
 }
 
-// Resources is what a call used between its entry and its exit.
+// Resources is what a call used between its entry and its exit, by what the
+// kernel counts of its thread and, for RSSDeltaKB, of its process.
 type Resources struct {
-	CPUNS                    int64
-	MinorFaults, MajorFaults int64
-	RSSDeltaKB               int64
-	Switches                 int64
+	CPUNS                    int64 // on-CPU time
+	MinorFaults, MajorFaults int64 // page faults
+	RSSDeltaKB               int64 // change of resident memory, KiB
+	Switches                 int64 // context switches, voluntary and not
+	// What is not known and hence 0. NoCounts is of faults and switches.
+	NoCPU, NoCounts, NoRSS bool
 }
 
 // Gap is calls, or parts of them, that are missing.

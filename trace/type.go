@@ -18,7 +18,7 @@ const (
 	KindRune           // a Rust char
 	KindEnum           // Enumerators name the values of the integer below
 	KindPointer        // Elem, or nil for void*
-	KindCString        // a pointer to NUL-terminated bytes
+	KindCString        // a pointer to NUL-terminated characters, of Count bytes each when that is more than 1
 	KindStruct         // Fields
 	KindUnion          // Fields, all at offset 0
 	KindArray          // Count of Elem, inline
@@ -26,9 +26,10 @@ const (
 	KindSlice          // pointer at PtrOff, length in elements at LenOff, Elem
 	KindInterface      // Go: type word at 0 (an itab unless Empty), data word at 8
 	KindFunc           // a code pointer; Go: a pointer to one
-	KindMap            // opaque at the first level
-	KindChan           // opaque at the first level
+	KindMap            // Form says how its entries lie
+	KindChan           // Go: a pointer to Elem, runtime.hchan
 	KindError          // Go's error interface: KindInterface whose message is sought
+	KindDuration       // a signed number of ticks, of Tick seconds each
 	KindVariant        // Rust enum with payloads: one of Variants, as Tag says
 )
 
@@ -51,13 +52,79 @@ type Type struct {
 	// Tag is the integer that says which of Variants a KindVariant is; nil when there is only one.
 	Tag      *Field
 	Variants []Variant
+	// Links lead from a container, or a part of one, to its contents. Fields at their
+	// offsets are not pointers to be followed in themselves.
+	Links []Link
+	Form  Form      // KindMap, KindSlice
+	Tick  [2]uint32 // KindDuration: numerator and denominator
+}
+
+// Form is how a container keeps its contents.
+type Form uint8
+
+// The forms. Elem is what holds the contents, as each says.
+const (
+	FormPlain   Form = iota // KindSlice: pointer and length
+	FormEnd                 // KindSlice: LenOff has the address of the elements' end
+	FormSwiss               // Go 1.24 and later: a pointer to Elem, internal/runtime/maps.Map
+	FormBuckets             // Go before: a pointer to Elem, runtime.hmap
+	// Cells that lead to others: Links[0] is the way to the first, LenOff has the number of
+	// values. Cells have the value as their one field, and pairs in maps.
+	FormTree // C++ std::map: in a cell, Links[0] leads to the smaller ones, Links[1] to the greater
+	FormList // C++ std::list, std::unordered_map: Links[0] leads to the next
+	// FormTable is Rust's hash table: LenOff has the number of entries, Links[0] leads to the buckets
+	// and Links[1] to their control bytes.
+	FormTable
+	// FormBTree is Rust's ordered map: LenOff has the number of entries, and one of Links leads to
+	// the tree's root: the one whose condition is the tree's height.
+	FormBTree
+	// FormRing is Rust's VecDeque: as a plain slice, but the values begin at the index that Tag
+	// has, and go on at the first after the last that there is room for (Links[0] says how many).
+	FormRing
+)
+
+// Count is how many values a Link leads to; the numbers are those of enum count_form in bpf/event.h.
+type Count uint8
+
+// The counts.
+const (
+	CountPlain Count = iota // the integer at LenOffset
+	CountMask               // one more than that
+	CountShift              // two to the power of the byte there
+	CountHalf               // half of that
+	CountEnd                // the address of their end is there
+	CountOne                // one
+)
+
+// When says on what a Link depends; the numbers are those of enum edge_when in bpf/event.h.
+type When uint8
+
+// The conditions.
+const (
+	Always When = iota
+	Equal       // the 4 bytes at WhenOffset are WhenValue
+	Differs
+)
+
+// Link is a pointer in a container's own memory to its contents, or to more of it.
+type Link struct {
+	Offset     uint32 // of the pointer, bytes
+	Target     *Type  // of one value
+	Count      Count
+	LenOffset  uint32
+	When       When
+	WhenOffset uint32
+	WhenValue  uint32
+	Back       bool  // the values end at the address, the first one last
+	Per        uint8 // elements of the container in one value, 0 for one
 }
 
 // Variant is one of the forms that a value of KindVariant takes.
 type Variant struct {
-	Name    string
+	Name    string // empty: it is shown as what it holds
 	Value   uint64 // of the tag, as far as the tag's size goes
 	Default bool   // whatever other value the tag has
+	Null    bool   // it stands for no value
 	Type    *Type  // a struct as large as the whole, with this form's fields
 }
 
@@ -132,6 +199,7 @@ const (
 	SourceRegister Source = iota + 1 // Register, DWARF numbering; Offset is the byte within it
 	SourceCFA                        // memory at the canonical frame address + Offset
 	SourceMemory                     // memory at the address held in Register, + Offset
+	SourceSaved                      // at an exit: memory at the address that Register held at the entry, + Offset
 )
 
 // Move copies Size bytes to offset Dst of the root.

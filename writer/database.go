@@ -404,7 +404,15 @@ func (d *database) insertCall(seq int64, c *trace.Call) error {
 	}
 	var cpu, minor, major, rss, switches driver.Value
 	if r := c.Resources; r != nil {
-		cpu, minor, major, rss, switches = r.CPUNS, r.MinorFaults, r.MajorFaults, r.RSSDeltaKB, r.Switches
+		if !r.NoCPU {
+			cpu = r.CPUNS
+		}
+		if !r.NoCounts {
+			minor, major, switches = r.MinorFaults, r.MajorFaults, r.Switches
+		}
+		if !r.NoRSS {
+			rss = r.RSSDeltaKB
+		}
 	}
 	if err := d.call.add(seq, int64(c.ID), d.clock.text(c.StartNS), c.StartNS, function, thread,
 		c.DurationNS, c.OverheadNS, c.Status.String(), unlessZero(int64(c.Goroutine)), unlessZero(int64(c.ParentID)),

@@ -32,10 +32,14 @@ type Accumulator struct {
 
 // Add counts a recorded call. A call that is still open has no duration yet:
 // it counts, but not in the latency.
-func (a *Accumulator) Add(c *trace.Call) {
+func (a *Accumulator) Add(c *trace.Call) { a.count(c).Recorded++ }
+
+// AddSampledOut counts a call of which all is known, and that is not recorded by choice.
+func (a *Accumulator) AddSampledOut(c *trace.Call) { a.count(c).SampledOut++ }
+
+func (a *Accumulator) count(c *trace.Call) *FunctionSecond {
 	f := a.of(c.Func)
 	f.Calls++
-	f.Recorded++
 	if c.Status == trace.StatusErr {
 		f.Errors++
 	}
@@ -45,10 +49,11 @@ func (a *Accumulator) Add(c *trace.Call) {
 		f.Latency.Add(c.DurationNS)
 	}
 	f.OverheadNS += c.OverheadNS
-	if c.Resources != nil {
+	if c.Resources != nil && !c.Resources.NoCPU {
 		f.CPUNS += c.Resources.CPUNS
 		f.HasCPU = true
 	}
+	return f
 }
 
 // Dropped counts calls that were lost.

@@ -116,6 +116,30 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
+// TestUnknownResources holds that of what a call used only what is known is stored.
+func TestUnknownResources(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path, Options{})
+	all := trace.Resources{CPUNS: 5e6, MinorFaults: 1, MajorFaults: 2, Switches: 3, RSSDeltaKB: 4}
+	var acc Accumulator
+	for i, unknown := range []trace.Resources{{}, {NoCPU: true}, {NoCPU: true, NoCounts: true}, {NoRSS: true}} {
+		used := all
+		used.NoCPU, used.NoCounts, used.NoRSS = unknown.NoCPU, unknown.NoCounts, unknown.NoRSS
+		// Each of a function of its own: the statistics tell them apart.
+		c := &trace.Call{ID: ids(t, s, 1), Func: &trace.Function{Name: string(rune('a' + i))}, Resources: &used, SampleRate: 1}
+		acc.Add(c)
+		write(t, s, c)
+	}
+	must(t, s.Stats(acc.Take(time.Unix(1_800_000_000, 0))))
+	must(t, s.Close())
+	got := shell(t, path, `SELECT process, p.cpu_ms, minor_faults, major_faults, switches, rss_delta_kb, s.cpu_ms
+		FROM process_trace p JOIN function_stats s USING (process) ORDER BY 1`)
+	want := "a|5.0|1|2|3|4|5.0\nb||1|2|3|4|\nc|||||4|\nd|5.0|1|2|3||5.0"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // TestColumnOrder holds the views' columns in their order: `SELECT *` is an interface.
 func TestColumnOrder(t *testing.T) {
 	path := newPath(t)
@@ -398,6 +422,8 @@ func TestStats(t *testing.T) {
 			c := &trace.Call{Func: fn, DurationNS: int64(i) * 1000, OverheadNS: 10, Resources: &trace.Resources{CPUNS: 7}}
 			if i%100 == 0 {
 				c.Status = trace.StatusErr
+				acc.AddSampledOut(c)
+				continue
 			}
 			acc.Add(c)
 		}
@@ -431,7 +457,7 @@ func TestStats(t *testing.T) {
 	delete(rows[0], "function_id") // the order of a map gave it
 	expect(t, "statistics", rows[0], map[string]any{
 		"ts": "2027-01-15 08:00:00", "process": "main.function0", "process_group": nil,
-		"calls": num(1090), "errors": num(10), "sampled_out": num(80), "dropped": num(6), "recorded": num(1004), "timed": num(1000),
+		"calls": num(1090), "errors": num(10), "sampled_out": num(90), "dropped": num(6), "recorded": num(994), "timed": num(1000),
 		"total_ms": num("500.5"), "max_ms": num("1.0"), "cpu_ms": num("0.007"), "overhead_ms": num("0.01"), "session_id": num(1),
 	})
 	for name, want := range map[string]any{"calls": num(18), "dropped": num(18), "timed": num(0), "mean_ms": nil, "p99_ms": nil, "max_ms": nil, "cpu_ms": nil} {

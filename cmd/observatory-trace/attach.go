@@ -24,6 +24,7 @@ import (
 type attachFlags struct {
 	target   targetFlags
 	capture  captureFlags
+	rules    ruleFlags
 	db       string
 	output   string
 	duration time.Duration
@@ -42,10 +43,15 @@ func newAttachCommand() *cobra.Command {
 
 TARGET is one or more of --pid, --name and --exe, or a command behind "--", which is
 run with its first call seen and its exit code passed through. Without --symbol the
-application's own functions are traced. Ctrl-C stops; the targets go on untouched.`,
+application's own functions are traced. Ctrl-C stops; the targets go on untouched.
+
+What is called, or looks like, a password, token, key, cookie, card number or the
+like is withheld: {"$redacted": "password"}.`,
 		Example: `  observatory-trace attach -p 1234
   observatory-trace attach -p 1234 -s 'main.(*Store).*' -d 10s
   observatory-trace attach --exe /usr/lib/postgresql/15/bin/postgres -s 'exec_*' -o json
+  observatory-trace attach -p 1234 --filter 'status == "ERR" || order.Total > 1000' --min-duration 5ms
+  observatory-trace attach -p 1234 -s 'store_*' --error 'store_open=null' --error 'store_*=negative'
   observatory-trace attach -s 'store::*' -- ./server --port 8080`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if n := cmd.ArgsLenAtDash(); n > 0 || n < 0 && len(args) > 0 {
@@ -56,6 +62,7 @@ application's own functions are traced. Ctrl-C stops; the targets go on untouche
 	}
 	f.target.register(cmd)
 	f.capture.register(cmd)
+	f.rules.register(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.db, "db", defaultDB, "write to this SQLite database, created when missing")
 	fl.StringVarP(&f.output, "output", "o", "table", "what to print: table (a summary at the end), json (a call a line), tree (calls, indented) or none")
@@ -72,11 +79,18 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	if err != nil {
 		return err
 	}
+	rules, err := f.rules.compile()
+	if err != nil {
+		return usageError{err}
+	}
 	if f.dryRun {
 		return dryRun(cmd.OutOrStdout(), opts, command)
 	}
 	notes := &notes{w: cmd.ErrOrStderr(), quiet: f.quiet}
 	opts.Warn = notes.warn
+	if rules.showSecrets {
+		notes.warn(errors.New("--no-redact: passwords, tokens, keys and card numbers are stored and shown as they are"))
+	}
 
 	if len(command) > 0 {
 		if opts.Command, err = attach.NewCommand(command); err != nil {
@@ -85,7 +99,7 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	}
 	ctx, cancel := untilSignal(cmd.Context(), opts.Command)
 	defer cancel()
-	code, err := f.record(ctx, cmd.OutOrStdout(), notes, opts)
+	code, err := f.record(ctx, cmd.OutOrStdout(), notes, opts, rules)
 	if err != nil {
 		return err
 	}
@@ -144,7 +158,7 @@ func (f *attachFlags) options(command []string) (attach.Options, error) {
 }
 
 // record attaches, records and detaches. It gives the command's exit code, if there is one.
-func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, opts attach.Options) (code int, err error) {
+func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, opts attach.Options, rules rules) (code int, err error) {
 	command := opts.Command
 	released := false
 	defer func() {
@@ -162,7 +176,7 @@ func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, o
 	if functions == 0 && !waitsForMore(opts) {
 		return 0, noMatch(opts, commandPath(command))
 	}
-	store, err := writer.Open(f.db, writer.Options{Session: f.session()})
+	store, err := writer.Open(f.db, writer.Options{Session: f.session(rules)})
 	if err != nil {
 		return 0, err
 	}
@@ -171,6 +185,9 @@ func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, o
 		return 0, err
 	}
 	notes.attached(session, functions, processes, f.verbose)
+	for _, text := range rules.idle(session.Functions()) {
+		notes.say("%s", text)
+	}
 
 	ended := make(chan struct{})
 	if command != nil {
@@ -189,7 +206,7 @@ func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, o
 		close(ended)
 	}
 	started := time.Now()
-	r := newRecorder(session, store, shower(f.output, out), f.limit)
+	r := newRecorder(session, store, f.capture, rules, shower(f.output, out), f.limit)
 	var view *live
 	if f.output == "table" && command == nil { // the terminal is the command's, if there is one
 		view = startLive(out, f.db, started)
@@ -220,13 +237,15 @@ func withDuration(ctx context.Context, d time.Duration) context.Context {
 }
 
 // session describes this run for the sessions view.
-func (f *attachFlags) session() writer.Session {
-	command, _ := json.Marshal(os.Args) // strings always have a form
+func (f *attachFlags) session(rules rules) writer.Session {
+	command, _ := json.Marshal(rules.commandLine(os.Args)) // strings always have a form
 	settings, _ := json.Marshal(map[string]any{
 		"pid": f.target.pids, "name": f.target.names, "exe": f.target.exes,
 		"symbol": f.target.symbols, "exclude": f.target.exclude, "lib": f.target.libs, "file": f.target.files,
 		"depth": f.capture.depth, "max_string": f.capture.maxString, "max_items": f.capture.maxItems,
 		"max_bytes": f.capture.maxBytes, "ring_buffer": f.capture.ring,
+		"redact": f.rules.redact, "no_redact": f.rules.noRedact, "error": f.rules.errors,
+		"filter": rules.commandLine([]string{f.rules.filter})[0], "min_duration": f.rules.minimum.String(),
 	})
 	return writer.Session{Version: version(), Command: command, Settings: settings}
 }
@@ -243,6 +262,9 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 	}
 	if r.crowded > 0 {
 		notes.say("%d calls were not recorded: too many threads waited for memory in probes; select fewer functions or lower --depth", r.crowded)
+	}
+	if r.unwanted > 0 {
+		notes.say("counted %d calls that --filter or --min-duration left out", r.unwanted)
 	}
 	notes.say("recorded %d calls in %s", r.recorded, f.db)
 	return nil
@@ -333,6 +355,11 @@ type jsonCall struct {
 	Exe       string          `json:"exe"`
 	Parent    uint64          `json:"parent_id,omitempty"`
 	Depth     int             `json:"depth"`
+	CPU       *float64        `json:"cpu_ms,omitempty"`
+	Minor     *int64          `json:"minor_faults,omitempty"`
+	Major     *int64          `json:"major_faults,omitempty"`
+	RSS       *int64          `json:"rss_delta_kb,omitempty"`
+	Switches  *int64          `json:"switches,omitempty"`
 	Args      json.RawMessage `json:"args,omitempty"`
 	Result    json.RawMessage `json:"result,omitempty"`
 	Stack     string          `json:"stack,omitempty"`
@@ -348,6 +375,18 @@ func jsonCallOf(c *trace.Call) jsonCall {
 	}
 	if c.Err != nil {
 		j.Error, j.ErrorType, j.Stack = c.Err.Message, c.Err.Type, c.Err.Stack
+	}
+	if r := c.Resources; r != nil {
+		if !r.NoCPU {
+			ms := float64(r.CPUNS) / 1e6
+			j.CPU = &ms
+		}
+		if !r.NoCounts {
+			j.Minor, j.Major, j.Switches = &r.MinorFaults, &r.MajorFaults, &r.Switches
+		}
+		if !r.NoRSS {
+			j.RSS = &r.RSSDeltaKB
+		}
 	}
 	return j
 }

@@ -22,7 +22,9 @@ type recorder struct {
 
 	stats     writer.Accumulator
 	batch     []*trace.Call
+	rules     rules
 	recorded  uint64
+	unwanted  uint64 // calls that are only counted
 	lostCalls uint64 // entries that the ring buffer had no room for
 	crowded   uint64 // entries that the probes had no memory for
 	ids       idBlock
@@ -38,23 +40,29 @@ const (
 	idsAtOnce  = 4096
 )
 
-func newRecorder(session *attach.Session, store *writer.Store, show func(*trace.Call) error, limit uint64) *recorder {
-	r := &recorder{session: session, store: store, show: show, limit: limit, swept: time.Now()}
+func newRecorder(session *attach.Session, store *writer.Store, capture captureFlags, rules rules, show func(*trace.Call) error, limit uint64) *recorder {
+	r := &recorder{session: session, store: store, rules: rules, show: show, limit: limit, swept: time.Now()}
 	r.decoder = decode.New(decode.Config{
 		Function:  session.Function,
 		Process:   session.Process,
 		Thread:    attach.Thread,
 		NextID:    r.nextID,
 		Wall:      session.Clock.Wall,
+		Raw:       session.Clock.Raw,
 		SameStack: session.SameMapping,
 		Symbol:    session.Symbol,
 		Dynamic: func(tgid uint32, word uint64, empty bool) (decode.Dynamic, bool) {
 			d, ok := session.Dynamic(tgid, word, !empty)
 			return decode.Dynamic{Name: d.Name, Type: d.Type, Direct: d.Direct}, ok
 		},
-		Stack: session.Stack,
-		Emit:  r.emit,
-		Gap:   r.gap,
+		Stack:       session.Stack,
+		Emit:        r.emit,
+		Gap:         r.gap,
+		ErrorRule:   rules.errorRule,
+		Redact:      rules.redact,
+		ShowSecrets: rules.showSecrets,
+		MaxString:   int(capture.maxString),
+		MaxItems:    int(capture.maxItems),
 	})
 	return r
 }
@@ -147,6 +155,11 @@ func (r *recorder) decode(record []byte) {
 
 func (r *recorder) emit(c *trace.Call) {
 	if r.full() {
+		return
+	}
+	if !r.rules.wants(c) {
+		r.unwanted++
+		r.stats.AddSampledOut(c)
 		return
 	}
 	r.recorded++

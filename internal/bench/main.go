@@ -63,7 +63,9 @@ func build(dir string) ([]*target, error) {
 		return nil, err
 	}
 	g := &target{name: "Go", function: "main.add3", path: filepath.Join(dir, "bench-go")}
-	return []*target{c, g}, command("go", "build", "-C", "testdata/targets/go", "-o", g.path, "./bench")
+	text := &target{name: "C", function: "text", path: c.path, brief: true}
+	tree := &target{name: "C", function: "tree", path: c.path, brief: true}
+	return []*target{c, g, text, tree}, command("go", "build", "-C", "testdata/targets/go", "-o", g.path, "./bench")
 }
 
 func command(name string, args ...string) error {
@@ -103,13 +105,14 @@ func bpftraceVersion() string {
 // target is a running program that times calls of its function on request.
 type target struct {
 	name, function, path string
+	brief                bool // no peers, only the floor
 	in                   io.WriteCloser
 	out                  *bufio.Scanner
 	cmd                  *exec.Cmd
 }
 
 func (t *target) start() error {
-	t.cmd = exec.Command(t.path)
+	t.cmd = exec.Command(t.path, t.function)
 	// A collection would look at the stack, on which a uretprobe has left its own return address.
 	t.cmd.Env = append(os.Environ(), "GOGC=off")
 	var err error

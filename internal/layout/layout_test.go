@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"symbols":   {"trace"},
 	"attach":    {"bpf", "symbols", "trace"},
 	"decode":    {"trace"},
+	"filter":    {"trace"},
 	"sample":    {"trace"},
 	"writer":    {"trace"},
 	"retention": {"trace"},
@@ -48,6 +49,8 @@ var mayImport = map[string][]string{
 	"internal/e2e":     {},
 	"internal/layout":  {},
 	"internal/testenv": {},
+
+	"internal/valuesdoc": {},
 }
 
 // testsMayImport is what only a folder's tests may import besides.

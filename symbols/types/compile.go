@@ -11,7 +11,7 @@ const TypeBytes = 1
 
 // Limits of one block (bpf/event.h).
 const (
-	maxEdges = 16
+	maxEdges = 64
 	maxBlock = 4096
 )
 
@@ -25,6 +25,7 @@ const (
 	EdgeCString                     // bytes up to a NUL
 	EdgeIface                       // Go interface with methods: the dynamic type is looked up
 	EdgeEface                       // Go empty interface
+	EdgeWide                        // a string of wide characters, up to its page's end
 )
 
 // Prog is a capture program: struct type_prog of bpf/event.h.
@@ -36,6 +37,14 @@ type Prog struct {
 
 // Edge is a pointer in a value: struct edge of bpf/event.h.
 type Edge struct {
+	Count     trace.Count // EdgeCounted
+	When      trace.When
+	Inner     bool // from a container to its contents: no step deeper
+	Back      bool
+	Per       uint8
+	WhenOff   uint16
+	WhenValue uint32
+
 	Off     uint16 // bytes, of the pointer
 	LenOff  uint16 // EdgeCounted: bytes, of the length
 	Kind    EdgeKind
@@ -164,13 +173,17 @@ type scanner struct {
 }
 
 func (s *scanner) value(t *trace.Type, at uint32, nesting int) {
-	if nesting > maxNesting {
+	if nesting > maxNesting || t == nil {
 		return
+	}
+	for _, l := range t.Links {
+		s.link(l, at)
 	}
 	switch t.Kind {
 	case trace.KindStruct:
 		for _, f := range t.Fields {
-			if f.Unavailable == "" && f.BitSize == 0 {
+			linked := slices.ContainsFunc(t.Links, func(l trace.Link) bool { return l.Offset == f.Offset })
+			if f.Unavailable == "" && f.BitSize == 0 && !linked {
 				s.value(f.Type, at+f.Offset, nesting+1)
 			}
 		}
@@ -187,14 +200,24 @@ func (s *scanner) value(t *trace.Type, at uint32, nesting int) {
 		for _, v := range t.Variants {
 			s.value(v.Type, at, nesting+1)
 		}
-	case trace.KindPointer:
+	case trace.KindPointer, trace.KindChan, trace.KindFunc:
 		s.pointer(t, at)
+	case trace.KindMap:
+		if len(t.Links) == 0 {
+			s.pointer(t, at)
+		}
 	case trace.KindCString:
-		s.add(at, draft{Edge: Edge{Kind: EdgeCString, Type: TypeBytes}})
+		kind := EdgeCString
+		if t.Count > 1 {
+			kind = EdgeWide
+		}
+		s.add(at, draft{Edge: Edge{Kind: kind, Type: TypeBytes}})
 	case trace.KindString:
 		s.counted(t, at, nil)
 	case trace.KindSlice:
-		s.counted(t, at, t.Elem)
+		if t.Form <= trace.FormEnd {
+			s.counted(t, at, t.Elem)
+		}
 	case trace.KindError, trace.KindInterface:
 		s.iface(t, at)
 	}
@@ -238,12 +261,15 @@ func (s *scanner) pointer(t *trace.Type, at uint32) {
 // counted adds text (elem is nil) or a sequence.
 func (s *scanner) counted(t *trace.Type, at uint32, elem *trace.Type) {
 	d := draft{Edge: Edge{Kind: EdgeCounted, LenOff: uint16(at + t.LenOff), LenSize: 8, Type: TypeBytes, Stride: 1}}
+	if t.Form == trace.FormEnd {
+		d.Count = trace.CountEnd
+	}
 	if at+t.LenOff > maxBlock-8 {
 		s.compiler.dropped++
 		return
 	}
 	switch {
-	case t.Kind == trace.KindString, elem != nil && elem.Size == 1 && elem.Kind == trace.KindUint:
+	case t.Kind == trace.KindString, elem != nil && elem.Size == 1 && (elem.Kind == trace.KindUint || elem.Kind == trace.KindChar):
 	case elem == nil || elem.Size == 0:
 		return
 	default:
@@ -257,6 +283,27 @@ func (s *scanner) counted(t *trace.Type, at uint32, elem *trace.Type) {
 		elem.ID = TypeBytes
 	}
 	s.add(at+t.PtrOff, d)
+}
+
+// link adds the way from a container to its contents.
+func (s *scanner) link(l trace.Link, at uint32) {
+	if l.Target == nil || l.Target.Size == 0 {
+		return
+	}
+	e := Edge{
+		Kind: EdgePointer, Inner: true, Count: l.Count, LenOff: uint16(at + l.LenOffset), LenSize: 8, Stride: l.Target.Size, Back: l.Back, Per: l.Per,
+		When: l.When, WhenOff: uint16(at + l.WhenOffset), WhenValue: l.WhenValue,
+	}
+	if l.Count != trace.CountOne {
+		e.Kind = EdgeCounted
+	} else {
+		e.Count = trace.CountPlain
+	}
+	if max(at+l.LenOffset, at+l.WhenOffset) > maxBlock-8 {
+		s.compiler.dropped++
+		return
+	}
+	s.add(at+l.Offset, draft{Edge: e, target: l.Target})
 }
 
 func (s *scanner) iface(t *trace.Type, at uint32) {

@@ -134,7 +134,7 @@ func TestCompileDropped(t *testing.T) {
 		return &trace.Type{Kind: trace.KindArray, Count: n, Size: uint32(n) * elem.Size, Elem: elem}
 	}
 	c := NewCompiler(2)
-	p := planOf(array(20, cstring), cstring)
+	p := planOf(array(80, cstring), cstring)
 	c.Add(p)
 	if n := len(program(t, c, p.Root.ID)); n != maxEdges || c.Dropped() == 0 {
 		t.Errorf("%d edges, %d dropped", n, c.Dropped())

@@ -303,18 +303,18 @@ func homogeneous(n *node) int {
 	return len(n.leaves)
 }
 
-// aapcsResult places a result on ARM64. The address in x8 isn't kept until the
-// return, so a result in memory can't be found there.
+// aapcsResult places a result on ARM64. The address of one in memory comes in
+// x8, which isn't kept until the return.
 func (a *allocator) aapcsResult(n *node) (placed, bool) {
 	switch {
 	case n.byRef:
-		return placed{reason: "address not kept until the return"}, true
+		return savedResult(n, x8), true
 	case n.t.Size == 0 || len(n.leaves) == 0 && !n.many:
 		return placed{}, false
 	case homogeneous(n) > 0:
 		return placed{reason: a.arch.vectorReason()}, false
 	case n.t.Size > 16:
-		return placed{reason: "address not kept until the return"}, true
+		return savedResult(n, x8), true
 	}
 	back := allocator{arch: a.arch, conv: convention{ints: a.conv.results}}
 	return placed{pieces: back.words(n.t.Size)}, false

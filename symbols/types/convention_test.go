@@ -52,7 +52,7 @@ func TestSignatureARM64(t *testing.T) {
 	signatures(t, openFile(t, object), map[string]string{
 		"scalars":  "(a int@x0, b char *@x1, c double@in SIMD register, d long@x2, e _Bool@x3) -> ( int@x0)",
 		"structs":  "(a struct two@x0, b struct sixteen@x1:x2, c struct big@[x3], d struct floats@in SIMD register, e __int128@x4:x5) -> ( struct sixteen@x0:x1)",
-		"spill":    "(a long@x0, b long@x1, c long@x2, d long@x3, e long@x4, f long@x5, g long@x6, h struct sixteen@cfa+0, i long@cfa+16) -> ( struct big@address not kept until the return)",
+		"spill":    "(a long@x0, b long@x1, c long@x2, d long@x3, e long@x4, f long@x5, g long@x6, h struct sixteen@cfa+0, i long@cfa+16) -> ( struct big@[x8 at entry])",
 		"pairs":    "(a int@x0, b __int128@x2:x3, c int@x4) -> ( __int128@x0:x1)",
 		"floating": "(a struct floats@in SIMD register, b float@in SIMD register) -> ( struct floats@in SIMD register)",
 	})

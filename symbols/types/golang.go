@@ -30,6 +30,11 @@ func (r *Reader) fillGo(n *node, t *trace.Type, e *dwarf.Entry, kind uint64) (bo
 	case goChan, goMap, goFunc:
 		t.Kind = map[uint64]trace.Kind{goChan: trace.KindChan, goMap: trace.KindMap, goFunc: trace.KindFunc}[kind]
 		r.word(n, t)
+		if kind != goFunc { // a pointer to the runtime's structure
+			return true, r.fillGoHandle(n, e)
+		}
+		// A pointer to a closure, which begins with the address of its code.
+		t.Elem = &trace.Type{Name: "code", Kind: trace.KindUint, Size: 8, Lang: trace.LangGo}
 	case goInterface:
 		return true, r.fillGoInterface(n, t, e)
 	case goString:
@@ -47,6 +52,22 @@ func (r *Reader) fillGo(n *node, t *trace.Type, e *dwarf.Entry, kind uint64) (bo
 		return false, nil
 	}
 	return true, nil
+}
+
+// fillGoHandle finds what a map or channel points to.
+func (r *Reader) fillGoHandle(n *node, e *dwarf.Entry) error {
+	off, ok := r.reference(e, dwarf.AttrType)
+	if !ok {
+		return nil
+	}
+	pointer, err := r.entry(off)
+	if err != nil {
+		return err
+	}
+	if pointer.Tag == dwarf.TagPointerType {
+		n.target, _ = r.reference(pointer, dwarf.AttrType)
+	}
+	return nil
 }
 
 // fillGoInterface reads an interface: two words, of which the first is the

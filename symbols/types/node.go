@@ -49,8 +49,10 @@ type node struct {
 	inline []*node
 	// target is the type behind the pointer (or the slice's element), read by expand; 0 for none.
 	target dwarf.Offset
-	level  int // pointers behind this type whose targets have been read; -1 before any
-	weight int // types that a walk through the value passes
+	links  []link
+	inner  map[uint32]*trace.Type // of a B-tree's leaf: the nodes above it, by height
+	level  int                    // pointers behind this type whose targets have been read; -1 before any
+	weight int                    // types that a walk through the value passes
 }
 
 // node reads the type at off, without what lies behind its pointers.
@@ -108,6 +110,9 @@ func (r *Reader) expand(n *node, level int) error {
 			return err
 		}
 	}
+	if err := r.expandLinks(n, level); err != nil {
+		return err
+	}
 	if n.target == 0 || level <= 0 {
 		return nil
 	}
@@ -120,6 +125,9 @@ func (r *Reader) expand(n *node, level int) error {
 		return nil
 	}
 	n.t.Elem = target.t
+	if n.t.Kind == trace.KindMap && n.t.Lang == trace.LangGo {
+		n.t.Form = mapForm(target.t)
+	}
 	return r.expand(target, level-1)
 }
 
@@ -256,7 +264,8 @@ func (r *Reader) alias(n *node, e *dwarf.Entry) (*trace.Type, error) {
 	n.level = -1
 	t := *under.t
 	// What lies behind a pointer is read for each alias by itself.
-	if t.Kind == trace.KindPointer || t.Kind == trace.KindSlice {
+	switch t.Kind {
+	case trace.KindPointer, trace.KindSlice, trace.KindMap, trace.KindChan:
 		t.Elem = nil
 	}
 	t.Name = name
@@ -341,8 +350,36 @@ func (r *Reader) fillPointer(n *node, t *trace.Type, e *dwarf.Entry) error {
 		t.Kind = trace.KindCString
 	default:
 		n.target = off
+		if width := r.wide(off); width > 0 && e.Tag == dwarf.TagPointerType {
+			t.Kind, t.Count, n.target = trace.KindCString, width, 0
+		}
 	}
 	return nil
+}
+
+// wide is the size in bytes of C's wide characters, by their names; 0 for all other types.
+func (r *Reader) wide(off dwarf.Offset) uint64 {
+	if r.lang != trace.LangC && r.lang != trace.LangCPP {
+		return 0
+	}
+	for i := 0; i < maxNesting; i++ {
+		e, err := r.entry(off)
+		if err != nil {
+			return 0
+		}
+		switch text(e, dwarf.AttrName) {
+		case "wchar_t", "char32_t":
+			return 4
+		case "char16_t":
+			return 2
+		}
+		next, ok := r.reference(e, dwarf.AttrType)
+		if !ok || !transparent(e) {
+			return 0
+		}
+		off = next
+	}
+	return 0
 }
 
 func isChar(e *dwarf.Entry) bool {

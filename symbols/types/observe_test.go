@@ -35,6 +35,8 @@ type observer struct {
 	progs  []Prog
 	edges  []Edge
 	lookup func(typ uint64) *Dynamic
+	// entered are the registers at the entry of calls, by canonical frame address.
+	entered map[uint64][]uint64
 }
 
 type stop struct {
@@ -278,7 +280,7 @@ func (o *observer) hit(tid int) {
 	if err := syscall.PtraceSetRegs(tid, &regs); err != nil {
 		o.t.Fatal(err)
 	}
-	text := o.capture(s.plan, &regs)
+	text := o.capture(s, &regs)
 	switch call := o.seen[s.function]; {
 	case !s.exit:
 		call.entry = text
@@ -288,17 +290,28 @@ func (o *observer) hit(tid int) {
 }
 
 // capture does the probe's work and shows its result.
-func (o *observer) capture(p *trace.Plan, regs *syscall.PtraceRegs) string {
-	if p == nil {
+func (o *observer) capture(s stop, regs *syscall.PtraceRegs) string {
+	p := s.plan
+	if p == nil && s.exit {
 		return "nothing"
 	}
-	root := make([]byte, p.Root.Size+16)
+	cfa := regs.Rsp + 8
 	numbered := []uint64{
 		regs.Rax, regs.Rdx, regs.Rcx, regs.Rbx, regs.Rsi, regs.Rdi, regs.Rbp, regs.Rsp,
 		regs.R8, regs.R9, regs.R10, regs.R11, regs.R12, regs.R13, regs.R14, regs.R15,
 	}
+	if !s.exit {
+		if o.entered == nil {
+			o.entered = map[uint64][]uint64{}
+		}
+		o.entered[cfa] = numbered
+	}
+	if p == nil {
+		return "nothing"
+	}
+	root := make([]byte, p.Root.Size+16)
 	for _, m := range p.Moves {
-		o.move(root, m, numbered, regs.Rsp+8)
+		o.move(root, m, numbered, cfa)
 	}
 	root = root[:p.Root.Size]
 	blocks := o.follow(p.Root, root)
@@ -322,6 +335,8 @@ func (o *observer) move(root []byte, m trace.Move, regs []uint64, cfa uint64) {
 		return
 	case trace.SourceMemory:
 		cfa = regs[m.Register]
+	case trace.SourceSaved:
+		cfa = o.entered[cfa][m.Register]
 	}
 	copy(root[m.Dst:], o.read(cfa+uint64(int64(m.Offset)), int(m.Size)))
 }
@@ -353,8 +368,11 @@ func (o *observer) follow(root *trace.Type, data []byte) map[blockKey][]byte {
 			case EdgePointer:
 				size = int(o.progs[id].Size)
 			case EdgeCounted:
-				count := int(binary.LittleEndian.Uint64(it.data[e.LenOff:]))
-				size = min(count, 64) * int(e.Stride)
+				count := binary.LittleEndian.Uint64(it.data[e.LenOff:])
+				if e.Count == trace.CountEnd {
+					count = (count - addr) / uint64(e.Stride)
+				}
+				size = int(min(count, 64)) * int(e.Stride)
 			case EdgeCString:
 				size = o.stringLength(addr)
 			default:

@@ -143,6 +143,8 @@ func (p *plan) spell(c piece) string {
 		return c.reason
 	case c.source == trace.SourceCFA:
 		return "cfa" + signed(c.at)
+	case c.source == trace.SourceSaved:
+		return "[" + p.arch.registerName(c.reg) + " at entry]"
 	case c.source == trace.SourceMemory:
 		return "[" + p.arch.registerName(c.reg) + signed(c.at) + "]"
 	default:

@@ -37,6 +37,9 @@ func (r *Reader) fillStruct(n *node, t *trace.Type, e *dwarf.Entry) error {
 		r.recogniseRust(n, t, parts)
 	case trace.LangCPP:
 		r.recogniseCPP(n, t)
+		return r.recogniseLibrary(n, t, e, parts)
+	case trace.LangGo:
+		return r.recogniseGo(n, t)
 	}
 	return nil
 }

@@ -187,6 +187,9 @@ func (m *record) dense() bool {
 // recogniseRust finds text and sequences by their members: Rust's layout isn't
 // fixed, but its names are.
 func (r *Reader) recogniseRust(n *node, t *trace.Type, parts []*dwarf.Entry) {
+	if r.recogniseWrapper(n, t) {
+		return
+	}
 	length, hasLen := fieldOffset(t, "length")
 	if ptr, ok := fieldOffset(t, "data_ptr"); ok && hasLen && t.Size == 16 {
 		if strings.HasSuffix(strings.TrimSuffix(t.Name, ", alloc::alloc::Global>"), "str") {
@@ -204,6 +207,12 @@ func (r *Reader) recogniseRust(n *node, t *trace.Type, parts []*dwarf.Entry) {
 				asText(t, t.Name, vec+v.PtrOff, vec+v.LenOff)
 			}
 		}
+	case strings.HasPrefix(t.Name, "hashbrown::raw::RawTable<"):
+		r.rawTable(n, t, parts)
+	case strings.HasPrefix(t.Name, "alloc::collections::vec_deque::VecDeque<"):
+		r.deque(n, t, parts)
+	case strings.HasPrefix(t.Name, "alloc::collections::btree::map::BTreeMap<"):
+		r.btree(n, t)
 	case strings.HasPrefix(t.Name, "alloc::vec::Vec<"):
 		length, ok := fieldOffset(t, "len")
 		buf, isVec := fieldOffset(t, "buf")
@@ -342,7 +351,7 @@ func (a *allocator) rustResult(n *node) (p placed, hidden bool) {
 	}
 	if !ok || words > 2 { // since Rust 1.84; LLVM itself would use a third register
 		if a.arch == ARM64 {
-			return placed{reason: "address not kept until the return"}, true
+			return savedResult(n, x8), true
 		}
 		return placed{reference: true, pieces: []piece{{size: 8, source: trace.SourceRegister, reg: rax}}}, true
 	}

@@ -253,7 +253,7 @@ func (r *Reader) planC(fn *function, entry, exit *plan) error {
 		}
 	}
 	if result != nil {
-		exit.add("", result, r.settle(fn, a, back, reason))
+		exit.add("", result, r.settle(fn, a, result, back, reason))
 	}
 	return nil
 }

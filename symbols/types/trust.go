@@ -24,17 +24,32 @@ func (fn *function) old(result *node) bool {
 
 // settle decides whether a result is where the convention has it. reason says
 // why the convention may not hold, or is empty.
-func (r *Reader) settle(fn *function, a *allocator, back placed, reason string) placed {
+func (r *Reader) settle(fn *function, a *allocator, result *node, back placed, reason string) placed {
 	switch {
 	case back.reason != "":
 	case back.reference && (reason != "" || fn.forgets()):
-		if !fn.spares(a.conv.ints[0]) || r.arch != AMD64 || !returnsAddress(fn.Code) {
+		switch address := a.conv.ints[0]; {
+		case r.arch != AMD64 || !fn.spares(address):
 			return placed{reason: "address not kept until the return"}
+		case returnsAddress(fn.Code):
+		case reason != "":
+			return placed{reason: "address not kept until the return"}
+		default:
+			return savedResult(result, address)
 		}
 	case reason != "":
 		return placed{reason: reason}
 	}
 	return back
+}
+
+// x8 is where ARM64 has the address of a result in memory (AAPCS64, section 6.9).
+const x8 = 8
+
+// savedResult is a result in memory whose address came in a register, which the
+// function may not return: the probe at the entry keeps it.
+func savedResult(n *node, reg uint8) placed {
+	return placed{pieces: []piece{{size: n.t.Size, source: trace.SourceSaved, reg: reg}}}
 }
 
 // forgets says whether the function may not return the address of its result:

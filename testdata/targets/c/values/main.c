@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #if defined(__clang__)
 #define TRACED __attribute__((noinline, used))
@@ -112,6 +113,31 @@ TRACED int callback(int (*f)(int), int x)
 	return result;
 }
 
+TRACED size_t wide_text(const wchar_t *w, const wchar_t *none) { return wcslen(w) + (none != NULL); }
+
+union number {
+	int i;
+	unsigned char bytes[4];
+};
+
+TRACED int either(union number u, const union number *p) { return u.i + p->i; }
+
+struct message {
+	int length;
+	short tail[];
+};
+
+TRACED int flexible(const struct message *m) { return m->tail[m->length - 1]; }
+
+struct chain {
+	int value;
+	struct chain *next;
+};
+
+TRACED int linked(struct chain *c) { return c->value; }
+
+TRACED int matrix(const int (*rows)[3], const char *const *words, int count) { return rows[1][2] + count + (words != NULL); }
+
 TRACED int negative(int code)
 {
 	errno = ENOENT;
@@ -168,6 +194,17 @@ int main(int argc, char **argv)
 	sink = bit_fields((struct bits){5, -3, 1000000});
 	sink = many(1, 2, 3, 4, 5, 6, 7, "on the stack", 'z', (struct point){9, 10});
 	sink = callback(twice, 21);
+	sink = (long)wide_text(L"gr\u00fc\u00dfe", NULL);
+	sink = either((union number){1}, &(union number){258});
+	struct message *m = malloc(sizeof *m + 2 * sizeof *m->tail);
+	m->length = 2;
+	m->tail[0] = 3;
+	m->tail[1] = 4;
+	sink = flexible(m);
+	struct chain second = {2, NULL}, first = {1, &second};
+	second.next = &first;
+	sink = linked(&first);
+	sink = matrix((const int[2][3]){{1, 2, 3}, {4, 5, 6}}, (const char *const[]){"word", NULL}, 1);
 	sink = negative(2);
 	sink = (long)null_result(64);
 	puts("done");

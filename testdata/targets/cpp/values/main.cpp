@@ -1,10 +1,23 @@
 // Calls each function once with known values: golden.json says which, and
 // ../../README.md how to start it.
+#include <array>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <variant>
+#include <vector>
 
 #if defined(__clang__)
 #define TRACED __attribute__((noinline, used))
@@ -112,6 +125,68 @@ TRACED int passes(int x)
 	return result;
 }
 
+TRACED std::size_t sequences(const std::vector<std::string> &words, const std::vector<Point> &points, const std::vector<int> &empty,
+			     const std::array<short, 3> &fixed, const std::list<int> &linked)
+{
+	return words.size() + points.size() + empty.size() + fixed.size() + linked.size();
+}
+
+TRACED std::vector<int> counted(int n) { return std::vector<int>(n, 7); }
+
+TRACED std::size_t maps(const std::map<std::string, int> &by_name, const std::unordered_map<int, Point> &by_id,
+			const std::multimap<int, int> &several, const std::map<int, int> &none)
+{
+	return by_name.size() + by_id.size() + several.size() + none.size();
+}
+
+TRACED std::size_t sets(const std::set<int> &ordered, const std::unordered_set<std::string> &hashed)
+{
+	return ordered.size() + hashed.size();
+}
+
+TRACED std::size_t large(const std::map<int, int> &m, const std::vector<int> &v) { return m.size() + v.size(); }
+
+TRACED int optionals(const std::optional<int> &some, const std::optional<std::string> &none) { return *some + none.has_value(); }
+
+TRACED std::size_t variants(const std::variant<int, std::string> &first, const std::variant<int, std::string> &second)
+{
+	return first.index() + second.index();
+}
+
+TRACED int pointers(const std::unique_ptr<Point> &unique, const std::shared_ptr<Point> &shared, const std::unique_ptr<Point> &none)
+{
+	return unique->x + shared->y + (none == nullptr);
+}
+
+TRACED int tuples(const std::tuple<int, std::string, char> &t, const std::pair<int, std::string> &p)
+{
+	return std::get<0>(t) + p.first;
+}
+
+TRACED long times(std::chrono::milliseconds wait, const std::chrono::hours &long_wait) { return wait.count() + long_wait.count(); }
+
+class Shape {
+public:
+	virtual ~Shape() {}
+	virtual int area() const = 0;
+};
+
+class Square : public Shape {
+	int side;
+
+public:
+	explicit Square(int side) : side(side) {}
+	int area() const override;
+};
+
+TRACED int Square::area() const { return side * side; }
+
+TRACED int call_lambda(int n)
+{
+	auto add = [n](int m) { return n + m; };
+	return add(1);
+}
+
 } // namespace shop
 
 template <typename F> static void caught(F f)
@@ -151,6 +226,21 @@ int main(int argc, char **argv)
 	sink = account.deposit(25);
 	sink = (long)account.describe("owner: ").size();
 	sink = Account::count(6);
+	sink = (long)sequences({"a", "", "ccc"}, {{1, 2}, {3, 4}}, {}, {1, -2, 3}, {4, 5});
+	sink = (long)counted(3).size();
+	sink = (long)maps({{"one", 1}, {"two", 2}}, {{-7, {1, 2}}}, {{1, 10}, {1, 11}}, {});
+	sink = (long)sets({3, 1, 2}, {"only"});
+	std::map<int, int> squares;
+	for (int i = 0; i < 500; i++)
+		squares[i] = i * i;
+	sink = (long)large(squares, std::vector<int>(5000, 1));
+	sink = optionals(5, std::nullopt);
+	sink = (long)variants(5, std::string("text"));
+	sink = pointers(std::make_unique<Point>(Point{1, 2}), std::make_shared<Point>(Point{3, 4}), nullptr);
+	sink = tuples({1, "two", '3'}, {4, "four"});
+	sink = times(std::chrono::milliseconds(1500), std::chrono::hours(2));
+	sink = Square(3).area();
+	sink = call_lambda(4);
 	caught([] { throw_runtime("books"); });
 	caught([] { throw_custom(2); });
 	caught([] { passes(3); });

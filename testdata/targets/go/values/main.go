@@ -4,12 +4,19 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
+	"math/big"
+	"net"
+	"net/netip"
+	"net/url"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -162,6 +169,92 @@ func panicError(id int) int { panic(fmt.Errorf("order %d: %w", id, errNotFound))
 //go:noinline
 func panicIndex(values *[3]int, i int) int { return values[i] }
 
+//go:noinline
+func maps(byName map[string]int, byID map[int16]point, empty, none map[string]bool, byPoint map[point]string) map[string][]string {
+	return map[string][]string{"a": {"x", "yy"}, "b": nil}
+}
+
+// manyEntries has more than one group or bucket.
+//
+//go:noinline
+func manyEntries(squares map[uint8]uint16) int { return len(squares) }
+
+//go:noinline
+func largeMap(m map[int]int) int { return len(m) }
+
+//go:noinline
+func slices(words []string, rows [][]int8, raw, binary []byte, none []int) []point {
+	return []point{{1, 2}, {3, 4}}
+}
+
+type embedded struct {
+	point
+	*account
+	Tags []string
+}
+
+//go:noinline
+func nested(e embedded, p **int) string { return e.owner }
+
+type listNode struct {
+	Value int
+	Next  *listNode
+}
+
+//go:noinline
+func cycle(l *listNode) int { return l.Value }
+
+type shape interface{ Area() int }
+
+type square struct{ Side int }
+
+func (s square) Area() int { return s.Side * s.Side }
+
+type circle struct{ R int }
+
+func (c *circle) Area() int { return 3 * c.R * c.R }
+
+//go:noinline
+func interfaces(a, b shape, c, d, none any) int { return a.Area() + b.Area() }
+
+//go:noinline
+func channels(c chan int, none <-chan string, done chan struct{}) int { return len(c) }
+
+//go:noinline
+func functions(f func(int) int, none func(), m func() int) int { return f(1) }
+
+func double(n int) int { return 2 * n }
+
+type stack[T any] struct{ Items []T }
+
+//go:noinline
+func (s *stack[T]) push(item T) int {
+	s.Items = append(s.Items, item)
+	return len(s.Items)
+}
+
+//go:noinline
+func addresses(ip, six net.IP, addr, addr6 netip.Addr, u *url.URL) string { return u.Host }
+
+//go:noinline
+func numbers(small, huge *big.Int, zero big.Int) bool { return small.Cmp(huge) < 0 }
+
+type UUID [16]byte
+
+//go:noinline
+func encoded(doc, broken json.RawMessage, id UUID) int { return len(doc) }
+
+type guarded struct {
+	mu    sync.Mutex
+	rw    sync.RWMutex
+	once  sync.Once
+	count atomic.Int64
+	ready atomic.Bool
+}
+
+//go:noinline
+func guards(g *guarded) int64 { return g.count.Load() }
+
 func recovered(f func()) {
 	defer func() { sink = recover() }()
 	f()
@@ -177,6 +270,7 @@ func main() {
 		}
 	}
 	callValues()
+	callContainers()
 	callErrors()
 	fmt.Println("done")
 }
@@ -203,6 +297,46 @@ func callValues() {
 	sink = a.describe("owner: ")
 	sink = pick(true, "left", "right")
 	sink = pick(false, 1, 2)
+}
+
+func callContainers() {
+	sink = maps(map[string]int{"one": 1, "two": 2}, map[int16]point{-7: {1, 2}}, map[string]bool{}, nil, map[point]string{{3, 4}: "corner"})
+	squares := map[uint8]uint16{}
+	for i := range uint8(20) {
+		squares[i] = uint16(i) * uint16(i)
+	}
+	sink = manyEntries(squares)
+	large := map[int]int{}
+	for i := range 3000 {
+		large[i] = -i
+	}
+	sink = largeMap(large)
+	sink = slices([]string{"a", "", "ccc"}, [][]int8{{1, -2}, nil, {3}}, []byte("some text"), []byte{0, 1, 0xff}, nil)
+	n := 5
+	p := &n
+	sink = nested(embedded{point{1, 2}, &account{"ada", 3}, []string{"new"}}, &p)
+	l := &listNode{Value: 1, Next: &listNode{Value: 2}}
+	l.Next.Next = l
+	sink = cycle(l)
+	sink = interfaces(square{3}, &circle{2}, "text", 7, nil)
+	c := make(chan int, 4)
+	c <- 1
+	sink = channels(c, nil, make(chan struct{}))
+	sink = functions(double, nil, square{3}.Area)
+	s := &stack[string]{Items: []string{"first"}}
+	sink = s.push("second")
+	u, _ := url.Parse("https://user@example.com:8443/a/b?q=1#frag")
+	sink = addresses(net.IPv4(192, 0, 2, 7), net.ParseIP("2001:db8::1"), netip.MustParseAddr("198.51.100.9"), netip.MustParseAddr("2001:db8::2"), u)
+	huge, _ := new(big.Int).SetString("-123456789012345678901234567890", 10)
+	sink = numbers(big.NewInt(42), huge, big.Int{})
+	sink = encoded(json.RawMessage(`{"a": [1, 2.50, null]}`), json.RawMessage(`{"a": `), UUID{0xf8, 0x1d, 0x4f, 0xae, 0x7d, 0xec, 0x11, 0xd0, 0xa7, 0x65, 0, 0xa0, 0xc9, 0x1e, 0x6b, 0xf6})
+	g := &guarded{}
+	g.count.Store(-9)
+	g.ready.Store(true)
+	g.mu.Lock()
+	g.rw.RLock()
+	g.once.Do(func() {})
+	sink = guards(g)
 }
 
 func callErrors() {

@@ -1,10 +1,15 @@
 //! Calls each function once with known values: golden.json says which, and
 //! ../../README.md how to start it.
 
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hint::black_box as opaque;
 use std::io::{self, BufRead, Write};
 use std::panic;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 static SINK: AtomicI64 = AtomicI64::new(0);
 
@@ -188,6 +193,46 @@ fn limits(r: &Refusal) -> i64 {
 }
 
 #[inline(never)]
+fn sequences(words: &Vec<String>, points: &[Point], empty: &Vec<u8>, fixed: &[i16; 3], ring: &VecDeque<i32>) -> usize {
+    words.len() + points.len() + empty.len() + fixed.len() + ring.len()
+}
+
+#[inline(never)]
+fn counted(n: usize) -> Vec<u16> {
+    vec![7; n]
+}
+
+#[inline(never)]
+fn maps(by_name: &HashMap<String, i32>, by_id: &BTreeMap<i16, Point>, none: &HashMap<u8, u8>) -> usize {
+    by_name.len() + by_id.len() + none.len()
+}
+
+#[inline(never)]
+fn sets(hashed: &HashSet<String>, ordered: &BTreeSet<u64>) -> usize {
+    hashed.len() + ordered.len()
+}
+
+#[inline(never)]
+fn large(tree: &BTreeMap<u32, u32>) -> usize {
+    tree.len()
+}
+
+#[inline(never)]
+fn boxes(b: &Box<Item>, rc: &Rc<Point>, arc: &Arc<Mutex<Point>>) -> i64 {
+    b.cents + i64::from(rc.x) + arc.lock().map_or(0, |p| i64::from(p.y))
+}
+
+#[inline(never)]
+fn cells(c: &Cell<u8>, r: &RefCell<Point>, a: &AtomicI64) -> i64 {
+    i64::from(c.get()) + i64::from(r.borrow().x) + a.load(Relaxed)
+}
+
+#[inline(never)]
+fn tuples(pair: &(i32, String), one: &(u8,), wait: Duration) -> u64 {
+    pair.0 as u64 + u64::from(one.0) + wait.as_secs()
+}
+
+#[inline(never)]
 fn panics(why: &str) -> i32 {
     panic!("on purpose: {}", why)
 }
@@ -221,6 +266,20 @@ fn call_values() {
     sink(i64::from(late(&opaque(Refusal::Late))));
     sink(i64::from(short(&opaque(Refusal::Short { item: "lamp".to_string(), left: 2 }))));
     sink(limits(&opaque(Refusal::Limits(-5, 5))));
+    let words = vec!["a".to_string(), String::new(), "ccc".to_string()];
+    let mut ring = VecDeque::from([2, 3, 4]);
+    ring.rotate_left(1);
+    ring.push_front(1);
+    sink(sequences(&opaque(words), &opaque([Point { x: 1, y: 2 }, Point { x: 3, y: 4 }]), &opaque(vec![]), &opaque([1, -2, 3]), &opaque(ring)) as i64);
+    sink(counted(opaque(3)).len() as i64);
+    let by_name = HashMap::from([("one".to_string(), 1), ("two".to_string(), 2)]);
+    sink(maps(&opaque(by_name), &opaque(BTreeMap::from([(-7, Point { x: 1, y: 2 })])), &opaque(HashMap::new())) as i64);
+    sink(sets(&opaque(HashSet::from(["only".to_string()])), &opaque(BTreeSet::from([3, 1, 2]))) as i64);
+    sink(large(&opaque((0..30).map(|i| (i, i * i)).collect())) as i64);
+    let lamp = Item { name: "lamp".to_string(), cents: 4950, color: Color::Blue };
+    sink(boxes(&opaque(Box::new(lamp)), &opaque(Rc::new(Point { x: 1, y: 2 })), &opaque(Arc::new(Mutex::new(Point { x: 3, y: 4 })))));
+    sink(cells(&opaque(Cell::new(9)), &opaque(RefCell::new(Point { x: 5, y: 6 })), &opaque(AtomicI64::new(-3))));
+    sink(tuples(&opaque((1, "two".to_string())), &opaque((3,)), opaque(Duration::from_millis(1500))) as i64);
 }
 
 fn main() {

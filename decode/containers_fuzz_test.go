@@ -1,0 +1,83 @@
+package decode
+
+import "github.com/observatory-trace/observatory-trace/trace"
+
+// containerTypes has one type of every form of container, as the debug
+// information of real programs makes them, with ids from first on for what their
+// blocks hold.
+func containerTypes(first uint32) []*trace.Type {
+	number := typ(trace.KindUint, 8)
+	byte1 := typ(trace.KindUint, 1)
+	at := func(name string, offset uint32, t *trace.Type) trace.Field {
+		return trace.Field{Name: name, Offset: offset, Type: t}
+	}
+	one := func(offset uint32, target *trace.Type) trace.Link {
+		return trace.Link{Offset: offset, Count: trace.CountOne, Target: target}
+	}
+	pair := structType(0, at("first", 0, int32Type), at("second", 4, int32Type))
+	slot := structType(0, at("key", 0, int32Type), at("elem", 4, int32Type))
+	slots := &trace.Type{Kind: trace.KindArray, Size: 64, Count: 8, Elem: slot}
+
+	group := structType(first, at("ctrl", 0, number), at("slots", 8, slots))
+	groups := structType(0, at("data", 0, number), at("lengthMask", 8, number))
+	groups.Links = []trace.Link{{Count: trace.CountMask, LenOffset: 8, Target: group}}
+	table := structType(first+1, at("groups", 8, groups))
+	table.Size = 24
+	directory := structType(first + 2)
+	directory.Size, directory.Links = 8, []trace.Link{one(0, table)}
+	swiss := structType(first+3, at("used", 0, number), at("dirPtr", 8, number), at("dirLen", 16, number))
+	swiss.Links = []trace.Link{one(8, group), {Offset: 8, LenOffset: 16, Target: directory}}
+
+	keys := &trace.Type{Kind: trace.KindArray, Size: 32, Count: 8, Elem: int32Type}
+	bucket := structType(first+4, at("tophash", 0, number), at("keys", 8, keys), at("values", 40, keys), at("overflow", 72, number))
+	bucket.Links = []trace.Link{one(72, bucket)}
+	hash := structType(first+5, at("count", 0, number), at("B", 8, byte1), at("buckets", 16, number), at("oldbuckets", 24, number))
+	hash.Links = []trace.Link{{Offset: 16, Count: trace.CountShift, LenOffset: 8, Target: bucket}, {Offset: 24, Count: trace.CountHalf, LenOffset: 8, Target: bucket}}
+
+	cell := structType(first+6, at("value", 32, pair))
+	cell.Links = []trace.Link{one(16, cell), one(24, cell)}
+	node := structType(first+7, at("value", 8, pair))
+	node.Links = []trace.Link{one(0, node)}
+
+	tuple := structType(first+8, at("__0", 0, int32Type), at("__1", 4, int32Type))
+	leafKeys := &trace.Type{Kind: trace.KindArray, Size: 44, Count: 11, Elem: int32Type}
+	leaf := structType(first+9, at("keys", 0, leafKeys), at("vals", 44, leafKeys), at("len", 88, byte1))
+	leaf.Size = 96
+	inner := structType(first+10, at("data", 0, leaf))
+	inner.Size = 192
+	for i := range uint32(12) {
+		inner.Links = append(inner.Links, one(96+8*i, inner))
+	}
+
+	container := func(kind trace.Kind, form trace.Form, links ...trace.Link) *trace.Type {
+		return &trace.Type{Kind: kind, Form: form, Size: 48, LenOff: 40, PtrOff: 8, Links: links, Tag: &trace.Field{Offset: 16, Type: number}}
+	}
+	handle := func(form trace.Form, head *trace.Type) *trace.Type {
+		return &trace.Type{Kind: trace.KindMap, Form: form, Size: 8, Elem: head, Lang: trace.LangGo}
+	}
+	goType := func(name string, size uint32, fields ...trace.Field) *trace.Type {
+		return &trace.Type{Kind: trace.KindStruct, Name: name, Size: size, Lang: trace.LangGo, Fields: fields}
+	}
+	words := &trace.Type{Kind: trace.KindSlice, Size: 24, LenOff: 8, Elem: number, Lang: trace.LangGo}
+	return []*trace.Type{
+		handle(trace.FormSwiss, swiss), handle(trace.FormBuckets, hash), group, table, directory, swiss, bucket, hash, cell, node, tuple, leaf, inner,
+		container(trace.KindMap, trace.FormTree, one(0, cell)), container(trace.KindSlice, trace.FormTree, one(0, cell)),
+		container(trace.KindMap, trace.FormList, one(0, node)), container(trace.KindSlice, trace.FormList, one(0, node)),
+		container(trace.KindMap, trace.FormTable, trace.Link{Count: trace.CountMask, Back: true, Target: tuple}, one(0, byte1)),
+		container(trace.KindMap, trace.FormBTree, one(0, leaf), trace.Link{Offset: 0, Count: trace.CountOne, When: trace.Equal, WhenOffset: 8, WhenValue: 1, Target: inner}),
+		container(trace.KindSlice, trace.FormRing, trace.Link{Offset: 8, LenOffset: 24, Target: tuple}),
+		container(trace.KindMap, trace.FormTree), container(trace.KindMap, trace.FormTable), container(trace.KindMap, trace.FormBTree), container(trace.KindSlice, trace.FormRing),
+		{Kind: trace.KindSlice, Form: trace.FormEnd, Size: 24, LenOff: 8, Elem: tuple},
+		{Kind: trace.KindVariant, Size: 16, Tag: &trace.Field{Type: byte1}, Variants: []trace.Variant{{Null: true}, {Name: "A", Value: 1, Type: tuple}, {Default: true, Type: pair}}},
+		{Kind: trace.KindDuration, Size: 8, Tick: [2]uint32{1 << 31, 1}},
+		{Kind: trace.KindDuration, Size: 8},
+		{Kind: trace.KindCString, Size: 8, Count: 2},
+		{Kind: trace.KindCString, Size: 8, Count: 4},
+		goType("math/big.Int", 32, at("neg", 0, byte1), at("abs", 8, words)), goType("net/netip.Addr", 24, at("addr", 0, number)),
+		goType("sync.Mutex", 8, at("mu", 0, structType(0, at("state", 0, int32Type)))), goType("sync.RWMutex", 24, at("readerCount", 8, int32Type)),
+		goType("sync.WaitGroup", 16, at("state", 0, structType(0, at("v", 0, number)))), goType("sync/atomic.Int64", 8, at("v", 0, number)),
+		goType("net/url.URL", 120, at("Scheme", 0, scriptText)),
+		{Kind: trace.KindSlice, Name: "encoding/json.RawMessage", Size: 24, LenOff: 8, Elem: byteType, Lang: trace.LangGo},
+		{Kind: trace.KindChan, Size: 8, Elem: structType(first+11, at("qcount", 0, number), at("dataqsiz", 8, number)), Lang: trace.LangGo},
+	}
+}

@@ -1,0 +1,38 @@
+package decode
+
+import (
+	"os"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// pageKB is the size of a page in KiB: the probes count on this machine.
+var pageKB = int64(os.Getpagesize() / 1024)
+
+// resources is what a call used until the exit e, nil when nothing is known. A
+// thread's figures say nothing of a goroutine that was on another one meanwhile.
+func (d *Decoder) resources(o *owner, f *frame, e *Event) *trace.Resources {
+	flags, moved := f.flags|e.Flags, f.seq <= o.moved
+	r := &trace.Resources{
+		NoCPU:    moved || flags&EventNoCPU != 0,
+		NoCounts: moved,
+		NoRSS:    flags&EventNoRSS != 0,
+	}
+	if r.NoCPU && r.NoCounts && r.NoRSS {
+		return nil
+	}
+	from, to := &f.usage, &e.Usage
+	if !r.NoCPU {
+		elapsed := d.config.Raw(e.TS) - f.raw
+		// What the clocks are inexact by must not show as the impossible.
+		r.CPUNS = min(max(int64(to.CPU-from.CPU)+elapsed, 0), max(elapsed, 0))
+	}
+	if !r.NoCounts {
+		r.MinorFaults, r.MajorFaults = int64(to.Minor-from.Minor), int64(to.Major-from.Major)
+		r.Switches = int64(to.Switches - from.Switches)
+	}
+	if !r.NoRSS {
+		r.RSSDeltaKB = int64(int32(to.RSS-from.RSS)) * pageKB
+	}
+	return r
+}

@@ -1,0 +1,153 @@
+// Command valuesdoc writes docs/values.md to standard output: what each function
+// of the values targets is declared as, and what a call of it is recorded as. Both
+// are what the tests compare traced runs with.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+func main() {
+	if err := write(os.Stdout, "."); err != nil {
+		fmt.Fprintln(os.Stderr, "valuesdoc:", err)
+		os.Exit(1)
+	}
+}
+
+const head = `# What values look like
+
+Made by ` + "`make docs`" + ` from the targets under ` + "`testdata/targets/*/values`" + `: the declaration of each function beside the
+JSON that a call of it is recorded as. Tests trace these programs, built by several compilers with and without
+optimisation, and compare (` + "`go test -run TestValues ./internal/e2e`" + `). … stands for what differs from run to run.
+
+Whatever can't be had says so in its place, as ` + "`{\"$unavailable\": \"why\"}`" + `, and the call's ` + "`flags`" + ` say that something is missing:
+
+| reason | of what | why |
+|---|---|---|
+| in SSE register, in vector register | floating-point arguments and results | the kernel does not show those registers to probes |
+| optimised out, may have been optimised out | arguments and results of local functions | the compiler passes something else, or nothing |
+| calling convention changed by the optimiser | the same | and the debug information doesn't say what |
+| memory not readable | what a pointer leads to | it leads nowhere |
+| cut at the limit, value too large, nested too deep | parts of large values | ` + "`--max-bytes`, `--max-string`, `--max-items`, `--depth`" + ` bound what is copied |
+| type not described, type not known | values of types that are only declared | the debug information is elsewhere, or there is none |
+| flexible array: its length is not known | C's ` + "`T tail[]`" + ` | only the program knows |
+| variant not known | enums and variants | the tag has a value that no variant has |
+
+`
+
+func write(w io.Writer, root string) error {
+	if _, err := io.WriteString(w, head); err != nil {
+		return err
+	}
+	for _, l := range []struct{ title, folder, source string }{
+		{"Go", "go", "main.go"}, {"C", "c", "main.c"}, {"C++", "cpp", "main.cpp"}, {"Rust", "rust", "main.rs"},
+	} {
+		folder := filepath.Join(root, "testdata", "targets", l.folder, "values")
+		source, err := os.ReadFile(filepath.Join(folder, l.source))
+		if err != nil {
+			return err
+		}
+		golden, err := os.ReadFile(filepath.Join(folder, "golden.json"))
+		if err != nil {
+			return err
+		}
+		if err := section(w, l.title, string(source), golden); err != nil {
+			return fmt.Errorf("%s: %w", folder, err)
+		}
+	}
+	return nil
+}
+
+// call is what a golden says of one call.
+type call struct {
+	Status       string
+	Args, Result json.RawMessage
+	Error        *struct{ Type, Message json.RawMessage }
+}
+
+// section writes one language's table, in the golden's order.
+func section(w io.Writer, title, source string, golden []byte) error {
+	fmt.Fprintf(w, "## %s\n\n| function | arguments | result | error |\n|---|---|---|---|\n", title)
+	d := json.NewDecoder(bytes.NewReader(golden))
+	if _, err := d.Token(); err != nil {
+		return fmt.Errorf("read golden: %w", err)
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return fmt.Errorf("read golden: %w", err)
+		}
+		var c call
+		if err := d.Decode(&c); err != nil {
+			return fmt.Errorf("read golden of %v: %w", name, err)
+		}
+		failure := ""
+		if c.Error != nil {
+			failure = plain(c.Error.Type) + ": " + plain(c.Error.Message)
+		}
+		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", code(declaration(source, name.(string))), code(show(c.Args)), code(show(c.Result)), cell(failure))
+	}
+	_, err := fmt.Fprintln(w)
+	return err
+}
+
+var afterName = regexp.MustCompile(`\[go\.shape\.[^\]]*\]`)
+
+// declaration finds a function in its source, by its qualified name: all up to
+// the body, on one line.
+func declaration(source, name string) string {
+	name = afterName.ReplaceAllString(name, "")
+	short := name[strings.LastIndexAny(name, ".:")+1:]
+	short = short[:strings.IndexByte(short+"<", '<')]
+	declared := regexp.MustCompile(`(?m)^[ \t]*((?:TRACED|func|fn|extern|long|static|template)[^\n;{]*\b` + regexp.QuoteMeta(short) + `(?:\[[^\]]*\]|<[^>]*>)?\((?:struct\{\}|[^{])*?)\s*\{`)
+	m := declared.FindStringSubmatch(source)
+	if m == nil {
+		return name
+	}
+	text := strings.TrimPrefix(strings.Join(strings.Fields(m[1]), " "), "TRACED ")
+	return strings.TrimSpace(text)
+}
+
+var (
+	anyValue = regexp.MustCompile(`\{"\$any":"[^"]*"\}`)
+	prefix   = regexp.MustCompile(`\{"\$prefix":"([^"]*)"\}`)
+)
+
+// show is a golden's value on one line.
+func show(raw json.RawMessage) string {
+	var b bytes.Buffer
+	if len(raw) == 0 || json.Compact(&b, raw) != nil {
+		return ""
+	}
+	s := anyValue.ReplaceAllString(b.String(), "…")
+	s = prefix.ReplaceAllString(s, `"$1…"`)
+	const most = 300
+	if r := []rune(s); len(r) > most {
+		s = string(r[:most]) + "…"
+	}
+	return s
+}
+
+func plain(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return show(raw)
+	}
+	return s
+}
+
+func code(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "`" + cell(s) + "`"
+}
+
+func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
