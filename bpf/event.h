@@ -17,7 +17,7 @@
 #define MAX_BLOCK 4096  /* bytes of one block; a power of two, and no more than MAX_DATA */
 #define MAX_STACK 8192  /* bytes copied of a stack; a power of two */
 #define MAX_FRAMES 64   /* return addresses collected by frame pointers; a power of two */
-#define MAX_RECORD 16768 /* bytes of a record: header, data, registers and stack */
+#define MAX_RECORD 16784 /* bytes of a record: header, data, registers and stack */
 
 enum event_kind {
 	EVENT_ENTRY = 1,   /* a call began (or, for a role, the role's function was entered) */

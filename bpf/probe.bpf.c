@@ -32,6 +32,11 @@ struct inode { unsigned long i_ino; struct super_block *i_sb; } __attribute__((p
 struct file { struct inode *f_inode; } __attribute__((preserve_access_index));
 struct linux_binprm { struct file *file; const char *filename; } __attribute__((preserve_access_index));
 struct counter { int counter; };
+struct return_instance { unsigned long stack, orig_ret_vaddr; struct return_instance *next; } __attribute__((preserve_access_index));
+struct uprobe_task { struct return_instance *return_instances; } __attribute__((preserve_access_index));
+struct sigaction { void *sa_handler; } __attribute__((preserve_access_index));
+struct k_sigaction { struct sigaction sa; } __attribute__((preserve_access_index));
+struct signal_struct { struct counter live; int nr_threads; int group_exit_code; } __attribute__((preserve_access_index));
 struct percpu_counter { __s64 count; } __attribute__((preserve_access_index));
 enum { MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES, NR_MM_COUNTERS };
 struct mm_struct {
@@ -44,20 +49,15 @@ struct sched_entity {
 	__u64 exec_start, sum_exec_runtime;
 	struct cfs_rq *cfs_rq; /* with CONFIG_FAIR_GROUP_SCHED */
 } __attribute__((preserve_access_index));
-struct return_instance { unsigned long stack, orig_ret_vaddr; struct return_instance *next; } __attribute__((preserve_access_index));
-struct uprobe_task { struct return_instance *return_instances; } __attribute__((preserve_access_index));
-struct sigaction { void *sa_handler; } __attribute__((preserve_access_index));
-struct k_sigaction { struct sigaction sa; } __attribute__((preserve_access_index));
-struct signal_struct { struct counter live; int nr_threads; int group_exit_code; } __attribute__((preserve_access_index));
 struct task_struct {
 	int pid;
 	int tgid;
 	int exit_code;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
+	struct uprobe_task *utask;
 	struct sched_entity se;
 	unsigned long nvcsw, nivcsw, min_flt, maj_flt;
-	struct uprobe_task *utask;
 	struct thread_struct thread;
 } __attribute__((preserve_access_index));
 
@@ -838,7 +838,7 @@ __noinline int add_stack(bpf_user_pt_regs_t *ctx, struct func *f, struct scratch
 
 	if (!f || !s)
 		return 0;
-	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4) {
+	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) + MAX_RECORD > bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4) {
 		at = bounded(s->walk.used, 2 * MAX_DATA);
 		add_block(s, 0, TYPE_STACK, 0);
 		((struct block *)&s->data[at])->status = BLOCK_FAULT;
@@ -1067,7 +1067,6 @@ static __always_inline void deliver(struct pt_regs *ctx, struct func *f, struct 
 	outcome = flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, h);
 	if (outcome == FAILED)
 		outcome = deliver_any(ctx, f, h);
-
 	if (outcome != DELIVERED)
 		lose((__u32)h->cookie, h->kind, outcome);
 }

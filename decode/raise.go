@@ -210,8 +210,16 @@ func place(fn *function) string {
 func (d *Decoder) panicValue(e *Event, fn *function) trace.Error {
 	for i := range fn.args {
 		p := &fn.args[i]
-		if p.readable(e) && p.field.Type.Kind == trace.KindInterface {
-			return *d.printer.panicOf(p.field.Type, e.Root[p.field.Offset:])
+		if !p.readable(e) {
+			continue
+		}
+		data := e.Root[p.field.Offset:]
+		switch p.field.Type.Kind {
+		case trace.KindInterface:
+			return *d.printer.panicOf(p.field.Type, data)
+		case trace.KindString: // the runtime's own errors, which end the process
+			message, _ := d.printer.goString(p.field.Type, data)
+			return trace.Error{Type: "fatal error", Message: message}
 		}
 	}
 	return trace.Error{Type: "panic"}

@@ -59,7 +59,7 @@ const (
 	headerSize      = 88
 	blockHeaderSize = 24
 	maxData         = 8192
-	maxRecord       = 16768
+	maxRecord       = 16784
 	maxRoot         = 4096
 	maxBlocks       = 128
 	stackBlocks     = 2 // behind them

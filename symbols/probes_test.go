@@ -161,10 +161,10 @@ func TestRoles(t *testing.T) {
 		path string
 		want map[trace.Role]int // how many, at least
 	}{
-		{testenv.Build(t, testenv.Target{Source: "go/minimal"}), map[trace.Role]int{trace.RoleGoPanic: 1, trace.RoleGoRecovery: 1}},
+		{testenv.Build(t, testenv.Target{Source: "go/minimal"}), map[trace.Role]int{trace.RoleGoPanic: 3, trace.RoleGoRecovery: 1}},
 		{
 			testenv.Build(t, testenv.Target{Source: "go/counts", Compiler: "go1.22.12", Strip: testenv.StripAll, PIE: true}),
-			map[trace.Role]int{trace.RoleGoPanic: 1, trace.RoleGoexit: 1, trace.RoleGoRecovery: 1},
+			map[trace.Role]int{trace.RoleGoPanic: 3, trace.RoleGoexit: 1, trace.RoleGoRecovery: 1},
 		},
 		{
 			testenv.Build(t, testenv.Target{Source: "cpp/counts", Static: true, NoPIE: true}),

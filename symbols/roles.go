@@ -12,6 +12,8 @@ import (
 // calls, by their names in the symbol table.
 var roleNames = map[string]trace.Role{
 	"runtime.gopanic":        trace.RoleGoPanic,
+	"runtime.throw":          trace.RoleGoPanic, // nothing recovers from these two
+	"runtime.fatal":          trace.RoleGoPanic,
 	"runtime.Goexit":         trace.RoleGoexit,
 	"runtime.recovery":       trace.RoleGoRecovery,
 	"__cxa_throw":            trace.RoleThrow,
@@ -112,6 +114,9 @@ func (p *planner) role(e entry, r trace.Role, raw string) *trace.Function {
 		Name: strings.Clone(demangled(raw)), RawName: strings.Clone(raw), Module: p.f.module, Language: b.lang,
 		Address: b.addr, Size: b.size, Role: r, EntryPlan: rolePlan(r, p.convention(b.lang), p.golang),
 	}
+	if r == trace.RoleGoPanic && raw != "runtime.gopanic" {
+		fn.EntryPlan = fatalPlan(p.convention(b.lang))
+	}
 	if err := p.enter(fn, e, b); err != nil {
 		fn.Reason = reasonOf(err)
 		return fn
@@ -170,6 +175,14 @@ func rolePlan(r trace.Role, registers [2]uint8, golang *goABI) *trace.Plan {
 	default:
 		return nil
 	}
+}
+
+// fatalPlan is what is captured when Go's runtime gives up: throw(s string).
+func fatalPlan(registers [2]uint8) *trace.Plan {
+	text := &trace.Type{Name: "string", Kind: trace.KindString, Size: 16, LenOff: 8, Lang: trace.LangGo}
+	return plan([]trace.Move{
+		{Size: 8, Source: trace.SourceRegister, Register: registers[0]}, {Dst: 8, Size: 8, Source: trace.SourceRegister, Register: registers[1]},
+	}, trace.Field{Name: "s", Type: text})
 }
 
 func plan(moves []trace.Move, fields ...trace.Field) *trace.Plan {

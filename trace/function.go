@@ -66,7 +66,7 @@ type Role uint8
 // The roles; the numbers are those of enum role in bpf/event.h.
 const (
 	RoleCall       Role = iota // an ordinary traced function
-	RoleGoPanic                // runtime.gopanic(e any): a panic starts
+	RoleGoPanic                // runtime.gopanic(e any): a panic starts; throw(s string), fatal(s string): the process ends
 	RoleGoexit                 // runtime.Goexit: the goroutine ends by unwinding
 	RoleThrow                  // __cxa_throw(obj, tinfo, dtor): a C++ exception starts
 	RoleRethrow                // __cxa_rethrow

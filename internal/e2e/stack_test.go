@@ -118,6 +118,8 @@ func TestUncaught(t *testing.T) {
 		{testenv.Target{Source: "cpp/stacks"}, []string{"segv"}, "stacks::faults", "stacks::outer", "signal SIGSEGV", "killed by SIGSEGV"},
 		{testenv.Target{Source: "rust/stacks"}, []string{"-crash"}, "stacks::panics", "stacks::passes", "panic", "number 8"},
 		{testenv.Target{Source: "go/stacks"}, []string{"-crash"}, "main.dies", "main.dies", "*errors.errorString", "no"},
+		{testenv.Target{Source: "go/stacks"}, []string{"-fatal"}, "main.fatals", "main.fatals", "fatal error", "sync: unlock of unlocked mutex"},
+		{testenv.Target{Source: "go/stacks", Compiler: "go1.22.12"}, []string{"-fatal"}, "main.fatals", "main.fatals", "fatal error", "sync: unlock of unlocked mutex"},
 	} {
 		t.Run(c.target.String()+" "+c.args[0], func(t *testing.T) {
 			t.Parallel()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
 )
 
 var (
@@ -97,9 +98,16 @@ func dies(i int) {
 	panic(errNo)
 }
 
+//go:noinline
+func fatals(m *sync.Mutex) {
+	say("main.fatals")
+	m.Unlock()
+}
+
 func main() {
 	wait := flag.Bool("wait", false, "print ready, and wait for a line")
 	crash := flag.Bool("crash", false, "die of a panic at the end")
+	fatal := flag.Bool("fatal", false, "die of an error of the runtime at the end")
 	flag.Parse()
 	if *wait {
 		fmt.Println("ready")
@@ -112,6 +120,9 @@ func main() {
 	deferred(3)
 	var p partial = m
 	_ = p.value(4)
+	if *fatal {
+		fatals(new(sync.Mutex))
+	}
 	if *crash {
 		done := make(chan bool)
 		go func() { dies(5); close(done) }()

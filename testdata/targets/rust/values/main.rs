@@ -229,7 +229,7 @@ fn cells(c: &Cell<u8>, r: &RefCell<Point>, a: &AtomicI64) -> i64 {
 
 #[inline(never)]
 fn tuples(pair: &(i32, String), one: &(u8,), wait: Duration) -> u64 {
-    pair.0 as u64 + u64::from(one.0) + wait.as_secs()
+    pair.0 as u64 + u64::from(one.0) + wait.as_millis() as u64
 }
 
 #[inline(never)]
