@@ -33,10 +33,20 @@ func (p *process) killed(number uint8) {
 	p.killer.fatal = true
 }
 
-// error is why an owner's open calls have failed; nil when no signal killed
-// their process.
+// fromOutside are the signals by which people and supervisors end a process,
+// whatever it is doing: its open calls have not failed.
+func (s *signal) fromOutside() bool {
+	switch signalName(s.number) {
+	case "SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGTERM":
+		return true
+	}
+	return false
+}
+
+// error is why an owner's open calls have failed; nil when their process was
+// not killed by a signal, or by one from outside.
 func (s *signal) error(o *owner) *trace.Error {
-	if !s.fatal {
+	if !s.fatal || s.fromOutside() {
 		return nil
 	}
 	name := signalName(s.number)

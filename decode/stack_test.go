@@ -95,7 +95,15 @@ func TestSignal(t *testing.T) {
 		},
 		"killed, untold": {
 			[]Event{{Kind: EventDeath, TID: 101, Arg: 9 << 8}, {Kind: EventDeath, TID: 100, Arg: 1 | 9<<8}},
-			map[int]string{100: "signal SIGKILL: killed by SIGKILL, false", 101: "signal SIGKILL: killed by SIGKILL, false"},
+			map[int]string{100: "OPEN", 101: "OPEN"},
+		},
+		"stopped, told": {
+			[]Event{{Kind: EventSignal, TID: 101, Arg: 15}, {Kind: EventDeath, TID: 101, Arg: 15 << 8}, {Kind: EventDeath, TID: 100, Arg: 1 | 15<<8}},
+			map[int]string{100: "OPEN", 101: "OPEN"},
+		},
+		"fault, untold": {
+			[]Event{{Kind: EventDeath, TID: 101, Arg: 7 << 8}, {Kind: EventDeath, TID: 100, Arg: 1 | 7<<8}},
+			map[int]string{100: "signal SIGBUS: killed by SIGBUS, false", 101: "signal SIGBUS: killed by SIGBUS, false"},
 		},
 		"survived, then killed by another": {
 			[]Event{{Kind: EventSignal, TID: 101, Arg: 15}, {Kind: EventDeath, TID: 100, Arg: 1 | 34<<8}},

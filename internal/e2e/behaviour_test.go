@@ -202,11 +202,7 @@ func TestOpen(t *testing.T) {
 					}
 				}
 				got := text(t, tr.open(), "SELECT p.process, p.status, d.args IS NOT NULL AND d.args <> '{}', d.result FROM process_trace p JOIN data_trace d USING (id)")
-				want := name + "|OPEN|1|"
-				if dies {
-					want = name + "|ERR|1|"
-				}
-				if got != want {
+				if want := name + "|OPEN|1|"; got != want {
 					t.Errorf("died: %v: got %q, want %q", dies, got, want)
 				}
 			}

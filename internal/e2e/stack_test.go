@@ -110,7 +110,7 @@ func TestUncaught(t *testing.T) {
 		{testenv.Target{Source: "c/stacks", Opt: "-O0", NoPIE: true}, []string{"segv"}, "faults", "sorts", "signal SIGSEGV", "killed by SIGSEGV"},
 		{testenv.Target{Source: "c/stacks", Compiler: "clang-19"}, []string{"abort"}, "aborts", "sorts", "signal SIGABRT", "killed by SIGABRT"},
 		{testenv.Target{Source: "c/stacks", Static: true}, []string{"abort"}, "aborts", "outer", "signal SIGABRT", "killed by SIGABRT"},
-		{testenv.Target{Source: "c/stacks"}, []string{"stop"}, "stops", "outer", "signal SIGTERM", "killed by SIGTERM"},
+		{testenv.Target{Source: "c/stacks"}, []string{"stop"}, "stops", "outer", "signal SIGALRM", "killed by SIGALRM"},
 		{testenv.Target{Source: "c/stacks"}, []string{"handler"}, "aborts", "handler", "signal SIGABRT", "killed by SIGABRT"},
 		{testenv.Target{Source: "cpp/stacks"}, []string{"throw"}, "stacks::dies", "stacks::outer", "std::logic_error", "uncaught"},
 		{testenv.Target{Source: "cpp/stacks", Static: true}, []string{"throw"}, "stacks::dies", "stacks::outer", "std::logic_error", "uncaught"},

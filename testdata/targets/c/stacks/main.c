@@ -41,7 +41,7 @@ __attribute__((noinline)) static void say(const char *name)
 
 TRACED long faults(volatile long *x) { say("faults"); *x = 1; return *x; }
 TRACED long aborts(long x) { say("aborts"); abort(); return x; }
-TRACED long stops(long x) { say("stops"); raise(SIGTERM); return x; }
+TRACED long stops(long x) { say("stops"); raise(SIGALRM); return x; }
 
 // These neither unwind nor call back: their returns can be seen by uretprobes.
 TRACED long quiet_leaf(volatile long *x) { *x = 1; return *x; }
