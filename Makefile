@@ -12,7 +12,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GOLANGCI_LINT := bin/tools/golangci-lint-v2.15.0
 TEST_FLAGS ?= -count=1 -p 2 -timeout 15m
 PKG ?= ./...
-FUZZTIME ?= 1m
+FUZZTIME ?= 100000x
 
 .PHONY: fuzz help setup build image generate generate-check docs lint fmt test bench check demo clean
 
@@ -66,9 +66,9 @@ test: ## Runs all tests, privileged ones included (PKG=./folder/ for some)
 	@scripts/setup.sh test
 	@scripts/generate-check.sh
 	@go test $(TEST_FLAGS) $(PKG)
-	@[ '$(PKG)' != ./... ] || scripts/fuzz.sh 2s
+	@[ '$(PKG)' != ./... ] || scripts/fuzz.sh 1000x
 
-fuzz: ## Runs every fuzz target for FUZZTIME (1m)
+fuzz: ## Runs every fuzz target for FUZZTIME (100000x)
 	@scripts/fuzz.sh $(FUZZTIME)
 
 bench: ## Measures what a call costs
