@@ -326,25 +326,10 @@ func (p *printer) cells(dst []byte, t *trace.Type, data []byte) []byte {
 	first, _ := word(data, t.Links[0].Offset)
 	w := walk{p: p, cell: t.Links[0].Target, left: n}
 	if t.Kind != trace.KindMap {
-		start := len(dst)
-		dst = append(dst, '[')
-		w.visit = func(value []byte) bool {
-			if w.shown >= uint64(p.config.MaxItems) || p.full(dst) {
-				return false
-			}
-			if w.shown > 0 {
-				dst = append(dst, ',')
-			}
-			dst = p.value(dst, w.cell.Fields[0].Type, value)
-			return true
-		}
+		l := p.list(dst)
+		w.visit = func(value []byte) bool { return l.add(w.cell.Fields[0].Type, value) }
 		w.run(t.Form, first)
-		dst = append(dst, ']')
-		if w.shown == n {
-			return dst
-		}
-		p.flags |= trace.FlagTruncated
-		return appendLen(slices.Insert(dst, start, []byte(`{"$items":`)...), n)
+		return l.end(n)
 	}
 	pair := w.cell.Fields[0].Type
 	key, value := field(pair, "first"), field(pair, "second")
@@ -365,7 +350,6 @@ type walk struct {
 	p     *printer
 	cell  *trace.Type
 	left  uint64 // how many there are at most
-	shown uint64
 	steps int
 	visit func(value []byte) bool // false: enough
 	done  bool
@@ -422,7 +406,6 @@ func (w *walk) take(b []byte) {
 		w.done = true
 		return
 	}
-	w.shown++
 	w.left--
 }
 
@@ -433,25 +416,9 @@ func (p *printer) rustEntries(dst []byte, n uint64, key, value *trace.Type, each
 		each(func(k, v []byte) bool { return e.add(key, value, k, v) })
 		return e.print(dst, n)
 	}
-	start, shown := len(dst), uint64(0)
-	dst = append(dst, '[')
-	each(func(k, _ []byte) bool {
-		if shown >= uint64(p.config.MaxItems) || p.full(dst) {
-			return false
-		}
-		if shown > 0 {
-			dst = append(dst, ',')
-		}
-		dst = p.value(dst, key, k)
-		shown++
-		return true
-	})
-	dst = append(dst, ']')
-	if shown == n {
-		return dst
-	}
-	p.flags |= trace.FlagTruncated
-	return appendLen(slices.Insert(dst, start, []byte(`{"$items":`)...), n)
+	l := p.list(dst)
+	each(func(k, _ []byte) bool { return l.add(key, k) })
+	return l.end(n)
 }
 
 // table prints a Rust hash table: bucket i lies i+1 strides before the control
@@ -579,27 +546,16 @@ func (p *printer) ring(dst []byte, t *trace.Type, data []byte) []byte {
 	head, _ := word(data, t.Tag.Offset)
 	capacity, _ := word(data, t.Links[0].LenOffset)
 	elem := t.Links[0].Target
-	shown := uint64(0)
-	start := len(dst)
-	dst = append(dst, '[')
-	for ; shown < min(n, uint64(p.config.MaxItems)) && head < capacity && !p.full(dst); shown++ {
-		i := head + shown
-		if i >= capacity {
-			i -= capacity
+	l := p.list(dst)
+	for i := uint64(0); i < n && head < capacity; i++ {
+		at := head + i
+		if at >= capacity {
+			at -= capacity
 		}
-		b := p.behind(addr+i*uint64(elem.Size), elem)
-		if b == nil {
+		b := p.behind(addr+at*uint64(elem.Size), elem)
+		if b == nil || !l.add(elem, b) {
 			break
 		}
-		if shown > 0 {
-			dst = append(dst, ',')
-		}
-		dst = p.value(dst, elem, b)
 	}
-	dst = append(dst, ']')
-	if shown == n {
-		return dst
-	}
-	p.flags |= trace.FlagTruncated
-	return appendLen(slices.Insert(dst, start, []byte(`{"$items":`)...), n)
+	return l.end(n)
 }

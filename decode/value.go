@@ -643,36 +643,60 @@ func (p *printer) array(dst []byte, t *trace.Type, data []byte) []byte {
 
 // items prints as many of n elements as data and the limits allow.
 func (p *printer) items(dst []byte, t *trace.Type, data []byte, n uint64) []byte {
-	have := min(n, uint64(p.config.MaxItems))
+	have := n
 	if t.Size > 0 {
 		have = min(have, uint64(len(data))/uint64(t.Size))
 	}
-	start := len(dst)
-	named := "" // the rule by which the element before is the name of a secret
-	dst = append(dst, '[')
+	l := p.list(dst)
 	for i := range have {
-		if p.full(dst) {
-			have = i
+		if !l.add(t, data[i*uint64(t.Size):]) {
 			break
 		}
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		if named != "" {
-			dst, named = p.redacted(dst, named), ""
-			continue
-		}
-		at := len(dst)
-		dst = p.value(dst, t, data[i*uint64(t.Size):])
-		named = p.namesNext(t, dst[at:])
 	}
-	dst = append(dst, ']')
-	if have == n {
-		return dst
+	return l.end(n)
+}
+
+// lister prints a list, element by element.
+type lister struct {
+	p     *printer
+	dst   []byte
+	start int
+	shown uint64
+	named string // the rule by which the element before is the name of a secret
+}
+
+func (p *printer) list(dst []byte) lister {
+	return lister{p: p, dst: append(dst, '['), start: len(dst)}
+}
+
+// add prints one more element; false when there is no room for it.
+func (l *lister) add(t *trace.Type, data []byte) bool {
+	p := l.p
+	if l.shown >= uint64(p.config.MaxItems) || p.full(l.dst) {
+		return false
 	}
-	p.flags |= trace.FlagTruncated
-	dst = slices.Insert(dst, start, []byte(`{"$items":`)...)
-	return appendLen(dst, n)
+	if l.shown > 0 {
+		l.dst = append(l.dst, ',')
+	}
+	l.shown++
+	if l.named != "" {
+		l.dst, l.named = p.redacted(l.dst, l.named), ""
+		return true
+	}
+	at := len(l.dst)
+	l.dst = p.value(l.dst, t, data)
+	l.named = p.namesNext(t, l.dst[at:])
+	return true
+}
+
+// end gives what was printed of a list of n elements.
+func (l *lister) end(n uint64) []byte {
+	l.dst = append(l.dst, ']')
+	if l.shown == n {
+		return l.dst
+	}
+	l.p.flags |= trace.FlagTruncated
+	return appendLen(slices.Insert(l.dst, l.start, []byte(`{"$items":`)...), n)
 }
 
 func (p *printer) structure(dst []byte, t *trace.Type, data []byte) []byte {
