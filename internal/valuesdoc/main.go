@@ -106,13 +106,12 @@ func declaration(source, name string) string {
 	name = afterName.ReplaceAllString(name, "")
 	short := name[strings.LastIndexAny(name, ".:")+1:]
 	short = short[:strings.IndexByte(short+"<", '<')]
-	declared := regexp.MustCompile(`(?m)^[ \t]*((?:TRACED|func|fn|extern|long|static|template)[^\n;{]*\b` + regexp.QuoteMeta(short) + `(?:\[[^\]]*\]|<[^>]*>)?\((?:struct\{\}|[^{])*?)\s*\{`)
+	declared := regexp.MustCompile(`(?m)^[ \t]*((?:TRACED|func|fn|extern|long|static|template)[^\n;{]*\b` + regexp.QuoteMeta(short) + `(?:\[[^\]]*\]|<[^>]*>)?\((?:struct\{\}|\[[^\]{]*\]|[^{;])*?)\s*\{`)
 	m := declared.FindStringSubmatch(source)
 	if m == nil {
 		return name
 	}
-	text := strings.TrimPrefix(strings.Join(strings.Fields(m[1]), " "), "TRACED ")
-	return strings.TrimSpace(text)
+	return strings.TrimSpace(strings.ReplaceAll(strings.Join(strings.Fields(m[1]), " "), "TRACED ", ""))
 }
 
 var (
