@@ -82,7 +82,7 @@ func openDatabase(path string, patience time.Duration, hurry <-chan struct{}) (_
 	if err != nil {
 		return nil, err
 	}
-	if _, err := d.checkSchema(len(scripts)); err != nil {
+	if err := d.inspect(len(scripts)); err != nil {
 		return nil, err
 	}
 	if err := d.check(); err != nil {

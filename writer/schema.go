@@ -2,6 +2,7 @@ package writer
 
 import (
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -62,7 +63,21 @@ func (d *database) migrate(scripts []string) error {
 	}
 }
 
-// checkSchema gives the file's schema version, or why this program can't write to it.
+// inspect says why this program can't write to the file, if so. It looks at one
+// state of it: another session may be making its schema at this moment.
+func (d *database) inspect(newest int) error {
+	if err := d.exec("BEGIN"); err != nil {
+		return fmt.Errorf("read schema version: %w", err)
+	}
+	_, err := d.checkSchema(newest)
+	if !d.conn.AutoCommit() { // what is damaged may have ended it
+		err = errors.Join(err, d.exec("ROLLBACK"))
+	}
+	return err
+}
+
+// checkSchema gives the file's schema version, or why this program can't write
+// to it. It is called within a transaction.
 func (d *database) checkSchema(newest int) (int, error) {
 	var version, application, objects int64
 	for query, into := range map[string]*int64{
