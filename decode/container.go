@@ -110,28 +110,16 @@ func (p *printer) container(dst []byte, t *trace.Type, data []byte) []byte {
 
 // goMap prints a Go map: what a pointer to the runtime's structure leads to.
 func (p *printer) goMap(dst []byte, t *trace.Type, data []byte) []byte {
-	addr, ok := word(data, 0)
-	switch {
-	case !ok:
-		return p.unavailable(dst, "pointer of a strange size")
-	case addr == 0:
-		return append(dst, "null"...)
-	case t.Elem == nil || t.Elem.ID == 0 || t.Form == trace.FormPlain:
-		return p.pointer(dst, addr)
-	}
-	head := p.find(addr, t.Elem.ID)
+	head, out := p.target(dst, t, data)
 	switch {
 	case head == nil:
-		return p.pointer(dst, addr)
-	case head.Status == BlockFault:
-		return p.unavailable(dst, "memory not readable")
+		return out
+	case t.Form == trace.FormPlain:
+		return p.pointer(dst, head.Addr)
+	case !p.enter(head):
+		return appendAddress(dst, "$ref", head.Addr)
 	}
-	step := pathStep{addr, head.Type}
-	if slices.Contains(p.path, step) {
-		return appendAddress(dst, "$ref", addr)
-	}
-	p.path = append(p.path, step)
-	defer func() { p.path = p.path[:len(p.path)-1] }()
+	defer p.leave()
 	e := p.newEntries(dst)
 	var n uint64
 	if t.Form == trace.FormSwiss {
@@ -293,18 +281,9 @@ func (e *entries) next(bucket *trace.Type, overflow *trace.Field, one []byte) []
 
 // channel prints a Go channel: how many values wait in it, and how many may.
 func (p *printer) channel(dst []byte, t *trace.Type, data []byte) []byte {
-	addr, ok := word(data, 0)
-	switch {
-	case !ok:
-		return p.unavailable(dst, "pointer of a strange size")
-	case addr == 0:
-		return append(dst, "null"...)
-	case t.Elem == nil || t.Elem.ID == 0:
-		return p.pointer(dst, addr)
-	}
-	b := p.find(addr, t.Elem.ID)
+	b, out := p.target(dst, t, data)
 	if b == nil {
-		return p.pointer(dst, addr)
+		return out
 	}
 	n, ok := member(t.Elem, b.Data, "qcount")
 	most, ok2 := member(t.Elem, b.Data, "dataqsiz")

@@ -342,40 +342,64 @@ func enumFlags(t *trace.Type, v uint64) string {
 }
 
 func (p *printer) reference(dst []byte, t *trace.Type, data []byte) []byte {
-	addr, ok := word(data, 0)
-	switch {
-	case !ok:
-		return p.unavailable(dst, "pointer of a strange size")
-	case addr == 0:
-		return append(dst, "null"...)
-	case t.Elem != nil && t.Elem.Kind == trace.KindChar:
-		return p.textAt(dst, addr)
-	case t.Elem != nil && t.Elem.Kind == trace.KindFunc && t.Lang != trace.LangGo:
-		return p.symbol(dst, addr)
-	case t.Elem == nil || t.Elem.ID == 0:
-		return p.pointer(dst, addr)
+	if addr, ok := word(data, 0); ok && addr != 0 && t.Elem != nil {
+		switch {
+		case t.Elem.Kind == trace.KindChar:
+			return p.textAt(dst, addr)
+		case t.Elem.Kind == trace.KindFunc && t.Lang != trace.LangGo:
+			return p.symbol(dst, addr)
+		}
 	}
-	b := p.find(addr, t.Elem.ID)
-	switch {
-	case b == nil:
-		return p.pointer(dst, addr)
-	case b.Status == BlockFault:
-		return p.unavailable(dst, "memory not readable")
+	b, out := p.target(dst, t, data)
+	if b == nil {
+		return out
 	}
 	return p.pointed(dst, b, t.Elem)
 }
 
+// target finds the block of t.Elem that a pointer leads to. Where there is none
+// that can be read, it prints what there is instead.
+func (p *printer) target(dst []byte, t *trace.Type, data []byte) (*Block, []byte) {
+	addr, ok := word(data, 0)
+	switch {
+	case !ok:
+		return nil, p.unavailable(dst, "pointer of a strange size")
+	case addr == 0:
+		return nil, append(dst, "null"...)
+	case t.Elem == nil || t.Elem.ID == 0:
+		return nil, p.pointer(dst, addr)
+	}
+	b := p.find(addr, t.Elem.ID)
+	switch {
+	case b == nil:
+		return nil, p.pointer(dst, addr)
+	case b.Status == BlockFault:
+		return nil, p.unavailable(dst, "memory not readable")
+	}
+	return b, dst
+}
+
 // pointed prints what a pointer leads to, or that it leads back.
 func (p *printer) pointed(dst []byte, b *Block, t *trace.Type) []byte {
-	step := pathStep{b.Addr, b.Type}
-	if slices.Contains(p.path, step) {
+	if !p.enter(b) {
 		return appendAddress(dst, "$ref", b.Addr)
 	}
-	p.path = append(p.path, step)
 	dst = p.value(dst, t, b.Data)
-	p.path = p.path[:len(p.path)-1]
+	p.leave()
 	return dst
 }
+
+// enter takes note that a block is being printed: false when it already is. leave ends it.
+func (p *printer) enter(b *Block) bool {
+	step := pathStep{b.Addr, b.Type}
+	if slices.Contains(p.path, step) {
+		return false
+	}
+	p.path = append(p.path, step)
+	return true
+}
+
+func (p *printer) leave() { p.path = p.path[:len(p.path)-1] }
 
 func (p *printer) cString(dst []byte, t *trace.Type, data []byte) []byte {
 	addr, ok := word(data, 0)

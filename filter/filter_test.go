@@ -154,7 +154,7 @@ func FuzzCompile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "repeat") || strings.Contains(text, "..") {
-			t.Skip() // what it costs is asked for
+			return // what it costs is asked for
 		}
 		filter, err := Compile(text)
 		if err == nil {
