@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <wchar.h>
 
 #define TRACED __attribute__((noipa, used))
 
@@ -64,6 +65,11 @@ TRACED int long_text(const char *text)
 	return text[0];
 }
 
+TRACED int wide_text(const wchar_t *text)
+{
+	return (int)text[0];
+}
+
 TRACED int harmless(const char *author, const char *keyboard, int tokenizer)
 {
 	return author[0] + keyboard[0] + tokenizer;
@@ -99,6 +105,7 @@ int main(int argc, char **argv)
 		text[sizeof text - 1] = 0;
 		sink = long_text(text);
 	}
+	sink += wide_text(L"" JWT);
 	sink = harmless("an author", "a keyboard", 3);
 	for (unsigned i = 0; i < sizeof secrets / sizeof *secrets; i++)
 		puts(secrets[i]);
