@@ -126,12 +126,19 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 	switch f.Role {
 	case trace.RoleGoPanic, trace.RoleGoexit, trace.RoleThrow, trace.RoleRethrow, trace.RoleUnwind, trace.RoleForced, trace.RoleLongjmp, trace.RoleRustPanic:
 		r.Flags |= bpf.FuncRaises
+	case trace.RoleCall:
+		if f.Exit.Kind == trace.ExitReturn {
+			r.Flags |= bpf.FuncReturns
+		}
 	case trace.RoleLibraryMap:
 		// What is mapped then must be known before the process ends.
 		r.Flags |= bpf.FuncUrgent
 	}
 	if t, ok := failTest(f); ok {
-		r.Exit.FailOff, r.Exit.FailSize, r.Exit.FailTest, r.Exit.FailValue = t.offset, t.size, t.test, t.value
+		if move, off, ok := wordOf(f.ExitPlan, t.offset, t.size); ok {
+			r.Exit.FailOff, r.Exit.FailSize, r.Exit.FailTest, r.Exit.FailValue = off, t.size, t.test, t.value
+			r.Exit.FailMove = r.Exit.Moves + move
+		}
 	}
 	if isFlat(f.EntryPlan) && r.Flags&bpf.FuncRaises == 0 {
 		r.Flags |= bpf.FuncFlatEntry
@@ -180,6 +187,17 @@ func failTest(f *trace.Function) (fail, bool) {
 		return test, test.test != 0
 	}
 	return fail{}, false
+}
+
+// wordOf finds the move that a word of a plan's root block comes with, by its index in the
+// plan, and the word's offset in what that move makes.
+func wordOf(p *trace.Plan, offset uint16, size uint8) (move uint32, off uint16, ok bool) {
+	for i, m := range p.Moves {
+		if m.Dst <= offset && uint32(offset)+uint32(size) <= uint32(m.Dst)+uint32(m.Size) {
+			return uint32(i), offset - m.Dst, true
+		}
+	}
+	return 0, 0, false
 }
 
 // isFlat says whether all that a compiled plan copies is words in registers, each

@@ -26,6 +26,11 @@ const pollInterval = 20 * time.Millisecond
 // processes has been taken note of. It returns ErrIdle when there is none yet.
 func (s *Session) Next() ([]byte, error) {
 	s.forget()
+	if len(s.pending) > 0 {
+		record := s.pending[0]
+		s.pending = s.pending[1:]
+		return record, nil
+	}
 	record := s.ring.Next()
 	if record == nil {
 		if err := s.ring.Wait(pollInterval); err != nil {
@@ -47,23 +52,37 @@ func (s *Session) Next() ([]byte, error) {
 		s.forked(h)
 	case bpf.EventExec:
 		s.executed(h)
+		s.endGoroutines(h.TGID, 0, h.TS)
 	case bpf.EventDeath:
 		if h.Arg&1 != 0 {
 			s.gone = append(s.gone, h.TGID)
+			s.endGoroutines(h.TGID, uint8(h.Arg>>8&0x7f), h.TS)
 		}
 	case bpf.EventEntry:
-		if f := s.cat.function(h.Func); f != nil {
-			s.learnBias(h, f)
-			// Read now, the map is known also when the process ends in a moment.
-			if f.Role == trace.RoleLibraryMap || s.spaces[h.TGID] == nil {
-				s.remap(h.TGID)
-			}
-			if f.Role == trace.RoleLibraryMap {
-				s.arrive(arrival{pid: int(h.TGID)})
-			}
-		}
+		s.entered(h)
+	}
+	if len(s.pending) > 0 {
+		// What was held back goes before the end of its process.
+		s.pending = append(s.pending, bytes.Clone(record))
+		record, s.pending = s.pending[0], s.pending[1:]
 	}
 	return record, nil
+}
+
+// entered learns from an entry where its process has what file.
+func (s *Session) entered(h bpf.Header) {
+	f := s.cat.function(h.Func)
+	if f == nil {
+		return
+	}
+	s.learnBias(h, f)
+	// Read now, the map is known also when the process ends in a moment.
+	if f.Role == trace.RoleLibraryMap || s.spaces[h.TGID] == nil {
+		s.remap(h.TGID)
+	}
+	if f.Role == trace.RoleLibraryMap {
+		s.arrive(arrival{pid: int(h.TGID)})
+	}
 }
 
 // recount finds out who was born and who died when the ring buffer had no room
@@ -90,6 +109,7 @@ func (s *Session) recount() error {
 	for tgid := range s.processes {
 		if !slices.Contains(traced, tgid) {
 			s.gone = append(s.gone, tgid)
+			s.endGoroutines(tgid, 0, Monotonic())
 		}
 	}
 	return nil
@@ -191,55 +211,6 @@ func Thread(tgid, tid uint32) string {
 	}
 	return strings.TrimSuffix(string(raw), "\n")
 }
-
-// Losses tells what the ring buffer had no room for since the last call. It is
-// for the goroutine that calls Next.
-func (s *Session) Losses() ([]trace.Gap, error) {
-	total, err := s.objs.LostEvents()
-	if err != nil || total == s.lostTotal {
-		return nil, err
-	}
-	s.lostTotal = total
-	now := time.Now().UnixNano()
-	var gaps []trace.Gap
-	for id := 1; id < s.cat.len(); id++ {
-		c, err := s.objs.Count(uint32(id))
-		if err != nil {
-			return gaps, err
-		}
-		before := s.lost[uint32(id)]
-		if c == before {
-			continue
-		}
-		s.lost[uint32(id)] = c
-		for _, l := range []struct {
-			n            uint64
-			reason, hint string
-		}{
-			{c.LostEntries - before.LostEntries, GapEntriesLost, ringHint},
-			{c.LostExits - before.LostExits, GapExitsLost, ringHint},
-			{c.CrowdedEntries - before.CrowdedEntries, GapEntriesCrowded, crowdHint},
-			{c.CrowdedExits - before.CrowdedExits, GapExitsCrowded, crowdHint},
-		} {
-			if l.n > 0 {
-				gaps = append(gaps, trace.Gap{TimeNS: now, Func: s.cat.function(uint32(id)), Count: l.n, Reason: l.reason, Hint: l.hint})
-			}
-		}
-	}
-	return gaps, nil
-}
-
-// Why events were lost, as gaps say it.
-const (
-	GapEntriesLost = "ring buffer full: calls not recorded"
-	GapExitsLost   = "ring buffer full: ends of calls not recorded"
-	ringHint       = "raise --ring-buffer, or select fewer functions"
-
-	// The probes put values together in memory that they have for a number of threads at once.
-	GapEntriesCrowded = "too many threads waited for memory in probes: calls not recorded"
-	GapExitsCrowded   = "too many threads waited for memory in probes: ends of calls not recorded"
-	crowdHint         = "select fewer functions, or lower --depth"
-)
 
 // runtimes are the shared objects whose functions tell of unwinding and of
 // libraries being loaded, by the start of their names.

@@ -78,11 +78,11 @@ type Session struct {
 	wait     sync.WaitGroup
 	live     atomic.Int64 // traced processes that have not ended
 
-	spaces    map[uint32]*space            // by process, for Dynamic and SameMapping
-	biases    map[uint32]map[*image]uint64 // where processes had position-independent files, by what hit probes
-	modules   map[FileID]*image            // files that are not traced, for Stack
-	lost      map[uint32]bpf.Counters      // what Losses has told of
-	lostTotal uint64
+	spaces  map[uint32]*space            // by process, for Dynamic and SameMapping
+	biases  map[uint32]map[*image]uint64 // where processes had position-independent files, by what hit probes
+	modules map[FileID]*image            // files that are not traced, for Stack
+	counted counted                      // what Counts has told of
+	pending [][]byte                     // records that come before those in the ring buffer
 	// lostProcesses is how many forks, execs and deaths recount knows to be lost.
 	lostProcesses uint64
 
@@ -119,7 +119,7 @@ func Start(opts Options) (_ *Session, err error) {
 	}
 	s := &Session{
 		opts: opts, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
-		arrivals: make(chan arrival, 4096), lost: map[uint32]bpf.Counters{}, spaces: map[uint32]*space{}, biases: map[uint32]map[*image]uint64{},
+		arrivals: make(chan arrival, 4096), spaces: map[uint32]*space{}, biases: map[uint32]map[*image]uint64{},
 		modules: map[FileID]*image{},
 	}
 	if err := s.load(); err != nil {

@@ -17,6 +17,7 @@
 #define MAX_BLOCK 4096  /* bytes of one block; a power of two, and no more than MAX_DATA */
 #define MAX_STACK 8192  /* bytes copied of a stack; a power of two */
 #define MAX_FRAMES 64   /* return addresses collected by frame pointers; a power of two */
+#define MAX_CHECKS 8    /* comparisons of a function's arguments */
 #define MAX_RECORD 16784 /* bytes of a record: header, data, registers and stack */
 
 enum event_kind {
@@ -111,9 +112,12 @@ enum func_flag {
 	FUNC_SAVES = 16,     /* what is in register `saved` at entry is kept for its exit */
 	FUNC_RAISES = 32,    /* its entry comes with the stack */
 	FUNC_URGENT = 64,    /* its events are to be read at once */
+	FUNC_RETURNS = 128,  /* its exit is seen by a uretprobe: also when it has left by a tail jump */
+	FUNC_HOLD = 256,     /* whether a call is recorded shows at its end: see `least` */
+	FUNC_KEEPS_ERRORS = 512, /* failed calls are recorded whatever its checks say */
 };
 
-/* How a word of the root block tells that the call failed: then its exit comes with the stack. */
+/* How a word of the result tells that the call failed: then its exit comes with the stack. */
 enum fail_test {
 	FAIL_NEVER = 0,
 	FAIL_EQUAL = 1,   /* it is fail_value */
@@ -128,15 +132,20 @@ struct func {
 	__u32 file;        /* file number, for dynamic types */
 	__u32 saved;       /* FUNC_SAVES: register, DWARF numbering */
 	__u64 address;     /* virtual address of the first byte in the file */
+	__u64 least;       /* FUNC_HOLD: calls that took less are not recorded unless they fail, ns */
+	__u32 checks;      /* index of the first check of its arguments; all must hold, else a call is not recorded */
+	__u32 nchecks;
 	struct side {
 		__u32 type;    /* capture program of the root block, 0: the root has no pointers */
 		__u32 moves;   /* index of the first move */
 		__u16 nmoves;
 		__u16 root;    /* bytes of the root block, a multiple of 8 */
-		__u16 fail_off;  /* of that word in the root block */
+		__u16 fail_off;  /* of the word that tells of failure, in what that move makes */
 		__u8 fail_size;  /* its bytes: 1, 2, 4 or 8 */
 		__u8 fail_test;  /* enum fail_test */
 		__u64 fail_value;
+		__u32 fail_move; /* index of the move that the word comes with */
+		__u32 pad;
 	} entry, exit;
 };
 
@@ -170,6 +179,25 @@ struct move {
 	__u16 pad;
 	__s32 off;
 	__u32 pad2;
+};
+
+/* A comparison of a word that is captured at entry with a constant. */
+struct check {
+	__u32 move;  /* index of the move that the word comes with */
+	__u8 off;    /* of the word in what that move makes */
+	__u8 size;   /* its bytes: 1, 2, 4 or 8 */
+	__u8 op;     /* enum check_op */
+	__u8 is_signed;
+	__u64 value;
+};
+
+enum check_op {
+	CHECK_EQUAL = 1,
+	CHECK_DIFFERS = 2,
+	CHECK_LESS = 3,
+	CHECK_MORE = 4,
+	CHECK_AT_MOST = 5,
+	CHECK_AT_LEAST = 6,
 };
 
 /* A capture program: how many bytes a value has, and the pointers in it. */
@@ -267,12 +295,86 @@ struct image {
 	__u32 pad;
 };
 
-/* What was not delivered of a function's events, and why, counted per CPU. */
+/* A call that is open. */
+struct frame {
+	__u64 pos;   /* position among its owner's frames: grows with depth */
+	__u64 ts;    /* of entry, CLOCK_MONOTONIC, ns */
+	__u64 saved; /* FUNC_SAVES: the register at entry */
+	__u32 func;  /* function id */
+	__u32 flags; /* enum frame_flag */
+};
+
+enum frame_flag {
+	FRAME_TOLD = 1,      /* its entry is in the ring buffer: its exit is to follow */
+	FRAME_HELD = 2,      /* its entry is held back */
+	FRAME_LEFT_OUT = 4,  /* it is not recorded, by choice */
+	FRAME_RETURNS = 8,   /* a uretprobe will see its return */
+	FRAME_PASSED = 16,   /* a call above it at its position has returned: its own return must come next */
+	FRAME_SYSTEM = 32,   /* Go on a thread's own stack: it may be left without a return */
+	FRAME_COUNTED = 64,  /* its call has been counted */
+	FRAME_GONE = 128,    /* it is no longer on the stack */
+};
+
+#define NEAR_FRAMES 16
+
+/* Where frames beyond NEAR_FRAMES, and entries that are held back, are kept. */
+struct frame_key {
+	__u64 owner; /* thread id, or address of the goroutine */
+	__u32 tgid;
+	__u32 index; /* among the owner's frames */
+};
+
+/* A thread or goroutine, and its open calls. */
+struct owner {
+	__u64 key;     /* thread id, or address of the goroutine */
+	__u64 goid;    /* 0: a thread */
+	__u64 last;    /* when something was last heard of it, ns */
+	__u64 raised;  /* when something was last raised, ns */
+	__u64 panic;   /* OWNER_PANICS: the position of what raised it */
+	__u64 low, high; /* the mapping of the stack that it was last on */
+	__u64 sweep_at; /* what is looked for: position, enum sweep or function, index */
+	__u32 sweep, sweep_from, cursor;
+	__u32 tgid;
+	__u32 n;       /* frames */
+	__u32 held;    /* of them those whose entry is held back */
+	__u32 flags;   /* enum owner_flag */
+	__u32 pad;
+	struct frame_key at; /* of the frame that is looked up */
+	struct frame spare;  /* that is put into a map */
+	struct frame near[NEAR_FRAMES];
+};
+
+enum owner_flag {
+	OWNER_MIXED = 1,  /* positions do not ascend: there are several stacks */
+	OWNER_PANICS = 2, /* a Go panic is in flight */
+	OWNER_FORCED = 4, /* the thread is being ended (pthread_exit, cancellation) */
+};
+
+#define MAX_HELD 1024 /* bytes of an entry that can be held back; a longer one is delivered at once */
+
+struct held {
+	struct event event;
+	__u8 data[MAX_HELD - sizeof(struct event)];
+};
+
+/* What became of a function's calls, counted per CPU. */
 struct counters {
-	__u64 lost_entries; /* the ring buffer was full */
+	__u64 calls;    /* that are over */
+	__u64 errors;   /* of those, the failed ones */
+	__u64 left_out; /* of those, the ones not recorded by choice */
+	__u64 total;    /* sum of the durations of those that ended, ns */
+	__u64 longest;  /* ns */
+	__u64 lost_entries; /* the ring buffer was full: calls not recorded */
 	__u64 lost_exits;
 	__u64 crowded_entries; /* no scratch was free: too many threads waited for memory inside of probes */
 	__u64 crowded_exits;
+};
+
+#define LATENCY_BITS 4
+
+/* The durations of one power of two, in equal parts; octave 0: below 2^LATENCY_BITS. */
+struct latency {
+	__u32 buckets[1 << LATENCY_BITS];
 };
 
 #endif

@@ -30,6 +30,8 @@ type (
 	Process = probeProcess
 	// Counters is struct counters.
 	Counters = probeCounters
+	// Check is struct check.
+	Check = probeCheck
 )
 
 // The flags of Func.Flags (enum func_flag).
@@ -39,9 +41,13 @@ const (
 	// All that is copied on a side is words in registers (see FLAT_WORDS in event.h).
 	FuncFlatEntry = 4
 	FuncFlatExit  = 8
-	FuncSaves     = 16 // what is in register Saved at entry is kept for the exit
-	FuncRaises    = 32 // its entry comes with the stack
-	FuncUrgent    = 64 // its events are to be read at once
+	FuncSaves     = 16  // what is in register Saved at entry is kept for the exit
+	FuncRaises    = 32  // its entry comes with the stack
+	FuncUrgent    = 64  // its events are to be read at once
+	FuncReturns   = 128 // its exit is seen by a uretprobe
+	// Whether a call is recorded shows at its end.
+	FuncHold        = 256
+	FuncKeepsErrors = 512 // failed calls are recorded whatever its checks say
 )
 
 // How a word of a side's root block tells that the call failed (enum fail_test).
@@ -149,7 +155,7 @@ func Load(s Settings) (*Objects, error) {
 		}
 	}
 	for name, n := range map[string]uint32{
-		"functions": s.Functions, "counts": s.Functions, "moves": s.Moves, "programs": s.Programs,
+		"functions": s.Functions, "counts": s.Functions, "checks": s.Functions, "moves": s.Moves, "programs": s.Programs,
 		"edges": s.Edges, "dynamic": s.Dynamic, "pool": slots, "events": s.RingBytes,
 	} {
 		if n != 0 {
@@ -215,15 +221,6 @@ func (o *Objects) setActive(v uint32) error {
 	return nil
 }
 
-// LostEvents counts the entries and exits of all functions that were not
-// delivered; Count tells of which.
-func (o *Objects) LostEvents() (n uint64, err error) {
-	if err := o.probes.LostEvents.Get(&n); err != nil {
-		return 0, fmt.Errorf("read BPF variable lost_events: %w", err)
-	}
-	return n, nil
-}
-
 // LostProcessEvents counts forks, execs and deaths that found the ring buffer full.
 func (o *Objects) LostProcessEvents() (n uint64, err error) {
 	if err := o.probes.LostProcessEvents.Get(&n); err != nil {
@@ -239,6 +236,8 @@ type Tables struct {
 	FirstFunc    uint32
 	Moves        []Move
 	FirstMove    uint32
+	Checks       []Check
+	FirstCheck   uint32
 	Programs     []Program
 	FirstProgram uint32
 	Edges        []Edge
@@ -256,6 +255,9 @@ func (o *Objects) Fill(t Tables) error {
 		return err
 	}
 	if err := fill(o.probes.Moves, t.FirstMove, t.Moves); err != nil {
+		return err
+	}
+	if err := fill(o.probes.Checks, t.FirstCheck, t.Checks); err != nil {
 		return err
 	}
 	for k, v := range t.Dynamic {
@@ -329,22 +331,6 @@ func (o *Objects) AddImage(i Image) error {
 		return fmt.Errorf("add image: %w", full(err))
 	}
 	return nil
-}
-
-// Count sums a function's counters over the processors.
-func (o *Objects) Count(function uint32) (Counters, error) {
-	var per []Counters
-	var sum Counters
-	if err := o.probes.Counts.Lookup(function, &per); err != nil {
-		return sum, fmt.Errorf("read counters of function %d: %w", function, err)
-	}
-	for _, c := range per {
-		sum.LostEntries += c.LostEntries
-		sum.LostExits += c.LostExits
-		sum.CrowdedEntries += c.CrowdedEntries
-		sum.CrowdedExits += c.CrowdedExits
-	}
-	return sum, nil
 }
 
 func b2u(b bool) uint32 {

@@ -39,6 +39,7 @@ struct k_sigaction { struct sigaction sa; } __attribute__((preserve_access_index
 struct signal_struct { struct counter live; int nr_threads; int group_exit_code; } __attribute__((preserve_access_index));
 struct percpu_counter { __s64 count; } __attribute__((preserve_access_index));
 enum { MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES, NR_MM_COUNTERS };
+struct vm_area_struct { unsigned long vm_start, vm_end; } __attribute__((preserve_access_index));
 struct mm_struct {
 	struct counter mm_users;
 	struct percpu_counter rss_stat[NR_MM_COUNTERS]; /* since Linux 6.2 */
@@ -77,21 +78,17 @@ const volatile __u32 pool_size = 64;      /* entries of the pool */
 /* Everything is attached first; then this is set, and events begin. */
 __u32 active = 0;
 
-/* Entries and exits that were not delivered, in all: the counters tell of which functions. */
-__u64 lost_events = 0;
 /* Forks, execs and deaths that found the ring buffer full. */
 __u64 lost_process_events = 0;
 
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct func); __uint(max_entries, 1); } functions SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct move); __uint(max_entries, 1); } moves SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct check); __uint(max_entries, 1); } checks SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct type_prog); __uint(max_entries, 1); } programs SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct edge); __uint(max_entries, 1); } edges SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct dynamic_key); __type(value, struct dynamic_type); __uint(max_entries, 1); } dynamic SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct process); __uint(max_entries, 16384); } processes SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct image); __type(value, struct process); __uint(max_entries, 1024); } images SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __type(value, struct counters); __uint(max_entries, 1); } counts SEC(".maps");
-/* Where a thread has last thrown an exception: the unwinder, which is called next, need not tell it again. */
-struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __type(key, __u32); __type(value, __u64); __uint(max_entries, 4096); } thrown SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 24); } events SEC(".maps");
 
 #define MAX_NESTED 64 /* uretprobes of one thread that wait for returns (MAX_URETPROBE_DEPTH) */
@@ -101,17 +98,8 @@ enum outcome {
 	DELIVERED = 0,
 	LOST = 1,    /* the ring buffer is full */
 	CROWDED = 2, /* no scratch is free */
-	FAILED = 3,  /* the call failed: its event comes with the stack, and is to be made in a scratch */
+	HELD = 3,    /* kept back */
 };
-
-/* Whose call's entry register is kept. */
-struct saved_key {
-	__u64 cfa;
-	__u32 tid;
-	__u32 func;
-};
-/* Calls that are unwound leave theirs behind: the least recently used ones go. */
-struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __type(key, struct saved_key); __type(value, __u64); __uint(max_entries, 16384); } saved SEC(".maps");
 
 struct item {
 	__u64 addr;
@@ -168,10 +156,12 @@ static __always_inline __u32 bounded(__u32 x, __u32 n)
 /* A wake-up is an interrupt: one for every wake_bytes written; between them the reader polls. */
 static __always_inline __u64 wake_flags(struct func *f, __u32 len)
 {
-	if (f->flags & FUNC_URGENT)
+	if (f && f->flags & FUNC_URGENT)
 		return BPF_RB_FORCE_WAKEUP;
 	return (bpf_ringbuf_query(&events, BPF_RB_PROD_POS) & (wake_bytes - 1)) < len ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
+
+#include "calls.h"
 
 /* Copies user memory, bringing it in when it is not resident. */
 static __always_inline long read_user(void *dst, __u32 size, __u64 addr)
@@ -556,21 +546,6 @@ __noinline int fill_root(bpf_user_pt_regs_t *ctx, struct scratch *s, struct side
 	return missed;
 }
 
-/* What is known of a hit before its values are. */
-struct hit {
-	__u64 ts;
-	__u64 cpu;
-	__u64 cookie;
-	__u8 kind;
-	__u8 flags;
-	__u8 pad[6];
-};
-
-struct place {
-	__u64 pos;
-	__u64 goid;
-};
-
 /*
  * The CPU time of the current thread, less the scheduler's clock. Its time is in
  * sum_exec_runtime up to exec_start, and has gone on since: to this moment by the processor's
@@ -613,40 +588,42 @@ static __always_inline __u64 cfa_of(struct pt_regs *ctx, __u8 flags)
 }
 
 /* Finds goroutine and frame position. */
-__noinline int find_place(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h, struct place *p)
+__noinline int find_place(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
 {
+	struct task_struct *task;
 	__u64 g, high;
 
-	if (!f || !h || !p)
+	if (!f || !h)
 		return 0;
-	p->pos = ~cfa_of(ctx, h->flags);
-	p->goid = 0;
+	h->pos = h->at = ~cfa_of(ctx, h->flags);
+	h->goid = h->g = 0;
 	if (!(f->flags & FUNC_GO))
 		return 0;
 	g = LOAD_G(ctx);
 	if (f->flags & FUNC_ABI0) {
-		struct task_struct *task = (void *)bpf_get_current_task();
-
+		task = (void *)bpf_get_current_task();
 		if (read_user(&g, sizeof(g), THREAD_POINTER(task) + (__s64)f->tls_offset))
 			g = 0;
 	}
 	/* runtime.g starts with stack{lo, hi}. */
-	if (!g || read_user(&high, sizeof(high), g + 8) || read_user(&p->goid, sizeof(p->goid), g + f->goid_offset)) {
-		p->goid = 0;
+	if (!g || read_user(&high, sizeof(high), g + 8) || read_user(&h->goid, sizeof(h->goid), g + f->goid_offset)) {
+		h->goid = 0;
 		h->flags |= EVENT_NO_G;
 		return 0;
 	}
-	p->pos = high - cfa_of(ctx, h->flags);
+	h->pos = high - cfa_of(ctx, h->flags);
+	if (h->goid) {
+		h->g = g;
+		h->at = h->pos;
+	}
 	return 0;
 }
 
 /* Copies the values behind the event that s holds the head of. */
-__noinline int capture(bpf_user_pt_regs_t *ctx, struct scratch *s, struct side *side)
+static __always_inline void capture(struct pt_regs *ctx, struct scratch *s, struct side *side)
 {
 	__u32 slot, len;
 
-	if (!s || !side)
-		return 0;
 	len = side->root;
 	if (len > MAX_BLOCK)
 		len = MAX_BLOCK;
@@ -654,19 +631,18 @@ __noinline int capture(bpf_user_pt_regs_t *ctx, struct scratch *s, struct side *
 	s->event.missed = fill_root(ctx, s, side);
 	s->walk.used = len;
 	if (!side->type)
-		return 0;
+		return;
 	s->walk.head = s->walk.tail = s->walk.truncated = 0;
 	s->span.base = s->span.depth = 0;
 	s->span.len = len;
 	s->span.type = side->type;
 	follow(s);
 	if (!s->walk.tail)
-		return 0;
+		return;
 	slot = s->slot;
 	bpf_loop(MAX_BLOCKS, copy_next, &slot, 0);
 	if (s->walk.truncated || s->walk.head < s->walk.tail)
 		s->event.flags |= EVENT_TRUNCATED;
-	return 0;
 }
 
 /* Whether a word of the root block tells that the call failed. */
@@ -804,28 +780,20 @@ __noinline int copy_caller(bpf_user_pt_regs_t *ctx, struct scratch *s)
 }
 
 /* Whether the unwinder is entered from what has told of its stack. */
-static __noinline bool told(struct func *f, struct scratch *s)
+static __always_inline bool told(struct func *f, struct thread *t, __u64 cfa)
 {
-	__u32 tid = s->event.tid;
-	__u64 *before = bpf_map_lookup_elem(&thrown, &tid);
-
 	if (f->role == ROLE_UNWIND)
-		return before && *before - s->event.cfa < 4096;
-	if (before)
-		*before = s->event.cfa;
-	else
-		bpf_map_update_elem(&thrown, &tid, &s->event.cfa, BPF_ANY);
+		return t->thrown && t->thrown - cfa < 4096;
+	t->thrown = cfa;
 	return false;
 }
 
-/* Whether the event that s holds is to come with the stack. */
-static __always_inline bool tells_stack(struct func *f, struct side *side, struct scratch *s)
+/* Whether the event of a hit is to come with the stack. */
+static __always_inline bool tells_stack(struct func *f, struct thread *t, __u64 cfa)
 {
-	if (s->event.kind == EVENT_ENTRY)
-		return f->flags & FUNC_RAISES && !told(f, s);
-	if (side->fail_test == FAIL_NEVER || s->event.flags & EVENT_TAIL)
-		return false;
-	return fails(side, *(__u64 *)&s->data[bounded(side->fail_off, MAX_DATA)]);
+	if (t->hit.kind == EVENT_ENTRY)
+		return f->flags & FUNC_RAISES && !told(f, t, cfa);
+	return t->hit.failed;
 }
 
 /*
@@ -871,7 +839,6 @@ static __noinline void lose(__u32 id, __u8 kind, int why)
 		__sync_fetch_and_add(kind == EVENT_ENTRY ? &c->lost_entries : &c->lost_exits, 1);
 	else if (c)
 		__sync_fetch_and_add(kind == EVENT_ENTRY ? &c->crowded_entries : &c->crowded_exits, 1);
-	__sync_fetch_and_add(&lost_events, 1);
 }
 
 /*
@@ -895,6 +862,15 @@ static __always_inline bool wanted(__u32 tgid)
 	return bpf_map_lookup_elem(&processes, &tgid) != NULL;
 }
 
+/* What a probe returns whose thread has no place in `threads`. */
+static __always_inline int unknown_thread(__u32 tgid)
+{
+	if (!wanted(tgid))
+		return leave_alone();
+	__sync_fetch_and_add(&untracked, 1);
+	return 0;
+}
+
 static __always_inline struct func *function_of(__u32 id)
 {
 	return bpf_map_lookup_elem(&functions, &id);
@@ -916,7 +892,7 @@ static __always_inline void fill_usage(struct event *e, struct task_struct *task
 }
 
 /* Fills an event's header, but for its sizes. */
-static __always_inline void fill_head(struct event *e, struct pt_regs *ctx, struct hit *h, struct place *p)
+static __always_inline void fill_head(struct event *e, struct pt_regs *ctx, struct hit *h)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
@@ -927,8 +903,8 @@ static __always_inline void fill_head(struct event *e, struct pt_regs *ctx, stru
 	e->tgid = task->tgid;
 	e->tid = task->pid;
 	e->ts = h->ts;
-	e->goid = p->goid;
-	e->pos = p->pos;
+	e->goid = h->goid;
+	e->pos = h->pos;
 	e->ip = REGS_IP(ctx);
 	e->cfa = cfa_of(ctx, h->flags);
 	e->arg = h->cpu;
@@ -945,7 +921,7 @@ static __always_inline struct side *side_of(struct func *f, struct hit *h)
  * made in the ring buffer itself, where nothing may fault or sleep.
  */
 static __always_inline int deliver_words(struct pt_regs *ctx, struct func *f, struct side *side, struct hit *h,
-					 struct place *p, const __u32 words)
+					 const __u32 words)
 {
 	const __u32 size = sizeof(struct event) + words * sizeof(__u64);
 	struct event *e = bpf_ringbuf_reserve(&events, size, 0);
@@ -953,7 +929,7 @@ static __always_inline int deliver_words(struct pt_regs *ctx, struct func *f, st
 
 	if (!e)
 		return LOST;
-	fill_head(e, ctx, h, p);
+	fill_head(e, ctx, h);
 	e->size = size;
 	e->root = words * sizeof(__u64);
 	for (__u32 i = 0; i < words; i++) {
@@ -966,151 +942,403 @@ static __always_inline int deliver_words(struct pt_regs *ctx, struct func *f, st
 		if (m)
 			values[bounded(m->dst / 8, words)] = reg_by_number(ctx, m->reg) >> (m->off & 7) * 8;
 	}
-	if (side->fail_test != FAIL_NEVER && !(h->flags & EVENT_TAIL) &&
-	    fails(side, values[bounded(side->fail_off / 8, words)] >> (side->fail_off & 7) * 8)) {
-		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
-		return FAILED;
-	}
 	bpf_ringbuf_submit(e, wake_flags(f, size));
 	return DELIVERED;
 }
 
-/* Delivers the event of a flat side, but for a failed call's: enum outcome. */
+/* Delivers the event of a flat side: enum outcome. */
 __noinline int deliver_flat(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
 {
 	struct side *side;
-	struct place p;
 
 	if (!f || !h)
 		return LOST;
-	find_place(ctx, f, h, &p);
 	side = side_of(f, h);
 	if (side->root <= 8)
-		return deliver_words(ctx, f, side, h, &p, 1);
+		return deliver_words(ctx, f, side, h, 1);
 	if (side->root <= 16)
-		return deliver_words(ctx, f, side, h, &p, 2);
+		return deliver_words(ctx, f, side, h, 2);
 	if (side->root <= 32)
-		return deliver_words(ctx, f, side, h, &p, 4);
-	return deliver_words(ctx, f, side, h, &p, FLAT_WORDS);
+		return deliver_words(ctx, f, side, h, 4);
+	return deliver_words(ctx, f, side, h, FLAT_WORDS);
 }
 
-/* Keeps a register of a call's entry for its exit. */
-__noinline int save(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
+/* Puts the event of a hit together in s. */
+static __always_inline void compose(struct pt_regs *ctx, struct func *f, struct thread *t, struct scratch *s)
 {
-	struct saved_key key = {};
-	__u64 value;
+	struct hit *h = &t->hit;
 
-	if (!f || !h)
-		return 0;
-	key.cfa = cfa_of(ctx, h->flags);
-	key.tid = (__u32)bpf_get_current_pid_tgid();
-	key.func = (__u32)h->cookie;
-	value = reg_by_number(ctx, f->saved);
-	bpf_map_update_elem(&saved, &key, &value, BPF_ANY);
-	return 0;
+	fill_head(&s->event, ctx, h);
+	s->walk.file = f->file;
+	s->walk.bias = s->event.ip - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT);
+	s->saved = h->saved;
+	capture(ctx, s, side_of(f, h));
+	if (tells_stack(f, t, s->event.cfa))
+		add_stack(ctx, f, s);
 }
 
-/* Takes what save kept. */
-__noinline int take_saved(bpf_user_pt_regs_t *ctx, struct scratch *s, struct hit *h)
+/* Keeps the event that s has for the next frame of o back; false when it is too long for that. */
+static __always_inline bool hold(struct scratch *s, struct owner *o)
 {
-	struct saved_key key = {};
-	__u64 *value;
-
-	if (!s || !h)
-		return 0;
-	key.cfa = cfa_of(ctx, h->flags);
-	key.tid = (__u32)bpf_get_current_pid_tgid();
-	key.func = (__u32)h->cookie;
-	value = bpf_map_lookup_elem(&saved, &key);
-	s->saved = value ? *value : 0;
-	if (value)
-		bpf_map_delete_elem(&saved, &key);
-	return 0;
+	s->event.size = s->walk.used + sizeof(struct event);
+	if (s->event.size > MAX_HELD || bpf_map_update_elem(&held, key_of(o, o->n), &s->event, BPF_ANY))
+		return false;
+	o->held++;
+	return true;
 }
 
-/* Delivers the event of any side, which is put together in a scratch: enum outcome. */
-__noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
+/*
+ * Delivers the event of any side, which is put together in a scratch; or keeps it back, with
+ * an owner, until it is known whether the call is recorded: enum outcome.
+ */
+__noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, struct owner *keeper)
 {
 	struct scratch *s;
-	struct side *side;
-	struct place p;
 	int outcome;
 
-	if (!f || !h)
+	if (!f || !t)
 		return LOST;
 	s = take();
 	if (!s)
 		return CROWDED;
-	find_place(ctx, f, h, &p);
-	fill_head(&s->event, ctx, h, &p);
-	s->walk.file = f->file;
-	s->walk.bias = s->event.ip - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT);
-	if (f->flags & FUNC_SAVES && h->kind == EVENT_EXIT)
-		take_saved(ctx, s, h);
-	side = side_of(f, h);
-	capture(ctx, s, side);
-	if (tells_stack(f, side, s))
-		add_stack(ctx, f, s);
-	outcome = output(f, s);
+	compose(ctx, f, t, s);
+	if (keeper && hold(s, keeper)) {
+		outcome = HELD;
+	} else {
+		if (keeper)
+			bring_all(keeper, keeper->n);
+		outcome = output(f, s);
+	}
 	give_back(s);
 	return outcome;
 }
 
-/* Makes the event of a hit and delivers it, or counts it as lost. */
-static __always_inline void deliver(struct pt_regs *ctx, struct func *f, struct hit *h)
+/* Makes the event of a hit and delivers it, or keeps it back; it is counted when it is lost: enum outcome. */
+static __always_inline int deliver(struct pt_regs *ctx, struct func *f, struct thread *t, struct owner *keeper)
 {
-	bool flat = f->flags & (h->kind == EVENT_ENTRY ? FUNC_FLAT_ENTRY : FUNC_FLAT_EXIT);
-	int outcome;
+	struct hit *h = &t->hit;
+	bool flat = f->flags & (h->kind == EVENT_ENTRY ? FUNC_FLAT_ENTRY : FUNC_FLAT_EXIT) && !h->failed && !keeper;
+	int outcome = flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, t, keeper);
 
-	if (f->flags & FUNC_SAVES && h->kind == EVENT_ENTRY)
-		save(ctx, f, h);
-	outcome = flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, h);
-	if (outcome == FAILED)
-		outcome = deliver_any(ctx, f, h);
-	if (outcome != DELIVERED)
+	if (outcome == LOST || outcome == CROWDED)
 		lose((__u32)h->cookie, h->kind, outcome);
+	return outcome;
+}
+
+/* The word of so many bytes at an offset in what a move makes; 0 when it can't be read. */
+__noinline __u64 word_of(bpf_user_pt_regs_t *ctx, struct hit *h, __u32 move, __u32 off, __u32 size)
+{
+	struct move *m = bpf_map_lookup_elem(&moves, &move);
+	__u64 v = 0;
+
+	if (!m || !h)
+		return 0;
+	if (m->source != SOURCE_CFA)
+		v = reg_by_number(ctx, m->reg);
+	if (m->source == SOURCE_REGISTER)
+		return v >> ((m->off + off) & 7) * 8;
+	if (m->source == SOURCE_CFA)
+		v = cfa_of(ctx, h->flags);
+	if (m->source == SOURCE_SAVED)
+		v = h->saved;
+	v += m->off + off;
+	h->word = 0;
+	size = bounded(size, 16);
+	if (size > 8 || read_user(&h->word, size, v))
+		return 0;
+	return h->word;
+}
+
+/* Whether a check of the arguments holds. */
+__noinline int holds(bpf_user_pt_regs_t *ctx, struct hit *h, __u32 i)
+{
+	struct check *c = bpf_map_lookup_elem(&checks, &i);
+	__u64 v, w;
+	__u32 unused;
+
+	if (!c || !h)
+		return 1;
+	unused = (8 - (c->size & 15)) * 8;
+	if (unused > 56)
+		return 1;
+	/* Values to the upper end of their words, where they compare as they would in their own size. */
+	v = word_of(ctx, h, c->move, c->off, c->size) << unused;
+	w = c->value << unused;
+	switch (c->op) {
+	case CHECK_EQUAL: return v == w;
+	case CHECK_DIFFERS: return v != w;
+	case CHECK_LESS: return c->is_signed ? (__s64)v < (__s64)w : v < w;
+	case CHECK_MORE: return c->is_signed ? (__s64)v > (__s64)w : v > w;
+	case CHECK_AT_MOST: return c->is_signed ? (__s64)v <= (__s64)w : v <= w;
+	case CHECK_AT_LEAST: return c->is_signed ? (__s64)v >= (__s64)w : v >= w;
+	}
+	return 1;
+}
+
+/* Whether all of a function's checks hold for a call that begins. */
+__noinline int wanted_call(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
+{
+	if (!f || !h)
+		return 1;
+	for (__u32 i = 0; i < MAX_CHECKS; i++) {
+		if (i >= f->nchecks)
+			break;
+		if (!holds(ctx, h, f->checks + i))
+			return 0;
+	}
+	return 1;
+}
+
+/* The owner of a hit; NULL when there is no room for one. */
+static __noinline struct owner *owner_of(struct thread *t)
+{
+	struct goroutine_key key = {};
+	struct owner *o;
+
+	if (!t->hit.goid)
+		return &t->owner;
+	key.g = t->hit.g;
+	key.tgid = t->owner.tgid;
+	o = bpf_map_lookup_elem(&goroutines, &key);
+	if (!o) {
+		o = new_goroutine(t);
+		if (!o)
+			return NULL;
+	}
+	if (o->goid != t->hit.goid) {
+		/* Its goroutine has ended; what it left behind was never returned from. */
+		sweep(o, 0, SWEEP_CATCH, 0);
+		o->goid = t->hit.goid;
+		o->flags = 0;
+		o->raised = 0;
+	}
+	return o;
+}
+
+/* What is below a panic's position runs after it: it is over. */
+static __always_inline void go_on(struct owner *o, struct hit *h)
+{
+	if (o->flags & OWNER_PANICS && h->at <= o->panic)
+		o->flags &= ~OWNER_PANICS;
+	o->last = h->ts;
+}
+
+static long exit_one(__u64 i, struct owner **arg)
+{
+	struct owner *o = *arg;
+	struct frame *f = frame_at(o, i);
+
+	if (f && !(f->flags & FRAME_COUNTED)) {
+		die(o, f);
+		f->flags &= ~FRAME_GONE; /* deferred functions run on it */
+	}
+	return 0;
+}
+
+/* A function with a role is entered. */
+static __always_inline void note(struct pt_regs *ctx, struct func *f, struct thread *t, struct owner *o)
+{
+	if (o && f->role != ROLE_LIBRARY_MAP) {
+		if (o->n)
+			sweep(o, t->hit.at, f->role == ROLE_CATCH ? SWEEP_CATCH : SWEEP_ENTRY, 0);
+		o->last = t->hit.ts;
+		if (f->flags & FUNC_RAISES) {
+			bring_all(o, o->n);
+			o->raised = t->hit.ts;
+		}
+		switch (f->role) {
+		case ROLE_GO_PANIC:
+			o->panic = t->hit.at;
+			o->flags |= OWNER_PANICS;
+			break;
+		case ROLE_FORCED:
+			o->flags |= OWNER_FORCED;
+			break;
+		case ROLE_GOEXIT:
+			bpf_loop(o->n, exit_one, &o, 0);
+			break;
+		}
+	}
+	deliver(ctx, f, t, NULL);
+}
+
+/* A traced function is entered. */
+__noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, struct owner *o)
+{
+	__u32 flags = 0;
+	struct frame *top;
+	struct hit *h;
+
+	if (!f || !t || !o)
+		return 0;
+	h = &t->hit;
+	if (o->n) {
+		top = frame_at(o, o->n - 1);
+		if (o->flags & OWNER_MIXED || (top && top->pos >= h->at))
+			sweep(o, h->at, SWEEP_ENTRY, 0);
+		top = o->n ? frame_at(o, o->n - 1) : NULL;
+		if (top && top->pos > h->at)
+			o->flags |= OWNER_MIXED;
+	}
+	go_on(o, h);
+	if (f->nchecks && !wanted_call(ctx, f, h))
+		flags = FRAME_LEFT_OUT;
+	if (!flags || f->flags & FUNC_KEEPS_ERRORS) {
+		bool keeps = flags || f->flags & FUNC_HOLD;
+
+		if (!keeps)
+			bring_all(o, o->n);
+		switch (deliver(ctx, f, t, keeps ? o : NULL)) {
+		case DELIVERED: flags = FRAME_TOLD; break;
+		case HELD: flags |= FRAME_HELD; break;
+		default: flags = 0; /* and counted as lost */
+		}
+	}
+	if (f->flags & FUNC_GO && !h->goid)
+		flags |= FRAME_SYSTEM;
+	if (f->flags & FUNC_RETURNS)
+		flags |= FRAME_RETURNS;
+	push(o, h, flags, f->flags & FUNC_SAVES ? reg_by_number(ctx, f->saved) : 0);
+	return 0;
 }
 
 SEC("uprobe.multi.s")
 int enter(struct pt_regs *ctx)
 {
-	struct hit h = { .kind = EVENT_ENTRY };
 	struct task_struct *task;
+	struct thread *t;
+	struct owner *o;
 	struct func *f;
 
 	if (!active)
 		return 0;
 	task = bpf_get_current_task_btf();
-	if (!wanted(task->tgid))
-		return leave_alone();
-	take_time(&h, task);
-	h.cookie = bpf_get_attach_cookie(ctx);
-	f = function_of((__u32)h.cookie);
-	if (f)
-		deliver(ctx, f, &h);
+	t = thread_of(task);
+	if (!t)
+		return unknown_thread(task->tgid);
+	t->hit.kind = EVENT_ENTRY;
+	t->hit.flags = t->hit.failed = 0;
+	t->hit.saved = 0;
+	take_time(&t->hit, task);
+	t->hit.cookie = bpf_get_attach_cookie(ctx);
+	f = function_of((__u32)t->hit.cookie);
+	if (!f)
+		return 0;
+	find_place(ctx, f, &t->hit);
+	o = owner_of(t);
+	if (f->role != ROLE_CALL) {
+		note(ctx, f, t, o);
+	} else if (o) {
+		begin(ctx, f, t, o);
+	} else {
+		__sync_fetch_and_add(&untracked, 1);
+		tally((__u32)t->hit.cookie, 0, ENDED_OPEN);
+		deliver(ctx, f, t, NULL);
+	}
+	return 0;
+}
+
+/* Finds the frame that a hit returns from, and closes what is dead above it: its index, or -1. */
+__noinline int returning(struct hit *h, struct owner *o)
+{
+	__u32 func;
+	struct frame *top;
+	int i;
+
+	if (!h || !o || !o->n)
+		return -1;
+	func = (__u32)h->cookie;
+	i = o->n - 1;
+	top = frame_at(o, i);
+	if (!top)
+		return -1;
+	if (top->pos == h->at && top->func == func && !(top->flags & FRAME_GONE))
+		return i;
+	i = find(o, h->at, func);
+	if (i >= 0)
+		sweep(o, h->at, SWEEP_EXIT, i);
+	else if (o->flags & OWNER_MIXED || top->pos >= h->at)
+		sweep(o, h->at, SWEEP_STRAY, 0);
+	return i;
+}
+
+/* A traced function returns, or leaves by a tail jump. */
+__noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, struct owner *o)
+{
+	struct frame *frame = NULL;
+	struct hit *h;
+	__u64 ns, kept;
+	__u32 how;
+	int i = -1;
+
+	if (!f || !t)
+		return 0;
+	h = &t->hit;
+	if (o) {
+		i = returning(h, o);
+		if (i >= 0)
+			frame = frame_at(o, i);
+	}
+	h->saved = frame ? frame->saved : 0;
+	if (f->exit.fail_test != FAIL_NEVER && !(h->flags & EVENT_TAIL))
+		h->failed = fails(&f->exit, word_of(ctx, h, f->exit.fail_move, f->exit.fail_off, f->exit.fail_size));
+	if (!frame || !o) {
+		/* It began before it was traced, or in the process that this one was forked from. */
+		deliver(ctx, f, t, NULL);
+		if (o)
+			go_on(o, h);
+		return 0;
+	}
+	ns = h->ts - frame->ts;
+	if (frame->flags & FRAME_HELD) {
+		if (h->failed || (ns >= f->least && !(frame->flags & FRAME_LEFT_OUT))) {
+			frame->flags &= ~FRAME_LEFT_OUT;
+			bring_all(o, i + 1);
+			frame = frame_at(o, i);
+		} else {
+			let_go(o, frame, i);
+			frame->flags |= FRAME_LEFT_OUT;
+		}
+	}
+	if (!frame)
+		return 0;
+	how = frame->flags & FRAME_LEFT_OUT ? ENDED_LEFT_OUT : 0;
+	kept = frame->flags;
+	if (kept & FRAME_TOLD)
+		deliver(ctx, f, t, NULL);
+	if (!(kept & FRAME_COUNTED))
+		tally((__u32)h->cookie, ns, how | (h->failed ? ENDED_ERR : ENDED_OK));
+	go_on(o, h);
+	finish(o, i, h->at);
 	return 0;
 }
 
 static __always_inline int exited(struct pt_regs *ctx, __u8 flags)
 {
-	struct hit h = { .kind = EVENT_EXIT, .flags = flags };
 	struct task_struct *task;
+	struct thread *t;
 	struct func *f;
+	__u64 cookie;
 
 	if (!active)
 		return 0;
 	task = bpf_get_current_task_btf();
-	if (!wanted(task->tgid))
-		return leave_alone();
-	h.cookie = bpf_get_attach_cookie(ctx);
-	if (h.cookie & COOKIE_COND && !condition_holds(ctx, h.cookie >> COOKIE_COND_SHIFT & 15))
+	t = thread_of(task);
+	if (!t)
+		return unknown_thread(task->tgid);
+	cookie = bpf_get_attach_cookie(ctx);
+	if (cookie & COOKIE_COND && !condition_holds(ctx, cookie >> COOKIE_COND_SHIFT & 15))
 		return 0;
-	take_time(&h, task);
-	if (h.cookie & COOKIE_TAIL)
-		h.flags |= EVENT_TAIL;
-	f = function_of((__u32)h.cookie);
-	if (f)
-		deliver(ctx, f, &h);
+	t->hit.kind = EVENT_EXIT;
+	t->hit.flags = flags | (cookie & COOKIE_TAIL ? EVENT_TAIL : 0);
+	t->hit.failed = 0;
+	t->hit.cookie = cookie;
+	take_time(&t->hit, task);
+	f = function_of((__u32)cookie);
+	if (!f)
+		return 0;
+	find_place(ctx, f, &t->hit);
+	end(ctx, f, t, owner_of(t));
 	return 0;
 }
 
@@ -1149,7 +1377,8 @@ int on_signal(struct raw_tracepoint *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 id_pair = bpf_get_current_pid_tgid(), *regs;
-	__u32 tgid = id_pair >> 32, len;
+	__u32 tgid = id_pair >> 32, tid = id_pair, len;
+	struct thread *t;
 	struct pt_regs *user;
 	struct process *p;
 	struct scratch *s;
@@ -1161,6 +1390,9 @@ int on_signal(struct raw_tracepoint *ctx)
 	sig = killer(task, (int)ctx->args[0], (void *)ctx->args[2]);
 	if (!sig || __sync_fetch_and_or(&p->flags, PROCESS_DYING) & PROCESS_DYING)
 		return 0;
+	t = bpf_map_lookup_elem(&threads, &tid);
+	if (t && t->owner.tgid == tgid)
+		bring_all(&t->owner, t->owner.n);
 	s = take();
 	if (!s)
 		return 0;
@@ -1196,6 +1428,44 @@ static __always_inline void tell(__u8 kind, __u32 tgid, __u32 tid, __u64 arg)
 		__sync_fetch_and_add(&lost_process_events, 1);
 }
 
+static long close_one(__u64 i, struct owner **arg)
+{
+	struct owner *o = *arg;
+	struct frame *f;
+
+	if (!o->n)
+		return 1;
+	f = frame_at(o, o->n - 1);
+	if (f && !(f->flags & FRAME_COUNTED))
+		tally(f->func, o->sweep_at > f->ts ? o->sweep_at - f->ts : 0, o->sweep | (f->flags & FRAME_LEFT_OUT ? ENDED_LEFT_OUT : 0));
+	pop(o);
+	return 0;
+}
+
+/* A thread is no more, or executes another program: what was open is counted. */
+static __noinline void close_thread(__u32 tid, __u32 how)
+{
+	struct thread *t = bpf_map_lookup_elem(&threads, &tid);
+	struct owner *o;
+
+	if (!t)
+		return;
+	o = &t->owner;
+	bring_all(o, o->n);
+	o->sweep_at = bpf_ktime_get_ns();
+	o->sweep = o->flags & OWNER_FORCED ? ENDED_ERR : how;
+	bpf_loop(o->n, close_one, &o, 0);
+	bpf_map_delete_elem(&threads, &tid);
+}
+
+/* Whether a signal that ends a process is sent to stop it, rather than by its own fault: SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM. */
+static __always_inline bool stops(__u32 sig)
+{
+	const __u32 signals = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 9 | 1u << 15;
+
+	return sig < 32 && signals >> sig & 1;
+}
+
 SEC("raw_tp/sched_process_fork")
 int on_fork(struct raw_tracepoint *ctx)
 {
@@ -1225,7 +1495,7 @@ int on_exec(struct raw_tracepoint *ctx)
 		.dev = BPF_CORE_READ(bprm, file, f_inode, i_sb, s_dev),
 	};
 	struct process *p;
-	__u32 report = report_execs;
+	__u32 report = report_execs, before = ctx->args[1];
 
 	if (wanted(tgid)) {
 		report = 1;
@@ -1237,8 +1507,9 @@ int on_exec(struct raw_tracepoint *ctx)
 			report = 1;
 		}
 	}
+	close_thread(before, ENDED_OPEN);
 	if (report)
-		tell(EVENT_EXEC, tgid, BPF_CORE_READ(task, pid), ctx->args[1]);
+		tell(EVENT_EXEC, tgid, BPF_CORE_READ(task, pid), before);
 	return 0;
 }
 
@@ -1246,15 +1517,17 @@ SEC("raw_tp/sched_process_exit")
 int on_exit(struct raw_tracepoint *ctx)
 {
 	struct task_struct *task = (void *)ctx->args[0];
-	__u32 tgid = BPF_CORE_READ(task, tgid);
+	__u32 tgid = BPF_CORE_READ(task, tgid), code;
 	bool last;
 
 	if (!wanted(tgid))
 		return 0;
+	code = BPF_CORE_READ(task, exit_code) & 0x7f;
+	close_thread(BPF_CORE_READ(task, pid), code && !stops(code) ? ENDED_ERR : ENDED_OPEN);
 	/* Counted down before this tracepoint. */
 	last = BPF_CORE_READ(task, signal, live.counter) == 0;
 	if (last)
 		bpf_map_delete_elem(&processes, &tgid);
-	tell(EVENT_DEATH, tgid, BPF_CORE_READ(task, pid), last | (__u64)(BPF_CORE_READ(task, exit_code) & 0x7f) << 8);
+	tell(EVENT_DEATH, tgid, BPF_CORE_READ(task, pid), last | (__u64)code << 8);
 	return 0;
 }

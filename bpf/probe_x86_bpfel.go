@@ -13,8 +13,23 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type probeCheck struct {
+	_        structs.HostLayout
+	Move     uint32
+	Off      uint8
+	Size     uint8
+	Op       uint8
+	IsSigned uint8
+	Value    uint64
+}
+
 type probeCounters struct {
 	_              structs.HostLayout
+	Calls          uint64
+	Errors         uint64
+	LeftOut        uint64
+	Total          uint64
+	Longest        uint64
 	LostEntries    uint64
 	LostExits      uint64
 	CrowdedEntries uint64
@@ -53,6 +68,22 @@ type probeEdge struct {
 	Pad3      uint32
 }
 
+type probeFrame struct {
+	_     structs.HostLayout
+	Pos   uint64
+	Ts    uint64
+	Saved uint64
+	Func  uint32
+	Flags uint32
+}
+
+type probeFrameKey struct {
+	_     structs.HostLayout
+	Owner uint64
+	Tgid  uint32
+	Index uint32
+}
+
 type probeFunc struct {
 	_          structs.HostLayout
 	Flags      uint32
@@ -62,6 +93,9 @@ type probeFunc struct {
 	File       uint32
 	Saved      uint32
 	Address    uint64
+	Least      uint64
+	Checks     uint32
+	Nchecks    uint32
 	Entry      struct {
 		_         structs.HostLayout
 		Type      uint32
@@ -72,6 +106,8 @@ type probeFunc struct {
 		FailSize  uint8
 		FailTest  uint8
 		FailValue uint64
+		FailMove  uint32
+		Pad       uint32
 	}
 	Exit struct {
 		_         structs.HostLayout
@@ -83,7 +119,42 @@ type probeFunc struct {
 		FailSize  uint8
 		FailTest  uint8
 		FailValue uint64
+		FailMove  uint32
+		Pad       uint32
 	}
+}
+
+type probeGoroutineKey struct {
+	_    structs.HostLayout
+	G    uint64
+	Tgid uint32
+	Pad  uint32
+}
+
+type probeHeld struct {
+	_     structs.HostLayout
+	Event struct {
+		_        structs.HostLayout
+		Size     uint32
+		Kind     uint8
+		Flags    uint8
+		Root     uint16
+		Func     uint32
+		Missed   uint32
+		Tgid     uint32
+		Tid      uint32
+		Ts       uint64
+		Goid     uint64
+		Pos      uint64
+		Ip       uint64
+		Cfa      uint64
+		Arg      uint64
+		Minor    uint32
+		Major    uint32
+		Switches uint32
+		Rss      uint32
+	}
+	Data [936]uint8
 }
 
 type probeImage struct {
@@ -91,6 +162,17 @@ type probeImage struct {
 	Inode uint64
 	Dev   uint32
 	Pad   uint32
+}
+
+type probeLatency struct {
+	_       structs.HostLayout
+	Buckets [16]uint32
+}
+
+type probeLatencyKey struct {
+	_      structs.HostLayout
+	Func   uint32
+	Octave uint32
 }
 
 type probeMove struct {
@@ -104,17 +186,33 @@ type probeMove struct {
 	Pad2   uint32
 }
 
+type probeOwner struct {
+	_         structs.HostLayout
+	Key       uint64
+	Goid      uint64
+	Last      uint64
+	Raised    uint64
+	Panic     uint64
+	Low       uint64
+	High      uint64
+	SweepAt   uint64
+	Sweep     uint32
+	SweepFrom uint32
+	Cursor    uint32
+	Tgid      uint32
+	N         uint32
+	Held      uint32
+	Flags     uint32
+	Pad       uint32
+	At        probeFrameKey
+	Spare     probeFrame
+	Near      [16]probeFrame
+}
+
 type probeProcess struct {
 	_     structs.HostLayout
 	Flags uint32
 	Pad   uint32
-}
-
-type probeSavedKey struct {
-	_    structs.HostLayout
-	Cfa  uint64
-	Tid  uint32
-	Func uint32
 }
 
 type probeScratch struct {
@@ -183,6 +281,28 @@ type probeScratch struct {
 	Data [32768]uint8
 }
 
+type probeThread struct {
+	_   structs.HostLayout
+	Hit struct {
+		_      structs.HostLayout
+		Ts     uint64
+		Cpu    uint64
+		Cookie uint64
+		Pos    uint64
+		At     uint64
+		Goid   uint64
+		G      uint64
+		Saved  uint64
+		Word   uint64
+		Kind   uint8
+		Flags  uint8
+		Failed uint8
+		Pad    [5]uint8
+	}
+	Thrown uint64
+	Owner  probeOwner
+}
+
 type probeTypeProg struct {
 	_      structs.HostLayout
 	Size   uint32
@@ -195,18 +315,23 @@ type probeTypeProg struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	probeMapBlank             = "blank"
+	probeMapChecks            = "checks"
 	probeMapCounts            = "counts"
+	probeMapDeep              = "deep"
 	probeMapDynamic           = "dynamic"
 	probeMapEdges             = "edges"
 	probeMapEvents            = "events"
 	probeMapFunctions         = "functions"
+	probeMapGoroutines        = "goroutines"
+	probeMapHeld              = "held"
 	probeMapImages            = "images"
+	probeMapLatencies         = "latencies"
 	probeMapMoves             = "moves"
 	probeMapPool              = "pool"
 	probeMapProcesses         = "processes"
 	probeMapPrograms          = "programs"
-	probeMapSaved             = "saved"
-	probeMapThrown            = "thrown"
+	probeMapThreads           = "threads"
 	probeProgEnter            = "enter"
 	probeProgLeave            = "leave"
 	probeProgOnExec           = "on_exec"
@@ -217,7 +342,6 @@ const (
 	probeVarActive            = "active"
 	probeVarFollowChildren    = "follow_children"
 	probeVarLeaveOthers       = "leave_others"
-	probeVarLostEvents        = "lost_events"
 	probeVarLostProcessEvents = "lost_process_events"
 	probeVarMaxBytes          = "max_bytes"
 	probeVarMaxDepth          = "max_depth"
@@ -225,6 +349,8 @@ const (
 	probeVarMaxString         = "max_string"
 	probeVarPoolSize          = "pool_size"
 	probeVarReportExecs       = "report_execs"
+	probeVarUnmeasured        = "unmeasured"
+	probeVarUntracked         = "untracked"
 	probeVarWakeBytes         = "wake_bytes"
 )
 
@@ -283,18 +409,23 @@ type probeProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type probeMapSpecs struct {
-	Counts    *ebpf.MapSpec `ebpf:"counts"`
-	Dynamic   *ebpf.MapSpec `ebpf:"dynamic"`
-	Edges     *ebpf.MapSpec `ebpf:"edges"`
-	Events    *ebpf.MapSpec `ebpf:"events"`
-	Functions *ebpf.MapSpec `ebpf:"functions"`
-	Images    *ebpf.MapSpec `ebpf:"images"`
-	Moves     *ebpf.MapSpec `ebpf:"moves"`
-	Pool      *ebpf.MapSpec `ebpf:"pool"`
-	Processes *ebpf.MapSpec `ebpf:"processes"`
-	Programs  *ebpf.MapSpec `ebpf:"programs"`
-	Saved     *ebpf.MapSpec `ebpf:"saved"`
-	Thrown    *ebpf.MapSpec `ebpf:"thrown"`
+	Blank      *ebpf.MapSpec `ebpf:"blank"`
+	Checks     *ebpf.MapSpec `ebpf:"checks"`
+	Counts     *ebpf.MapSpec `ebpf:"counts"`
+	Deep       *ebpf.MapSpec `ebpf:"deep"`
+	Dynamic    *ebpf.MapSpec `ebpf:"dynamic"`
+	Edges      *ebpf.MapSpec `ebpf:"edges"`
+	Events     *ebpf.MapSpec `ebpf:"events"`
+	Functions  *ebpf.MapSpec `ebpf:"functions"`
+	Goroutines *ebpf.MapSpec `ebpf:"goroutines"`
+	Held       *ebpf.MapSpec `ebpf:"held"`
+	Images     *ebpf.MapSpec `ebpf:"images"`
+	Latencies  *ebpf.MapSpec `ebpf:"latencies"`
+	Moves      *ebpf.MapSpec `ebpf:"moves"`
+	Pool       *ebpf.MapSpec `ebpf:"pool"`
+	Processes  *ebpf.MapSpec `ebpf:"processes"`
+	Programs   *ebpf.MapSpec `ebpf:"programs"`
+	Threads    *ebpf.MapSpec `ebpf:"threads"`
 }
 
 // probeVariableSpecs contains global variables before they are loaded into the kernel.
@@ -304,7 +435,6 @@ type probeVariableSpecs struct {
 	Active            *ebpf.VariableSpec `ebpf:"active"`
 	FollowChildren    *ebpf.VariableSpec `ebpf:"follow_children"`
 	LeaveOthers       *ebpf.VariableSpec `ebpf:"leave_others"`
-	LostEvents        *ebpf.VariableSpec `ebpf:"lost_events"`
 	LostProcessEvents *ebpf.VariableSpec `ebpf:"lost_process_events"`
 	MaxBytes          *ebpf.VariableSpec `ebpf:"max_bytes"`
 	MaxDepth          *ebpf.VariableSpec `ebpf:"max_depth"`
@@ -312,6 +442,8 @@ type probeVariableSpecs struct {
 	MaxString         *ebpf.VariableSpec `ebpf:"max_string"`
 	PoolSize          *ebpf.VariableSpec `ebpf:"pool_size"`
 	ReportExecs       *ebpf.VariableSpec `ebpf:"report_execs"`
+	Unmeasured        *ebpf.VariableSpec `ebpf:"unmeasured"`
+	Untracked         *ebpf.VariableSpec `ebpf:"untracked"`
 	WakeBytes         *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
@@ -335,34 +467,44 @@ func (o *probeObjects) Close() error {
 //
 // It can be passed to loadProbeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type probeMaps struct {
-	Counts    *ebpf.Map `ebpf:"counts"`
-	Dynamic   *ebpf.Map `ebpf:"dynamic"`
-	Edges     *ebpf.Map `ebpf:"edges"`
-	Events    *ebpf.Map `ebpf:"events"`
-	Functions *ebpf.Map `ebpf:"functions"`
-	Images    *ebpf.Map `ebpf:"images"`
-	Moves     *ebpf.Map `ebpf:"moves"`
-	Pool      *ebpf.Map `ebpf:"pool"`
-	Processes *ebpf.Map `ebpf:"processes"`
-	Programs  *ebpf.Map `ebpf:"programs"`
-	Saved     *ebpf.Map `ebpf:"saved"`
-	Thrown    *ebpf.Map `ebpf:"thrown"`
+	Blank      *ebpf.Map `ebpf:"blank"`
+	Checks     *ebpf.Map `ebpf:"checks"`
+	Counts     *ebpf.Map `ebpf:"counts"`
+	Deep       *ebpf.Map `ebpf:"deep"`
+	Dynamic    *ebpf.Map `ebpf:"dynamic"`
+	Edges      *ebpf.Map `ebpf:"edges"`
+	Events     *ebpf.Map `ebpf:"events"`
+	Functions  *ebpf.Map `ebpf:"functions"`
+	Goroutines *ebpf.Map `ebpf:"goroutines"`
+	Held       *ebpf.Map `ebpf:"held"`
+	Images     *ebpf.Map `ebpf:"images"`
+	Latencies  *ebpf.Map `ebpf:"latencies"`
+	Moves      *ebpf.Map `ebpf:"moves"`
+	Pool       *ebpf.Map `ebpf:"pool"`
+	Processes  *ebpf.Map `ebpf:"processes"`
+	Programs   *ebpf.Map `ebpf:"programs"`
+	Threads    *ebpf.Map `ebpf:"threads"`
 }
 
 func (m *probeMaps) Close() error {
 	return _ProbeClose(
+		m.Blank,
+		m.Checks,
 		m.Counts,
+		m.Deep,
 		m.Dynamic,
 		m.Edges,
 		m.Events,
 		m.Functions,
+		m.Goroutines,
+		m.Held,
 		m.Images,
+		m.Latencies,
 		m.Moves,
 		m.Pool,
 		m.Processes,
 		m.Programs,
-		m.Saved,
-		m.Thrown,
+		m.Threads,
 	)
 }
 
@@ -373,7 +515,6 @@ type probeVariables struct {
 	Active            *ebpf.Variable `ebpf:"active"`
 	FollowChildren    *ebpf.Variable `ebpf:"follow_children"`
 	LeaveOthers       *ebpf.Variable `ebpf:"leave_others"`
-	LostEvents        *ebpf.Variable `ebpf:"lost_events"`
 	LostProcessEvents *ebpf.Variable `ebpf:"lost_process_events"`
 	MaxBytes          *ebpf.Variable `ebpf:"max_bytes"`
 	MaxDepth          *ebpf.Variable `ebpf:"max_depth"`
@@ -381,6 +522,8 @@ type probeVariables struct {
 	MaxString         *ebpf.Variable `ebpf:"max_string"`
 	PoolSize          *ebpf.Variable `ebpf:"pool_size"`
 	ReportExecs       *ebpf.Variable `ebpf:"report_execs"`
+	Unmeasured        *ebpf.Variable `ebpf:"unmeasured"`
+	Untracked         *ebpf.Variable `ebpf:"untracked"`
 	WakeBytes         *ebpf.Variable `ebpf:"wake_bytes"`
 }
 

@@ -24,50 +24,41 @@ type FunctionSecond struct {
 	Latency    trace.Histogram
 }
 
-// Accumulator makes FunctionSeconds from the calls that are recorded and from
-// the counts of those that are not. It is not safe for concurrent use.
+// Accumulator makes FunctionSeconds from what the probes count and from the calls that
+// come through. It is not safe for concurrent use.
 type Accumulator struct {
 	functions map[*trace.Function]*FunctionSecond
 }
 
-// Add counts a recorded call. A call that is still open has no duration yet:
-// it counts, but not in the latency.
-func (a *Accumulator) Add(c *trace.Call) { a.count(c).Recorded++ }
+// Tally adds what the probes have counted since the last time.
+func (a *Accumulator) Tally(t *trace.Tally) {
+	f := a.of(t.Func)
+	f.Calls += t.Calls
+	f.Errors += t.Errors
+	f.SampledOut += t.LeftOut
+	f.Dropped += t.Dropped
+	f.TotalNS += t.TotalNS
+	f.MaxNS = max(f.MaxNS, t.MaxNS)
+	f.Latency.Merge(&t.Latency)
+}
 
-// AddSampledOut counts a call of which all is known, and that is not recorded by choice.
-func (a *Accumulator) AddSampledOut(c *trace.Call) { a.count(c).SampledOut++ }
+// Recorded takes note of a call that goes into the database. It is one of those that
+// Tally counts.
+func (a *Accumulator) Recorded(c *trace.Call) { a.measured(c).Recorded++ }
 
-func (a *Accumulator) count(c *trace.Call) *FunctionSecond {
+// LeftOut takes note of a call that came through and is not recorded by choice. It is one
+// of those that Tally counts.
+func (a *Accumulator) LeftOut(c *trace.Call) { a.measured(c).SampledOut++ }
+
+// measured adds what only a call itself tells.
+func (a *Accumulator) measured(c *trace.Call) *FunctionSecond {
 	f := a.of(c.Func)
-	f.Calls++
-	if c.Status == trace.StatusErr {
-		f.Errors++
-	}
-	if c.Status != trace.StatusOpen && c.Flags&trace.FlagLostExit == 0 {
-		f.TotalNS += c.DurationNS
-		f.MaxNS = max(f.MaxNS, c.DurationNS)
-		f.Latency.Add(c.DurationNS)
-	}
 	f.OverheadNS += c.OverheadNS
 	if c.Resources != nil && !c.Resources.NoCPU {
 		f.CPUNS += c.Resources.CPUNS
 		f.HasCPU = true
 	}
 	return f
-}
-
-// Dropped counts calls that were lost.
-func (a *Accumulator) Dropped(fn *trace.Function, n uint64) {
-	f := a.of(fn)
-	f.Calls += n
-	f.Dropped += n
-}
-
-// SampledOut counts calls that were not recorded by choice.
-func (a *Accumulator) SampledOut(fn *trace.Function, n uint64) {
-	f := a.of(fn)
-	f.Calls += n
-	f.SampledOut += n
 }
 
 // Take gives what was counted since the last Take, as the second of now, and

@@ -105,18 +105,17 @@ func (r *recorder) housekeep(idle bool) {
 
 // sweep stores the statistics and the losses since the last one.
 func (r *recorder) sweep(now time.Time) {
-	gaps, err := r.session.Losses()
+	counts, err := r.session.Counts()
 	r.fail(err)
-	for _, g := range gaps {
+	for i := range counts.Tallies {
+		r.stats.Tally(&counts.Tallies[i])
+	}
+	for _, g := range counts.Losses {
 		switch g.Reason {
-		case attach.GapEntriesLost, attach.GapEntriesCrowded:
-			if g.Reason == attach.GapEntriesLost {
-				r.lostCalls += g.Count
-			} else {
-				r.crowded += g.Count
-			}
-			r.stats.Dropped(g.Func, g.Count)
-			r.decoder.Lost(g.Func.ID, g.Count, 0)
+		case attach.GapEntriesLost:
+			r.lostCalls += g.Count
+		case attach.GapEntriesCrowded:
+			r.crowded += g.Count
 		case attach.GapExitsLost, attach.GapExitsCrowded:
 			r.decoder.Lost(g.Func.ID, 0, g.Count)
 		}
@@ -139,6 +138,7 @@ func (r *recorder) finish() error {
 			r.decode(record)
 		}
 	}
+	r.fail(r.session.Finish(r.decode))
 	// First the losses: they tell a lost exit from an unwound frame.
 	r.sweep(time.Now())
 	r.decoder.Close(stopped)
@@ -159,11 +159,11 @@ func (r *recorder) emit(c *trace.Call) {
 	}
 	if !r.rules.wants(c) {
 		r.unwanted++
-		r.stats.AddSampledOut(c)
+		r.stats.LeftOut(c)
 		return
 	}
 	r.recorded++
-	r.stats.Add(c)
+	r.stats.Recorded(c)
 	if r.show != nil {
 		r.fail(r.show(c))
 	}

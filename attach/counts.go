@@ -1,0 +1,202 @@
+package attach
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/observatory-trace/observatory-trace/bpf"
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// Counts is what the probes have counted since it was last asked for, of the functions of
+// which there is something to tell.
+type Counts struct {
+	Tallies []trace.Tally
+	Losses  []trace.Gap // events that were not delivered
+}
+
+// counted is what Counts has told of.
+type counted struct {
+	counters  []bpf.Counters // by function id
+	latencies map[latencyKey][16]uint32
+	untracked uint64
+	// more is what was found to be open when its goroutine, or the trace, ended.
+	more map[uint32]*trace.Tally
+}
+
+type latencyKey struct{ function, octave uint32 }
+
+// Counts reads what the probes have counted since the last call. It is for the
+// goroutine that calls Next.
+func (s *Session) Counts() (Counts, error) {
+	var c Counts
+	latencies, err := s.latencies()
+	if err != nil {
+		return c, err
+	}
+	sums, err := s.objs.Counters(s.cat.len())
+	if err != nil {
+		return c, err
+	}
+	now := time.Now().UnixNano()
+	for len(s.counted.counters) < len(sums) {
+		s.counted.counters = append(s.counted.counters, bpf.Counters{})
+	}
+	for id := range sums {
+		sum, before, latency, more := &sums[id], &s.counted.counters[id], latencies[uint32(id)], s.counted.more[uint32(id)]
+		if *sum == *before && latency == nil && more == nil {
+			continue
+		}
+		fn := s.cat.function(uint32(id))
+		c.Tallies = append(c.Tallies, tally(fn, sum, before, latency, more))
+		c.Losses = append(c.Losses, losses(fn, sum, before, now)...)
+		*before = *sum
+	}
+	clear(s.counted.more)
+	untracked, unmeasured, err := s.objs.Untracked()
+	if n := untracked + unmeasured - s.counted.untracked; n > 0 {
+		s.counted.untracked += n
+		c.Losses = append(c.Losses, trace.Gap{TimeNS: now, Count: n, Reason: "too many calls, threads or functions at once: counted, not timed", Hint: "select fewer functions"})
+	}
+	return c, err
+}
+
+// tally is what was counted of a function since before.
+func tally(fn *trace.Function, sum, before *bpf.Counters, latency *trace.Histogram, more *trace.Tally) trace.Tally {
+	t := trace.Tally{
+		Func: fn, Calls: sum.Calls - before.Calls, Errors: sum.Errors - before.Errors, LeftOut: sum.LeftOut - before.LeftOut,
+		Dropped: sum.LostEntries - before.LostEntries + sum.CrowdedEntries - before.CrowdedEntries,
+		TotalNS: int64(sum.Total - before.Total),
+	}
+	if latency != nil {
+		t.Latency = *latency
+		t.MaxNS = int64(sum.Longest)
+		if sum.Longest == before.Longest {
+			// The longest of all was earlier: now it is at most what its bucket holds.
+			t.MaxNS = min(t.MaxNS, t.Latency.Max())
+		}
+	}
+	if more != nil {
+		t.Merge(more)
+	}
+	return t
+}
+
+func losses(fn *trace.Function, sum, before *bpf.Counters, now int64) (gaps []trace.Gap) {
+	for _, l := range []struct {
+		n            uint64
+		reason, hint string
+	}{
+		{sum.LostEntries - before.LostEntries, GapEntriesLost, ringHint},
+		{sum.LostExits - before.LostExits, GapExitsLost, ringHint},
+		{sum.CrowdedEntries - before.CrowdedEntries, GapEntriesCrowded, crowdHint},
+		{sum.CrowdedExits - before.CrowdedExits, GapExitsCrowded, crowdHint},
+	} {
+		if l.n > 0 {
+			gaps = append(gaps, trace.Gap{TimeNS: now, Func: fn, Count: l.n, Reason: l.reason, Hint: l.hint})
+		}
+	}
+	return gaps
+}
+
+// Why events were lost, as gaps say it.
+const (
+	GapEntriesLost = "ring buffer full: calls not recorded"
+	GapExitsLost   = "ring buffer full: ends of calls not recorded"
+	ringHint       = "raise --ring-buffer, or select fewer functions"
+
+	// The probes put values together in memory that they have for a number of threads at once.
+	GapEntriesCrowded = "too many threads waited for memory in probes: calls not recorded"
+	GapExitsCrowded   = "too many threads waited for memory in probes: ends of calls not recorded"
+	crowdHint         = "select fewer functions, or lower --depth"
+)
+
+// latencies gives what was measured since the last time, by function id.
+func (s *Session) latencies() (map[uint32]*trace.Histogram, error) {
+	measured := map[uint32]*trace.Histogram{}
+	if s.counted.latencies == nil {
+		s.counted.latencies = map[latencyKey][16]uint32{}
+	}
+	err := s.objs.Latencies(func(l bpf.Latency) {
+		key := latencyKey{l.Func, l.Octave}
+		before := s.counted.latencies[key]
+		if before == l.Buckets {
+			return
+		}
+		s.counted.latencies[key] = l.Buckets
+		h := measured[l.Func]
+		if h == nil {
+			h = &trace.Histogram{}
+			measured[l.Func] = h
+		}
+		for i, n := range l.Buckets {
+			h.AddBucket(int(l.Octave)*len(l.Buckets)+i, uint64(n-before[i]))
+		}
+	})
+	return measured, err
+}
+
+// open takes note of a call that had not ended when its owner, or the trace, did. It gives
+// the record of its entry, if that was held back.
+func (s *Session) open(o bpf.Open, status trace.Status, now uint64) []byte {
+	fn := s.cat.function(o.Func)
+	if fn == nil {
+		return nil
+	}
+	t := s.counted.more[o.Func]
+	if t == nil {
+		if s.counted.more == nil {
+			s.counted.more = map[uint32]*trace.Tally{}
+		}
+		t = &trace.Tally{Func: fn}
+		s.counted.more[o.Func] = t
+	}
+	if o.Panics {
+		status = trace.StatusErr
+	}
+	t.Add(status, int64(max(now, o.TS)-o.TS))
+	if o.LeftOut && o.Held == nil {
+		t.LeftOut++
+	}
+	if h, ok := bpf.ParseHeader(o.Held); ok {
+		s.entered(h)
+	}
+	return o.Held
+}
+
+// endGoroutines takes note of the calls that a process's goroutines had open when it died of
+// a signal (0: of none), or executed another program. Their entries that were held back are read next.
+func (s *Session) endGoroutines(tgid uint32, signal uint8, now uint64) {
+	status := trace.StatusOpen
+	if signal != 0 && !stops(signal) {
+		status = trace.StatusErr
+	}
+	err := s.objs.EndGoroutines(tgid, func(o bpf.Open) {
+		if record := s.open(o, status, now); record != nil {
+			s.pending = append(s.pending, record)
+		}
+	})
+	if err != nil {
+		s.opts.Warn(fmt.Errorf("calls of process %d that had not ended are not all counted: %w", tgid, err))
+	}
+}
+
+// stops says whether a signal stops a process from outside, rather than being its own failure.
+func stops(signal uint8) bool {
+	return signal == 1 || signal == 2 || signal == 3 || signal == 9 || signal == 15
+}
+
+// Finish counts the calls that have not ended, and calls f for the records of their entries
+// as far as these were held back. It is for when all else is read, after Stop.
+func (s *Session) Finish(f func(record []byte)) error {
+	now := Monotonic()
+	err := s.objs.OpenCalls(func(o bpf.Open) {
+		if record := s.open(o, trace.StatusOpen, now); record != nil {
+			f(record)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("count open calls: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * The calls that are open, and the statistics of those that have ended. Both are kept here,
+ * whatever becomes of events, so that counts and latencies are exact.
+ *
+ * Each thread and each goroutine (an owner) has a stack of frames. An owner's frames are only
+ * touched by probes that it hits itself, one after the other.
+ *
+ * Included by probe.bpf.c.
+ */
+#ifndef OBSERVATORY_TRACE_CALLS_H
+#define OBSERVATORY_TRACE_CALLS_H
+
+/* What is known of a hit before its values are. */
+struct hit {
+	__u64 ts;
+	__u64 cpu;
+	__u64 cookie;
+	__u64 pos;  /* as the event has it */
+	__u64 at;   /* the position among its owner's frames */
+	__u64 goid;
+	__u64 g;    /* address of the goroutine; 0: the thread is the owner */
+	__u64 saved; /* exit: what FUNC_SAVES kept; 0 when it isn't known */
+	__u64 word;  /* that is being read */
+	__u8 kind;
+	__u8 flags;
+	__u8 failed; /* exit: the result says that the call failed */
+	__u8 pad[5];
+};
+
+/* By thread id. */
+struct thread {
+	struct hit hit;
+	__u64 thrown; /* where an exception was last thrown: the unwinder, which is called next, need not tell it again */
+	struct owner owner;
+};
+
+/* By process and address of the goroutine: those that have ended leave theirs to the next. */
+struct goroutine_key {
+	__u64 g;
+	__u32 tgid;
+	__u32 pad;
+};
+
+struct latency_key {
+	__u32 func;
+	__u32 octave;
+};
+
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, __u32); __type(value, struct thread); __uint(max_entries, 1 << 16); } threads SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct goroutine_key); __type(value, struct owner); __uint(max_entries, 1 << 18); } goroutines SEC(".maps");
+/* The frames beyond NEAR_FRAMES, and the entries that are held back. */
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct frame_key); __type(value, struct frame); __uint(max_entries, 1 << 18); } deep SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct frame_key); __type(value, struct held); __uint(max_entries, 1 << 16); } held SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __type(value, struct counters); __uint(max_entries, 1); } counts SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct latency_key); __type(value, struct latency); __uint(max_entries, 1 << 17); } latencies SEC(".maps");
+/* All zero: what new entries of the maps above begin as. */
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct thread); __uint(max_entries, 1); } blank SEC(".maps");
+
+/* Calls that have no frame, since a map was full, and durations that are in no histogram. */
+__u64 untracked = 0;
+__u64 unmeasured = 0;
+
+static __always_inline __u32 log2_of(__u64 v)
+{
+	__u32 n = 0;
+
+	if (v >> 32) { v >>= 32; n = 32; }
+	if (v >> 16) { v >>= 16; n += 16; }
+	if (v >> 8) { v >>= 8; n += 8; }
+	if (v >> 4) { v >>= 4; n += 4; }
+	if (v >> 2) { v >>= 2; n += 2; }
+	return n + (v >> 1);
+}
+
+/*
+ * Adds an element to a map that allocates as it grows. Its reserve of memory is filled up by an
+ * interrupt, which may come a moment late.
+ */
+#define ADD(map, key, value) ({							\
+	long __e = -1;								\
+	for (int __i = 0; __e && __i < 4; __i++)				\
+		__e = bpf_map_update_elem(map, key, value, BPF_ANY);		\
+	__e;									\
+})
+
+/* Adds a duration to its bucket: see HistogramBucket in trace/. */
+static __noinline void measure(__u32 func, __u64 ns)
+{
+	struct latency_key key = { .func = func };
+	struct latency *l;
+	__u32 shift, zero = 0;
+
+	if (ns >> LATENCY_BITS) {
+		shift = log2_of(ns) - LATENCY_BITS;
+		key.octave = shift + 1;
+		ns >>= shift;
+	}
+	l = bpf_map_lookup_elem(&latencies, &key);
+	if (!l) {
+		void *none = bpf_map_lookup_elem(&blank, &zero);
+
+		if (none)
+			bpf_map_update_elem(&latencies, &key, none, BPF_NOEXIST);
+		l = bpf_map_lookup_elem(&latencies, &key);
+	}
+	if (l)
+		__sync_fetch_and_add(&l->buckets[bounded(ns, 1 << LATENCY_BITS)], 1);
+	else
+		__sync_fetch_and_add(&unmeasured, 1);
+}
+
+/* How a call ended. */
+enum ending {
+	ENDED_OK = 0,
+	ENDED_ERR = 1,
+	ENDED_OPEN = 2, /* it has not ended: its thread has, or somebody else took its place */
+	ENDED_LEFT_OUT = 4, /* or-ed to those: it is not recorded, by choice */
+};
+
+/* Counts a call that is over. */
+static __noinline void tally(__u32 func, __u64 ns, __u32 how)
+{
+	struct counters *c = bpf_map_lookup_elem(&counts, &func);
+
+	if (!c)
+		return;
+	__sync_fetch_and_add(&c->calls, 1);
+	if (how & ENDED_LEFT_OUT)
+		__sync_fetch_and_add(&c->left_out, 1);
+	if (how & ENDED_OPEN)
+		return;
+	if (how & ENDED_ERR)
+		__sync_fetch_and_add(&c->errors, 1);
+	__sync_fetch_and_add(&c->total, ns);
+	if (ns > c->longest)
+		c->longest = ns; /* another thread's may get lost for it, if both are there at this moment */
+	measure(func, ns);
+}
+
+static __always_inline struct frame_key *key_of(struct owner *o, __u32 i)
+{
+	o->at.owner = o->key;
+	o->at.tgid = o->tgid;
+	o->at.index = i;
+	return &o->at;
+}
+
+static __always_inline struct frame *frame_at(struct owner *o, __u32 i)
+{
+	if (i < NEAR_FRAMES)
+		return &o->near[bounded(i, NEAR_FRAMES)];
+	return bpf_map_lookup_elem(&deep, key_of(o, i));
+}
+
+/* Takes the top frame away. */
+static __always_inline void pop(struct owner *o)
+{
+	__u32 i = o->n - 1;
+
+	if (i >= NEAR_FRAMES)
+		bpf_map_delete_elem(&deep, key_of(o, i));
+	o->n = i;
+}
+
+static __always_inline bool is_goroutine(struct owner *o)
+{
+	return o->goid != 0;
+}
+
+static long keep_bounds(struct task_struct *task, struct vm_area_struct *vma, struct owner **arg)
+{
+	(*arg)->low = vma->vm_start;
+	(*arg)->high = vma->vm_end;
+	return 0;
+}
+
+/*
+ * Whether a frame lies on the stack that position `at` is on: a thread may have several, of
+ * coroutines and of signal handlers, whose positions say nothing of each other.
+ */
+static __always_inline bool same_stack(struct owner *o, struct frame *f, __u64 at)
+{
+	__u64 there = ~f->pos, here = ~at;
+
+	if (is_goroutine(o) || (there > here ? there - here : here - there) < 4096)
+		return true;
+	if (here < o->low || here >= o->high) {
+		o->low = o->high = 0;
+		bpf_find_vma(bpf_get_current_task_btf(), here, keep_bounds, &o, 0);
+		/* It is being changed at this moment: then not far is near enough. */
+		if (!o->high)
+			return (there > here ? there - here : here - there) < 65536;
+	}
+	return there >= o->low && there < o->high;
+}
+
+/* Forgets the entry that was held back for a frame. */
+static __always_inline void let_go(struct owner *o, struct frame *f, __u32 i)
+{
+	f->flags &= ~FRAME_HELD;
+	o->held--;
+	bpf_map_delete_elem(&held, key_of(o, i));
+}
+
+/* Delivers the entry that was held back for a frame. */
+static __always_inline void bring(struct owner *o, struct frame *f, __u32 i)
+{
+	struct held *h = bpf_map_lookup_elem(&held, key_of(o, i));
+	struct counters *c;
+	__u32 size, func = f->func;
+
+	if (h) {
+		size = h->event.size;
+		if (size > sizeof(*h))
+			size = sizeof(*h);
+		if (!bpf_ringbuf_output(&events, h, size, wake_flags(0, size))) {
+			f->flags |= FRAME_TOLD;
+		} else {
+			c = bpf_map_lookup_elem(&counts, &func);
+			if (c)
+				__sync_fetch_and_add(&c->lost_entries, 1);
+		}
+	}
+	let_go(o, f, i);
+}
+
+static long bring_one(__u64 i, struct owner **arg)
+{
+	struct owner *o = *arg;
+	struct frame *f = frame_at(o, i);
+
+	if (f && f->flags & FRAME_HELD)
+		bring(o, f, i);
+	return !o->held;
+}
+
+/* Delivers the entries that were held back for the lowest n frames, in their order. */
+__noinline int bring_all(struct owner *o, __u32 n)
+{
+	if (o && o->held)
+		bpf_loop(n, bring_one, &o, 0);
+	return 0;
+}
+
+/* A frame is gone without a return: counts its call. */
+static __always_inline void die(struct owner *o, struct frame *f)
+{
+	__u32 how = ENDED_ERR;
+
+	if (!(f->flags & FRAME_COUNTED)) {
+		/* Go's scheduler leaves such frames on a thread's own stack, which is no failure. */
+		if (f->flags & FRAME_SYSTEM)
+			how = ENDED_OPEN;
+		if (f->flags & FRAME_LEFT_OUT)
+			how |= ENDED_LEFT_OUT;
+		tally(f->func, o->last > f->ts ? o->last - f->ts : 0, how);
+	}
+	f->flags = FRAME_COUNTED | FRAME_GONE;
+}
+
+/* Which frames are dead when something happens at a position: the deeper ones, and of those at it: */
+enum sweep {
+	SWEEP_ENTRY = 0, /* all but those whose return, by a uretprobe, is still to come */
+	SWEEP_EXIT = 1,  /* those above the frame that returns */
+	SWEEP_STRAY = 2, /* those that no uretprobe will return from: a return without a frame */
+	SWEEP_CATCH = 3, /* all */
+	SWEEP_GONE = 4,  /* no other ones: the gone ones at the top are taken away */
+};
+
+static __always_inline bool is_dead(struct owner *o, struct frame *f, __u32 i)
+{
+	if (o->sweep == SWEEP_GONE)
+		return false;
+	if (f->pos != o->sweep_at)
+		return f->pos > o->sweep_at;
+	switch (o->sweep) {
+	case SWEEP_ENTRY:
+		return !(f->flags & FRAME_RETURNS) || f->flags & FRAME_PASSED || o->raised > f->ts;
+	case SWEEP_EXIT:
+		return i > o->sweep_from;
+	case SWEEP_STRAY:
+		return !(f->flags & FRAME_RETURNS);
+	}
+	return true;
+}
+
+static long sweep_one(__u64 k, struct owner **arg)
+{
+	struct owner *o = *arg;
+	struct frame *f;
+	__u32 i;
+
+	if (!o->cursor)
+		return 1;
+	i = --o->cursor;
+	f = frame_at(o, i);
+	if (!f)
+		return 1;
+	if (!(f->flags & FRAME_GONE)) {
+		if (!(o->flags & OWNER_MIXED) && f->pos < o->sweep_at)
+			return 1;
+		if (is_dead(o, f, i) && same_stack(o, f, o->sweep_at))
+			die(o, f);
+		else if (o->sweep == SWEEP_GONE)
+			return 1;
+	}
+	if (f->flags & FRAME_GONE && i == o->n - 1)
+		pop(o);
+	return 0;
+}
+
+/* Closes the frames that are dead: enum sweep. */
+__noinline int sweep(struct owner *o, __u64 at, __u32 how, __u32 from)
+{
+	if (!o || !o->n)
+		return 0;
+	/* Whoever pairs events must see the entries of what has died. */
+	bring_all(o, o->n);
+	o->sweep_at = at;
+	o->sweep = how;
+	o->sweep_from = from;
+	o->cursor = o->n;
+	bpf_loop(o->n, sweep_one, &o, 0);
+	if (!o->n)
+		o->flags &= ~OWNER_MIXED;
+	return 0;
+}
+
+static long find_one(__u64 k, struct owner **arg)
+{
+	struct owner *o = *arg;
+	struct frame *f;
+	__u32 i;
+
+	if (!o->cursor)
+		return 1;
+	i = --o->cursor;
+	f = frame_at(o, i);
+	if (!f)
+		return 1;
+	if (f->func == o->sweep && f->pos == o->sweep_at && !(f->flags & FRAME_GONE)) {
+		o->sweep_from = i;
+		return 1;
+	}
+	return !(o->flags & OWNER_MIXED) && !(f->flags & FRAME_GONE) && f->pos < o->sweep_at;
+}
+
+/* The frame of a function at a position: its index, or -1. */
+__noinline int find(struct owner *o, __u64 at, __u32 func)
+{
+	if (!o || !o->n)
+		return -1;
+	o->sweep_at = at;
+	o->sweep = func;
+	o->sweep_from = -1;
+	o->cursor = o->n;
+	bpf_loop(o->n, find_one, &o, 0);
+	return o->sweep_from;
+}
+
+/* Begins a call. Without room for its frame it is counted at once. */
+__noinline int push(struct owner *o, struct hit *h, __u32 flags, __u64 kept)
+{
+	struct frame *f;
+	__u32 i, func;
+
+	if (!o || !h)
+		return 0;
+	i = o->n;
+	f = i < NEAR_FRAMES ? &o->near[bounded(i, NEAR_FRAMES)] : &o->spare;
+	func = (__u32)h->cookie;
+	f->pos = h->at;
+	f->ts = h->ts;
+	f->func = func;
+	f->flags = flags;
+	f->saved = kept;
+	if (i >= NEAR_FRAMES && ADD(&deep, key_of(o, i), &o->spare)) {
+		__sync_fetch_and_add(&untracked, 1);
+		tally(func, 0, ENDED_OPEN);
+		return 0;
+	}
+	o->n = i + 1;
+	return 0;
+}
+
+/* The call whose frame has that index has returned: its frame goes. */
+static __always_inline void finish(struct owner *o, __u32 i, __u64 at)
+{
+	struct frame *f;
+
+	if (i == o->n - 1) {
+		pop(o);
+	} else {
+		f = frame_at(o, i);
+		if (f)
+			f->flags = FRAME_COUNTED | FRAME_GONE;
+	}
+	if (!o->n) {
+		o->flags &= ~OWNER_MIXED;
+		return;
+	}
+	f = frame_at(o, o->n - 1);
+	if (f && f->flags & FRAME_GONE) {
+		sweep(o, 0, SWEEP_GONE, 0);
+		f = o->n ? frame_at(o, o->n - 1) : NULL;
+	}
+	if (f && f->pos == at)
+		f->flags |= FRAME_PASSED;
+}
+
+/* A thread that is traced; NULL when its process is not, or there is no room. */
+static __noinline struct thread *new_thread(void)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 tid = id, tgid = id >> 32, zero = 0;
+	struct thread *t;
+	void *none;
+
+	if (!bpf_map_lookup_elem(&processes, &tgid))
+		return NULL;
+	none = bpf_map_lookup_elem(&blank, &zero);
+	if (!none || ADD(&threads, &tid, none))
+		return NULL;
+	t = bpf_map_lookup_elem(&threads, &tid);
+	if (!t)
+		return NULL;
+	t->owner.key = tid;
+	t->owner.tgid = tgid;
+	return t;
+}
+
+static __always_inline struct thread *thread_of(struct task_struct *task)
+{
+	__u32 tid = task->pid;
+	struct thread *t = bpf_map_lookup_elem(&threads, &tid);
+
+	if (t && t->owner.tgid == task->tgid)
+		return t;
+	return new_thread();
+}
+
+static __noinline struct owner *new_goroutine(struct thread *t)
+{
+	struct goroutine_key key = { .g = t->hit.g, .tgid = t->owner.tgid };
+	struct owner *o;
+	__u32 zero = 0;
+	void *none;
+
+	o = bpf_map_lookup_elem(&goroutines, &key);
+	if (!o) {
+		none = bpf_map_lookup_elem(&blank, &zero);
+		if (!none || ADD(&goroutines, &key, none))
+			return NULL;
+		o = bpf_map_lookup_elem(&goroutines, &key);
+		if (!o)
+			return NULL;
+		o->key = key.g;
+		o->tgid = key.tgid;
+	}
+	return o;
+}
+#endif

@@ -1,0 +1,197 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+)
+
+// Latency is the durations that a function's calls took, by octave and bucket (struct
+// latency): bucket i of octave o is number o<<4+i of trace.Histogram's layout.
+type Latency struct {
+	Func    uint32
+	Octave  uint32
+	Buckets [1 << latencyBits]uint32 // modulo 2^32
+}
+
+const latencyBits = 4
+
+// Open is a call that has not ended.
+type Open struct {
+	Func    uint32
+	TGID    uint32
+	TS      uint64 // of its entry, CLOCK_MONOTONIC, ns
+	Told    bool   // its entry was delivered
+	LeftOut bool   // it is not recorded, by choice
+	Held    []byte // the event of its entry, which was held back
+	Panics  bool   // Go: a panic is in flight below it
+}
+
+// batch is how many entries are read with one system call.
+const batch = 1024
+
+// Counters reads the counters of the functions with ids below n, summed over the processors.
+func (o *Objects) Counters(n int) ([]Counters, error) {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("read counters: %w", err)
+	}
+	sums := make([]Counters, n)
+	keys, values := make([]uint32, batch), make([]Counters, batch*cpus)
+	var cursor ebpf.MapBatchCursor
+	for first := 0; first < n; first += batch {
+		got, err := o.probes.Counts.BatchLookup(&cursor, keys, values, nil)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil, fmt.Errorf("read counters: %w", err)
+		}
+		for i, key := range keys[:got] {
+			if int(key) >= n {
+				continue
+			}
+			for _, c := range values[i*cpus : (i+1)*cpus] {
+				sums[key].add(&c)
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	return sums, nil
+}
+
+func (c *Counters) add(o *Counters) {
+	c.Calls += o.Calls
+	c.Errors += o.Errors
+	c.LeftOut += o.LeftOut
+	c.Total += o.Total
+	c.Longest = max(c.Longest, o.Longest)
+	c.LostEntries += o.LostEntries
+	c.LostExits += o.LostExits
+	c.CrowdedEntries += o.CrowdedEntries
+	c.CrowdedExits += o.CrowdedExits
+}
+
+// Latencies calls f for all that was measured, summed over the processors.
+func (o *Objects) Latencies(f func(Latency)) error {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("read latencies: %w", err)
+	}
+	return each(o.probes.Latencies, cpus, func(key *probeLatencyKey, values []probeLatency) error {
+		l := Latency{Func: key.Func, Octave: key.Octave}
+		for i := range values {
+			for b, n := range values[i].Buckets {
+				l.Buckets[b] += n
+			}
+		}
+		f(l)
+		return nil
+	})
+}
+
+// each reads all of a hash map, which has so many values for each key. While it is being
+// changed, a key may come twice or not at all.
+func each[K, V any](m *ebpf.Map, values int, f func(*K, []V) error) error {
+	var v V
+	n := max(16, min(batch, 1<<18/(values*int(unsafe.Sizeof(v))+1)))
+	keys, all := make([]K, n), make([]V, n*values)
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := m.BatchLookup(&cursor, keys, all, nil)
+		end := errors.Is(err, ebpf.ErrKeyNotExist)
+		if err != nil && !end {
+			return fmt.Errorf("read BPF map %s: %w", m, err)
+		}
+		for i := range n {
+			if err := f(&keys[i], all[i*values:(i+1)*values]); err != nil {
+				return err
+			}
+		}
+		if end {
+			return nil
+		}
+	}
+}
+
+// OpenCalls calls f for every call that has not ended, those of an owner in the order in which
+// they began. It is for when no probe runs any more.
+func (o *Objects) OpenCalls(f func(Open)) error {
+	err := each(o.probes.Threads, 1, func(_ *uint32, t []probeThread) error { return o.openCalls(&t[0].Owner, f) })
+	return errors.Join(err, each(o.probes.Goroutines, 1, func(_ *probeGoroutineKey, g []probeOwner) error { return o.openCalls(&g[0], f) }))
+}
+
+// EndGoroutines forgets the goroutines of a process that has ended, and calls f for every call
+// that they had not ended.
+func (o *Objects) EndGoroutines(tgid uint32, f func(Open)) error {
+	var ended []probeGoroutineKey
+	err := each(o.probes.Goroutines, 1, func(k *probeGoroutineKey, g []probeOwner) error {
+		if k.Tgid != tgid {
+			return nil
+		}
+		ended = append(ended, *k)
+		return o.openCalls(&g[0], f)
+	})
+	for i := range ended {
+		if e := o.probes.Goroutines.Delete(&ended[i]); e != nil && !errors.Is(e, ebpf.ErrKeyNotExist) {
+			err = errors.Join(err, fmt.Errorf("forget goroutine: %w", e))
+		}
+	}
+	return err
+}
+
+func (o *Objects) openCalls(w *probeOwner, f func(Open)) error {
+	for i := range w.N {
+		key := probeFrameKey{Owner: w.Key, Tgid: w.Tgid, Index: i}
+		frame := w.Spare
+		switch {
+		case int(i) < len(w.Near):
+			frame = w.Near[i]
+		default:
+			if err := o.probes.Deep.Lookup(&key, &frame); err != nil {
+				return fmt.Errorf("read open call: %w", err)
+			}
+			if w.Goid != 0 {
+				_ = o.probes.Deep.Delete(&key) // the next goroutine there overwrites it anyway
+			}
+		}
+		if frame.Flags&frameCounted != 0 {
+			continue
+		}
+		c := Open{
+			Func: frame.Func, TGID: w.Tgid, TS: frame.Ts, Told: frame.Flags&frameTold != 0, LeftOut: frame.Flags&frameLeftOut != 0,
+			Panics: w.Flags&ownerPanics != 0 && frame.Pos < w.Panic,
+		}
+		if frame.Flags&frameHeld != 0 {
+			var held [maxHeld]byte
+			if err := o.probes.Held.LookupAndDelete(&key, &held); err != nil {
+				return fmt.Errorf("read the entry of an open call: %w", err)
+			}
+			size := binary.LittleEndian.Uint32(held[:])
+			c.Held = held[:min(size, maxHeld)]
+		}
+		f(c)
+	}
+	return nil
+}
+
+// See enum frame_flag and enum owner_flag.
+const (
+	frameTold    = 1
+	frameHeld    = 2
+	frameLeftOut = 4
+	frameCounted = 64
+	ownerPanics  = 2
+	maxHeld      = 1024
+)
+
+// Untracked counts the calls that could not be followed to their end, since there were too many
+// threads, goroutines or open calls, and those whose duration is in no histogram.
+func (o *Objects) Untracked() (calls, durations uint64, err error) {
+	if err := errors.Join(o.probes.Untracked.Get(&calls), o.probes.Unmeasured.Get(&durations)); err != nil {
+		return 0, 0, fmt.Errorf("read BPF variables: %w", err)
+	}
+	return calls, durations, nil
+}
