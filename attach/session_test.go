@@ -104,12 +104,12 @@ func TestCrowded(t *testing.T) {
 			events[h.Kind]++
 		}
 	}
-	gaps, err := s.Losses()
+	counts, err := s.Counts()
 	if err != nil {
 		t.Fatal(err)
 	}
 	lost := map[string]uint64{}
-	for _, g := range gaps {
+	for _, g := range counts.Losses {
 		if g.Func.Name != "ints" || g.Hint == "" {
 			t.Errorf("gap %+v", g)
 		}
@@ -118,8 +118,13 @@ func TestCrowded(t *testing.T) {
 	if lost[GapEntriesCrowded] == 0 || len(lost) > 2 {
 		t.Errorf("gaps %v", lost)
 	}
-	if entries, exits := events[bpf.EventEntry]+lost[GapEntriesCrowded], events[bpf.EventExit]+lost[GapExitsCrowded]; entries != want || exits != want {
+	// A call whose entry was lost has no exit, either.
+	entries, exits := events[bpf.EventEntry], events[bpf.EventExit]
+	if entries+lost[GapEntriesCrowded] != want || exits+lost[GapExitsCrowded] != entries {
 		t.Errorf("%d entries and %d exits of %d calls; lost: %v", entries, exits, want, lost)
+	}
+	if len(counts.Tallies) != 1 || counts.Tallies[0].Calls != want || counts.Tallies[0].Dropped != lost[GapEntriesCrowded] || counts.Tallies[0].Latency.Count() != want {
+		t.Errorf("counted %+v, of %d calls", counts.Tallies, want)
 	}
 }
 

@@ -89,7 +89,10 @@ func (f *fixture) call(t *testing.T, id, parent, root uint64, depth int, name st
 	default:
 		c.Result = []byte(`true`)
 	}
-	f.acc.Add(c)
+	f.acc.Recorded(c)
+	tally := trace.Tally{Func: c.Func}
+	tally.Add(c.Status, c.DurationNS)
+	f.acc.Tally(&tally)
 	must(t, f.store.Write([]*trace.Call{c}))
 }
 
@@ -113,9 +116,9 @@ func must(t *testing.T, err error) {
 
 func TestSummaries(t *testing.T) {
 	f := newFixture(t)
-	f.acc.Dropped(f.function("main.lookup"), 4)
-	f.acc.SampledOut(f.function("main.pay"), 30)
-	f.acc.Dropped(f.function("main.never"), 2)
+	f.acc.Tally(&trace.Tally{Func: f.function("main.lookup"), Calls: 4, Dropped: 4})
+	f.acc.Tally(&trace.Tally{Func: f.function("main.pay"), Calls: 30, LeftOut: 30})
+	f.acc.Tally(&trace.Tally{Func: f.function("main.never"), Calls: 2, Dropped: 2})
 	d := f.reader(t)
 	must(t, f.store.Stats([]writer.FunctionSecond{{
 		Second: began.Unix() + 60, Func: f.function("main.pay"), Calls: 1, Recorded: 1, TotalNS: 8e6, MaxNS: 8e6,

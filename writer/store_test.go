@@ -127,7 +127,7 @@ func TestUnknownResources(t *testing.T) {
 		used.NoCPU, used.NoCounts, used.NoRSS = unknown.NoCPU, unknown.NoCounts, unknown.NoRSS
 		// Each of a function of its own: the statistics tell them apart.
 		c := &trace.Call{ID: ids(t, s, 1), Func: &trace.Function{Name: string(rune('a' + i))}, Resources: &used, SampleRate: 1}
-		acc.Add(c)
+		acc.Recorded(c)
 		write(t, s, c)
 	}
 	must(t, s.Stats(acc.Take(time.Unix(1_800_000_000, 0))))
@@ -338,7 +338,8 @@ func TestTwoSessions(t *testing.T) {
 				var calls []*trace.Call
 				for j := range 250 {
 					c := source.next(first + uint64(j))
-					acc.Add(c)
+					acc.Recorded(c)
+					acc.Tally(&trace.Tally{Func: c.Func, Calls: 1})
 					calls = append(calls, c)
 				}
 				if err := errors.Join(s.Write(calls), s.Stats(acc.Take(time.Unix(1000, 0)))); err != nil {
@@ -420,18 +421,23 @@ func TestStats(t *testing.T) {
 	for part := range 2 {
 		for i := 1 + part*500; i <= 500+part*500; i++ {
 			c := &trace.Call{Func: fn, DurationNS: int64(i) * 1000, OverheadNS: 10, Resources: &trace.Resources{CPUNS: 7}}
+			tally := trace.Tally{Func: fn}
 			if i%100 == 0 {
-				c.Status = trace.StatusErr
-				acc.AddSampledOut(c)
-				continue
+				tally.Add(trace.StatusErr, c.DurationNS)
+				acc.LeftOut(c)
+			} else {
+				tally.Add(trace.StatusOK, c.DurationNS)
+				acc.Recorded(c)
 			}
-			acc.Add(c)
+			acc.Tally(&tally)
 		}
-		acc.Add(&trace.Call{Func: fn, DurationNS: 1e15, Status: trace.StatusOpen})
-		acc.Add(&trace.Call{Func: fn, DurationNS: 1e15, Flags: trace.FlagLostExit})
-		acc.Dropped(fn, 3)
-		acc.SampledOut(fn, 40)
-		acc.Dropped(quiet, 9)
+		open := trace.Tally{Func: fn, LeftOut: 40, Dropped: 3, Calls: 43}
+		for range 2 {
+			open.Add(trace.StatusOpen, 1e15)
+			acc.Recorded(&trace.Call{Func: fn})
+		}
+		acc.Tally(&open)
+		acc.Tally(&trace.Tally{Func: quiet, Calls: 9, Dropped: 9})
 		must(t, s.Stats(acc.Take(second)))
 		must(t, s.Flush())
 	}

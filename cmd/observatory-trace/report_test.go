@@ -46,9 +46,12 @@ func newShop(t *testing.T) *shop {
 	}
 	var acc writer.Accumulator
 	for _, c := range calls {
-		acc.Add(c)
+		acc.Recorded(c)
+		tally := trace.Tally{Func: c.Func}
+		tally.Add(c.Status, c.DurationNS)
+		acc.Tally(&tally)
 	}
-	acc.Dropped(s.pay, 1234)
+	acc.Tally(&trace.Tally{Func: s.pay, Calls: 1234, Dropped: 1234})
 	must(t, s.store.Write(calls))
 	must(t, s.store.Gap(trace.Gap{TimeNS: s.now.UnixNano(), Func: s.pay, Count: 1234, Reason: "ring buffer full", Hint: "raise --ring-buffer"}))
 	must(t, s.store.Stats(acc.Take(s.now)))
