@@ -13,18 +13,21 @@ import (
 // catalog numbers the session's functions and writes what the probes must know
 // of them. One goroutine adds; any may look up.
 type catalog struct {
-	objs      *bpf.Objects
-	compiler  *types.Compiler
-	functions atomic.Pointer[[]*trace.Function] // by id; 0 is unused
-	moves     uint32                            // written so far, like the next two
-	programs  uint32
-	edges     uint32
-	files     uint32
-	images    atomic.Pointer[[]*image] // by function id, like functions
+	objs     *bpf.Objects
+	compiler *types.Compiler
+	// precondition is what Options.Precondition is.
+	precondition func(*trace.Function) trace.Precondition
+	functions    atomic.Pointer[[]*trace.Function] // by id; 0 is unused
+	moves        uint32                            // written so far, like the next three
+	checks       uint32
+	programs     uint32
+	edges        uint32
+	files        uint32
+	images       atomic.Pointer[[]*image] // by function id, like functions
 }
 
-func newCatalog(objs *bpf.Objects, compiler *types.Compiler) *catalog {
-	c := &catalog{objs: objs, compiler: compiler}
+func newCatalog(objs *bpf.Objects, compiler *types.Compiler, precondition func(*trace.Function) trace.Precondition) *catalog {
+	c := &catalog{objs: objs, compiler: compiler, precondition: precondition}
 	c.functions.Store(&[]*trace.Function{nil})
 	c.images.Store(&[]*image{nil})
 	return c
@@ -57,7 +60,7 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 	old := *c.functions.Load()
 	all := append(old[:len(old):len(old)], functions...)
 	file := c.files + 1
-	t := bpf.Tables{FirstFunc: uint32(len(old)), FirstMove: c.moves, Dynamic: map[bpf.DynamicKey]bpf.DynamicType{}}
+	t := bpf.Tables{FirstFunc: uint32(len(old)), FirstMove: c.moves, FirstCheck: c.checks, Dynamic: map[bpf.DynamicKey]bpf.DynamicType{}}
 	for i, f := range functions {
 		f.ID = uint32(len(old) + i)
 		t.Functions = append(t.Functions, c.record(f, file, &t))
@@ -84,6 +87,7 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 	}
 	c.files = file
 	c.moves += uint32(len(t.Moves))
+	c.checks += uint32(len(t.Checks))
 	c.programs, c.edges = uint32(len(programs)), uint32(len(edges))
 	before := *c.images.Load()
 	images := append(before[:len(before):len(before)], slices.Repeat([]*image{of}, len(functions))...)
@@ -140,6 +144,9 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 			r.Exit.FailMove = r.Exit.Moves + move
 		}
 	}
+	if c.precondition != nil && f.Role == trace.RoleCall {
+		c.require(&r, f, c.precondition(f), t)
+	}
 	if isFlat(f.EntryPlan) && r.Flags&bpf.FuncRaises == 0 {
 		r.Flags |= bpf.FuncFlatEntry
 	}
@@ -147,6 +154,62 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 		r.Flags |= bpf.FuncFlatExit
 	}
 	return r
+}
+
+// require has the probes check what they can of a precondition; what they can't is left to
+// who reads the calls.
+func (c *catalog) require(r *bpf.Func, f *trace.Function, p trace.Precondition, t *bpf.Tables) {
+	if p.LeastNS > 0 {
+		r.Flags |= bpf.FuncHold
+		r.Least = uint64(p.LeastNS)
+	}
+	r.Checks = c.checks + uint32(len(t.Checks))
+	for _, check := range p.Checks {
+		if b, ok := checkOf(f, check); ok {
+			b.Move += r.Entry.Moves
+			t.Checks = append(t.Checks, b)
+			r.Nchecks++
+		}
+	}
+	if p.Failed && r.Nchecks > 0 {
+		r.Flags |= bpf.FuncKeepsErrors
+	}
+}
+
+// checkOf finds the word of an integer parameter that a constant can be compared with.
+func checkOf(f *trace.Function, c trace.Check) (b bpf.Check, ok bool) {
+	if f.EntryPlan == nil || f.EntryPlan.Root == nil {
+		return b, false
+	}
+	for i := range f.EntryPlan.Root.Fields {
+		p := &f.EntryPlan.Root.Fields[i]
+		if p.Name != c.Param {
+			continue
+		}
+		if p.Unavailable != "" || p.Type == nil || p.BitSize != 0 || p.Type.Kind != trace.KindInt && p.Type.Kind != trace.KindUint {
+			return b, false
+		}
+		size, signed := p.Type.Size, p.Type.Kind == trace.KindInt
+		if size != 1 && size != 2 && size != 4 && size != 8 || !fits(c.Value, size, signed) {
+			return b, false
+		}
+		move, off, found := wordOf(f.EntryPlan, uint16(p.Offset), uint8(size))
+		b = bpf.Check{Move: move, Off: uint8(off), Size: uint8(size), Op: uint8(c.Op), Value: uint64(c.Value)}
+		if signed {
+			b.IsSigned = 1
+		}
+		return b, found && off < 256
+	}
+	return b, false
+}
+
+// fits says whether a number is one of an integer's of so many bytes.
+func fits(v int64, size uint32, signed bool) bool {
+	bits := 8 * size
+	if signed {
+		return bits == 64 || v >= -1<<(bits-1) && v < 1<<(bits-1)
+	}
+	return v >= 0 && (bits == 64 || v < 1<<bits)
 }
 
 // fail is how a word of an exit's root block tells that the call failed.

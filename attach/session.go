@@ -40,6 +40,10 @@ type Options struct {
 
 	scratch uint32 // see bpf.Settings.Scratch
 
+	// Precondition says what is known of those of a function's calls that are recorded; nil when
+	// all are.
+	Precondition func(*trace.Function) trace.Precondition
+
 	// Group names the group of a function, by its name; nil for none.
 	Group func(name string) string
 	// Warn is told what went wrong without ending the session; it may be called
@@ -159,7 +163,7 @@ func (s *Session) load() error {
 	}
 	s.objs = objs
 	s.linker = linker{objs: objs, perfEvents: perf}
-	s.cat = newCatalog(objs, types.NewCompiler(int(s.opts.MaxDepth)))
+	s.cat = newCatalog(objs, types.NewCompiler(int(s.opts.MaxDepth)), s.opts.Precondition)
 	if s.ring, err = objs.OpenRing(); err != nil {
 		return errors.Join(err, objs.Close())
 	}

@@ -2,6 +2,7 @@ package attach
 
 import (
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -91,19 +92,7 @@ func TestCrowded(t *testing.T) {
 	}()
 	p.Go()
 	want := testenv.ParseCounts(t, p.Wait().Stdout).Functions["ints"].Calls
-	var events [bpf.EventDeath + 1]uint64
-	for {
-		record, err := s.Next()
-		if errors.Is(err, ErrIdle) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if h, _ := bpf.ParseHeader(record); h.Kind >= bpf.EventFork || s.Function(h.Func).Role == trace.RoleCall {
-			events[h.Kind]++
-		}
-	}
+	events := drain(t, s)
 	counts, err := s.Counts()
 	if err != nil {
 		t.Fatal(err)
@@ -147,5 +136,76 @@ func TestTargetOutlivesSession(t *testing.T) {
 	p.CloseInput()
 	if r := p.Wait(); r.ExitCode != 0 {
 		t.Errorf("exit code %d after three sessions", r.ExitCode)
+	}
+}
+
+// TestPrecondition holds that a call which is known not to be recorded gives no event, but
+// counts; unless it fails, where that is asked for: then its entry comes with its exit.
+func TestPrecondition(t *testing.T) {
+	const n = 1000
+	for _, c := range []struct {
+		name, target, scenario, function string
+		condition                        trace.Precondition
+		events                           uint64 // entries, and as many exits
+		left                             uint64
+	}{
+		{"less", "c/counts", "calls", "ints", trace.Precondition{Checks: []trace.Check{{Param: "a", Op: trace.OpLess, Value: 10}}}, 10, n - 10},
+		{"negative", "c/counts", "calls", "ints", trace.Precondition{Checks: []trace.Check{{Param: "a", Op: trace.OpMore, Value: -1}}}, n, 0},
+		{"two", "c/counts", "calls", "ints", trace.Precondition{Checks: []trace.Check{{Param: "a", Op: trace.OpAtLeast, Value: 990}, {Param: "c", Op: trace.OpEqual, Value: 2}}}, 10, n - 10},
+		{"no such parameter", "c/counts", "calls", "ints", trace.Precondition{Checks: []trace.Check{{Param: "z", Op: trace.OpEqual, Value: 2}}}, n, 0},
+		{"too long", "c/counts", "calls", "ints", trace.Precondition{LeastNS: 1e12}, 0, n},
+		{"long enough", "c/counts", "calls", "ints", trace.Precondition{LeastNS: 1}, n, 0},
+		{"failed", "go/counts", "errors", "main.find", trace.Precondition{Checks: []trace.Check{{Param: "id", Op: trace.OpEqual, Value: -1}}, Failed: true}, n / 4, n - n/4},
+		{"failed or long", "go/counts", "errors", "main.find", trace.Precondition{LeastNS: 1e12}, n / 4, n - n/4},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			testenv.RequireBPF(t)
+			p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: c.target}), "-wait", "-n", strconv.Itoa(n), c.scenario).Ready()
+			s, err := Start(Options{
+				PIDs: []int{p.PID}, MaxDepth: 1, Precondition: func(*trace.Function) trace.Precondition { return c.condition },
+				Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile(c.function)}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			p.Go()
+			want := testenv.ParseCounts(t, p.Wait().Stdout).Functions[c.function].Calls
+			events := drain(t, s)
+			counts, err := s.Counts()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(counts.Tallies) != 1 {
+				t.Fatalf("counted %+v", counts)
+			}
+			if got := counts.Tallies[0]; got.Calls != want || got.LeftOut != c.left || got.Latency.Count() != want {
+				t.Errorf("counted %+v, of %d calls", got, want)
+			}
+			if events[bpf.EventEntry] != c.events || events[bpf.EventExit] != c.events {
+				t.Errorf("%d entries and %d exits, want %d", events[bpf.EventEntry], events[bpf.EventExit], c.events)
+			}
+		})
+	}
+}
+
+// drain reads all events and counts those of calls and of processes by their kind.
+func drain(t *testing.T, s *Session) (events [bpf.EventSignal + 1]uint64) {
+	t.Helper()
+	for {
+		record, err := s.Next()
+		if errors.Is(err, ErrIdle) {
+			return events
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h, _ := bpf.ParseHeader(record); h.Kind >= bpf.EventFork || s.Function(h.Func).Role == trace.RoleCall {
+			events[h.Kind]++
+		}
 	}
 }

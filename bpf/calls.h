@@ -11,6 +11,8 @@
 #ifndef OBSERVATORY_TRACE_CALLS_H
 #define OBSERVATORY_TRACE_CALLS_H
 
+#define MAX_DOUBTS 32 /* frames of one thread that may be gone */
+
 /* What is known of a hit before its values are. */
 struct hit {
 	__u64 ts;
@@ -74,15 +76,16 @@ static __always_inline __u32 log2_of(__u64 v)
 }
 
 /*
- * Adds an element to a map that allocates as it grows. Its reserve of memory is filled up by an
- * interrupt, which may come a moment late.
+ * Adds an element to a map that allocates as it grows: an error, or 0. Its reserve of memory is
+ * filled up by an interrupt, which may come a moment late.
  */
 #define ADD(map, key, value) ({							\
-	long __e = -1;								\
-	for (int __i = 0; __e && __i < 4; __i++)				\
+	long __e = -ENOMEM;							\
+	for (int __i = 0; __e == -ENOMEM && __i < 512; __i++)			\
 		__e = bpf_map_update_elem(map, key, value, BPF_ANY);		\
 	__e;									\
 })
+#define ENOMEM 12
 
 /* Adds a duration to its bucket: see HistogramBucket in trace/. */
 static __noinline void measure(__u32 func, __u64 ns)
@@ -256,7 +259,22 @@ static __always_inline void die(struct owner *o, struct frame *f)
 			how |= ENDED_LEFT_OUT;
 		tally(f->func, o->last > f->ts ? o->last - f->ts : 0, how);
 	}
+	if (f->flags & FRAME_DOUBTED)
+		o->doubts--;
 	f->flags = FRAME_COUNTED | FRAME_GONE;
+}
+
+/*
+ * A frame seems to be gone, and nothing tells of what: coroutines may have their stacks in one
+ * mapping. It stays until another call takes its position, or there are too many of its kind.
+ */
+static __always_inline void doubt(struct owner *o, struct frame *f)
+{
+	if (f->flags & FRAME_DOUBTED)
+		return;
+	f->flags |= FRAME_DOUBTED;
+	o->flags |= OWNER_MIXED;
+	o->doubts++;
 }
 
 /* Which frames are dead when something happens at a position: the deeper ones, and of those at it: */
@@ -300,14 +318,28 @@ static long sweep_one(__u64 k, struct owner **arg)
 	if (!(f->flags & FRAME_GONE)) {
 		if (!(o->flags & OWNER_MIXED) && f->pos < o->sweep_at)
 			return 1;
-		if (is_dead(o, f, i) && same_stack(o, f, o->sweep_at))
-			die(o, f);
-		else if (o->sweep == SWEEP_GONE)
+		if (is_dead(o, f, i) && same_stack(o, f, o->sweep_at)) {
+			if (f->pos == o->sweep_at || is_goroutine(o) || o->raised > f->ts || f->flags & (FRAME_COUNTED | FRAME_SYSTEM) || o->sweep == SWEEP_CATCH)
+				die(o, f);
+			else
+				doubt(o, f);
+		} else if (o->sweep == SWEEP_GONE)
 			return 1;
 	}
 	if (f->flags & FRAME_GONE && i == o->n - 1)
 		pop(o);
 	return 0;
+}
+
+/* Gives up the oldest of the frames that are in doubt. */
+static long give_up(__u64 i, struct owner **arg)
+{
+	struct owner *o = *arg;
+	struct frame *f = frame_at(o, i);
+
+	if (f && f->flags & FRAME_DOUBTED)
+		die(o, f);
+	return o->doubts <= MAX_DOUBTS;
 }
 
 /* Closes the frames that are dead: enum sweep. */
@@ -322,6 +354,8 @@ __noinline int sweep(struct owner *o, __u64 at, __u32 how, __u32 from)
 	o->sweep_from = from;
 	o->cursor = o->n;
 	bpf_loop(o->n, sweep_one, &o, 0);
+	if (o->doubts > MAX_DOUBTS)
+		bpf_loop(o->n, give_up, &o, 0);
 	if (!o->n)
 		o->flags &= ~OWNER_MIXED;
 	return 0;
@@ -387,15 +421,14 @@ __noinline int push(struct owner *o, struct hit *h, __u32 flags, __u64 kept)
 /* The call whose frame has that index has returned: its frame goes. */
 static __always_inline void finish(struct owner *o, __u32 i, __u64 at)
 {
-	struct frame *f;
+	struct frame *f = frame_at(o, i);
 
-	if (i == o->n - 1) {
+	if (f && f->flags & FRAME_DOUBTED)
+		o->doubts--;
+	if (i == o->n - 1)
 		pop(o);
-	} else {
-		f = frame_at(o, i);
-		if (f)
-			f->flags = FRAME_COUNTED | FRAME_GONE;
-	}
+	else if (f)
+		f->flags = FRAME_COUNTED | FRAME_GONE;
 	if (!o->n) {
 		o->flags &= ~OWNER_MIXED;
 		return;

@@ -313,6 +313,7 @@ enum frame_flag {
 	FRAME_SYSTEM = 32,   /* Go on a thread's own stack: it may be left without a return */
 	FRAME_COUNTED = 64,  /* its call has been counted */
 	FRAME_GONE = 128,    /* it is no longer on the stack */
+	FRAME_DOUBTED = 256, /* it may be */
 };
 
 #define NEAR_FRAMES 16
@@ -338,7 +339,7 @@ struct owner {
 	__u32 n;       /* frames */
 	__u32 held;    /* of them those whose entry is held back */
 	__u32 flags;   /* enum owner_flag */
-	__u32 pad;
+	__u32 doubts;  /* frames that may be gone */
 	struct frame_key at; /* of the frame that is looked up */
 	struct frame spare;  /* that is put into a map */
 	struct frame near[NEAR_FRAMES];

@@ -203,7 +203,7 @@ type probeOwner struct {
 	N         uint32
 	Held      uint32
 	Flags     uint32
-	Pad       uint32
+	Doubts    uint32
 	At        probeFrameKey
 	Spare     probeFrame
 	Near      [16]probeFrame

@@ -28,8 +28,10 @@ import (
 type Filter struct {
 	root  condition
 	names []string
-	call  subject
-	vm    vm.VM
+	// precondition is what must hold for root to hold.
+	precondition trace.Precondition
+	call         subject
+	vm           vm.VM
 }
 
 // condition is a part of an expression that is true or false.
@@ -63,6 +65,7 @@ func Compile(text string) (*Filter, error) {
 	if f.root, err = f.condition(tree.Node); err != nil {
 		return nil, err
 	}
+	f.precondition = necessary(tree.Node)
 	return f, nil
 }
 

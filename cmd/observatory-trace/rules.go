@@ -82,6 +82,28 @@ func (r *rules) wants(c *trace.Call) bool {
 	return r.filter == nil || r.filter.Match(c)
 }
 
+// precondition is what wants tells of a function's calls before they are decoded; nil when
+// it tells nothing.
+func (r *rules) precondition() func(*trace.Function) trace.Precondition {
+	if r.filter == nil && r.minimum == 0 {
+		return nil
+	}
+	return func(f *trace.Function) trace.Precondition {
+		p := trace.Precondition{}
+		if r.filter != nil {
+			p = r.filter.Precondition()
+			for _, c := range p.Checks {
+				if !hasParameter(f, c.Param) {
+					p.Checks = nil // which is for the filter to see
+					break
+				}
+			}
+		}
+		p.LeastNS = max(p.LeastNS, int64(r.minimum))
+		return p
+	}
+}
+
 func errorRulesOf(texts []string) ([]errorRule, error) {
 	var rules []errorRule
 	for _, text := range texts {

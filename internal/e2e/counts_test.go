@@ -88,6 +88,47 @@ func TestCounts(t *testing.T) {
 	}
 }
 
+// TestLeftOut holds the same of the statistics, and of the calls that fail, where all others
+// are left out: their entries are kept back until it is known how they end.
+func TestLeftOut(t *testing.T) {
+	testenv.RequireBPF(t)
+	for _, target := range []testenv.Target{
+		{Source: "go/counts"}, {Source: "c/counts"}, {Source: "cpp/counts"}, {Source: "rust/counts"},
+		{Source: "go/counts", Opt: "-O0"}, {Source: "cpp/counts", Opt: "-O0"},
+	} {
+		t.Run(target.String(), func(t *testing.T) {
+			t.Parallel()
+			p := testenv.Start(t, testenv.Build(t, target), "-wait").Ready()
+			tr := attachPID(t, p.PID, "--min-duration", "1h")
+			p.Go()
+			result := p.Wait()
+			tr.end()
+			db := tr.open()
+			if n := number(t, db, "SELECT count(*) FROM process_trace WHERE status = 'OK'"); n != 0 {
+				t.Errorf("%d short calls are recorded", n)
+			}
+			// What does not fail is recorded nowhere: the statistics stand for it.
+			failed, counted := tallies(t, db, ""), statistics(t, db)
+			counts := testenv.ParseCounts(t, result.Stdout)
+			for name, w := range counts.Functions {
+				c, ok := counted[name]
+				if !ok {
+					continue // of a library, or a wrapper
+				}
+				w.Calls += counts.Children[name].Calls
+				w.Unwound += counts.Children[name].Unwound
+				f := failed[name]
+				if c.calls != w.Calls || c.errors != f.ERR || f.ERR+f.Open < w.Unwound || c.left != w.Calls-f.ERR-f.Open {
+					t.Errorf("%s: %+v by the statistics; %v recorded; %d calls, %d unwound", name, c, f, w.Calls, w.Unwound)
+				}
+			}
+			if len(failed) == 0 || len(counted) == 0 {
+				t.Errorf("%d functions recorded, %d counted", len(failed), len(counted))
+			}
+		})
+	}
+}
+
 // checkCounts compares the recorded calls with those that the target counted.
 func checkCounts(t *testing.T, target testenv.Target, db *sql.DB, counts testenv.Counts) {
 	t.Helper()
@@ -119,12 +160,15 @@ func checkCounts(t *testing.T, target testenv.Target, db *sql.DB, counts testenv
 		want["shop::tail_throw"] = testenv.Count{Calls: c.Calls, Unwound: c.Calls}
 	}
 	got := tallies(t, db, "")
+	counted := statistics(t, db)
 	if c := got["on_jump"]; c.Open == 1 {
 		// Left by a jump from a signal's stack to the thread's: of the last one nothing tells
 		// that it won't go on, as a coroutine does.
 		got["on_jump"] = tally{OK: c.OK, ERR: c.ERR + 1}
+		e := counted["on_jump"]
+		e.errors++
+		counted["on_jump"] = e
 	}
-	exact := exactCalls(t, db)
 	// Those are told from unwound calls by their results.
 	returned := tallies(t, db, "id IN (SELECT id FROM data_trace WHERE result IS NOT NULL)")
 	for name, w := range want {
@@ -133,28 +177,31 @@ func checkCounts(t *testing.T, target testenv.Target, db *sql.DB, counts testenv
 		if g.OK+g.ERR != w.Calls || g.ERR != errors || g.Open != 0 {
 			t.Errorf("%s: %v; of %d calls %d returned and %d were unwound", name, g, w.Calls, w.Returns, w.Unwound)
 		}
-		if exact[name] != w.Calls {
-			t.Errorf("%s: the statistics tell of %d calls, not %d", name, exact[name], w.Calls)
+		if c := counted[name]; c.calls != w.Calls || c.errors != g.ERR || c.left != 0 {
+			t.Errorf("%s: the statistics tell of %d calls, %d errors and %d left out, not of %d and %d", name, c.calls, c.errors, c.left, w.Calls, g.ERR)
 		}
 	}
 }
 
-// exactCalls are the calls of each function by its statistics.
-func exactCalls(t testing.TB, db *sql.DB) map[string]uint64 {
+// exact is what a function's statistics tell.
+type exact struct{ calls, errors, left uint64 }
+
+// statistics are those of each function.
+func statistics(t testing.TB, db *sql.DB) map[string]exact {
 	t.Helper()
-	rows, err := db.Query("SELECT process, sum(calls) FROM function_stats GROUP BY 1")
+	rows, err := db.Query("SELECT process, sum(calls), sum(errors), sum(sampled_out) FROM function_stats GROUP BY 1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer rows.Close()
-	all := map[string]uint64{}
+	all := map[string]exact{}
 	for rows.Next() {
 		var name string
-		var n uint64
-		if err := rows.Scan(&name, &n); err != nil {
+		var e exact
+		if err := rows.Scan(&name, &e.calls, &e.errors, &e.left); err != nil {
 			t.Fatal(err)
 		}
-		all[name] = n
+		all[name] = e
 	}
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)

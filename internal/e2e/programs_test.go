@@ -124,10 +124,10 @@ func TestRedis(t *testing.T) {
 	}
 	db := tr.open()
 	sound(t, db)
-	got := exactCalls(t, db)
+	got := statistics(t, db)
 	for _, name := range []string{"setCommand", "lpushCommand"} {
-		if got[name] != requests {
-			t.Errorf("%s: %d calls, of %d requests", name, got[name], requests)
+		if got[name].calls != requests {
+			t.Errorf("%s: %d calls, of %d requests", name, got[name].calls, requests)
 		}
 	}
 }
@@ -170,10 +170,10 @@ func TestGoBuild(t *testing.T) {
 	sound(t, db)
 	// The go command asks the compiler for its version, too.
 	compilers := number(t, db, "SELECT count(DISTINCT pid) FROM process_trace WHERE process = 'main.main'")
-	if mains := exactCalls(t, db)["main.main"]; compilers == 0 || uint64(compilers) != mains {
+	if mains := statistics(t, db)["main.main"].calls; compilers == 0 || uint64(compilers) != mains {
 		t.Errorf("main.main: %d calls in %d processes", mains, compilers)
 	}
-	if n := exactCalls(t, db)["cmd/compile/internal/gc.Main"]; n == 0 {
+	if n := statistics(t, db)["cmd/compile/internal/gc.Main"].calls; n == 0 {
 		t.Error("gc.Main: no call")
 	}
 }
