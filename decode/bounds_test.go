@@ -101,7 +101,7 @@ func TestFunctionTable(t *testing.T) {
 	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 || len(d.functions) != 0 {
 		t.Errorf("%d bytes for functions that don't exist, a table of %d", n, len(d.functions))
 	}
-	d.Lost(5, 1, 1)
+	d.Lost(5, 1)
 	if len(d.functions) != 6 {
 		t.Errorf("a table of %d", len(d.functions))
 	}

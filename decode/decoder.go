@@ -200,15 +200,15 @@ func (d *Decoder) Record(raw []byte) error {
 	return nil
 }
 
-// Lost tells that the ring buffer had no room for so many entries and exits
-// of a function since the last time: calls that vanished are then not taken
-// for unwound ones. It reports no gap: whoever reads the counters does.
-func (d *Decoder) Lost(id uint32, entries, exits uint64) {
+// Lost tells that there was no room for so many exits of a function since the
+// last time: calls that vanished are then not taken for unwound ones. (Where an
+// entry was lost, its exit does not come.) It reports no gap: whoever reads the
+// counters does.
+func (d *Decoder) Lost(id uint32, exits uint64) {
 	fn := d.function(id)
-	if fn == nil || entries|exits == 0 {
+	if fn == nil || exits == 0 {
 		return
 	}
-	fn.lostEntries += entries
 	fn.lostExits += exits
 }
 
@@ -464,12 +464,10 @@ func (d *Decoder) missing(fn *function, tgid uint32) {
 }
 
 // reportGaps reports the calls that were given up, and the exits without an
-// entry, less those whose entry the ring buffer is known to have lost, or
-// whose call was given up.
+// entry, less those whose call was given up.
 func (d *Decoder) reportGaps() {
 	for _, fn := range d.gaps {
-		fn.explain(&fn.evicted)
-		fn.explain(&fn.lostEntries)
+		fn.explain()
 		for _, g := range []struct {
 			n            uint64
 			reason, hint string
@@ -489,12 +487,12 @@ func (d *Decoder) reportGaps() {
 	d.gaps = d.gaps[:0]
 }
 
-// explain uses up a known cause of exits without entries.
-func (fn *function) explain(cause *uint64) {
+// explain takes the exits of calls that were given up for what they are.
+func (fn *function) explain() {
 	for _, n := range []*uint64{&fn.lost, &fn.early} {
-		k := min(*n, *cause)
+		k := min(*n, fn.evicted)
 		*n -= k
-		*cause -= k
+		fn.evicted -= k
 	}
 }
 

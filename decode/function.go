@@ -17,11 +17,11 @@ type function struct {
 	rule      ErrorRule
 	failure   int // index of the result that says whether it failed (a Go error, a Rust Result), -1 when there is none
 
-	lostEntries, lostExits uint64 // told by Lost and not yet used to explain something
-	evicted                uint64 // calls given up, whose exits may still come
-	givenUp                uint64 // calls, like the next two not yet reported
-	early, lost            uint64 // exits without an entry
-	gapPID                 int    // their process, 0 when there are several
+	lostExits   uint64 // told by Lost and not yet used to explain something
+	evicted     uint64 // calls given up, whose exits may still come
+	givenUp     uint64 // calls, like the next two not yet reported
+	early, lost uint64 // exits without an entry
+	gapPID      int    // their process, 0 when there are several
 }
 
 // param is one parameter or result, ready to be printed.

@@ -21,7 +21,7 @@ import (
 //	TIME fork OWNER PID
 //	TIME exec|death|last OWNER   (last: the thread's death, the last of its process)
 //	TIME gone PID
-//	lost FUNC entries exits
+//	lost FUNC exits
 //	TIME close
 //
 // OWNER is t1 (thread 1), g7/t1 (goroutine 7 on thread 1), g0/t1, or nog/t1,
@@ -202,7 +202,7 @@ func (s *script) line(line string) error {
 		}
 		return nil
 	case "lost":
-		s.decoder.Lost(s.byName[fields[0]].ID, number(fields[1]), number(fields[2]))
+		s.decoder.Lost(s.byName[fields[0]].ID, number(fields[1]))
 		return nil
 	}
 	return s.event(number(word), fields)

@@ -117,7 +117,7 @@ func (r *recorder) sweep(now time.Time) {
 		case attach.GapEntriesCrowded:
 			r.crowded += g.Count
 		case attach.GapExitsLost, attach.GapExitsCrowded:
-			r.decoder.Lost(g.Func.ID, 0, g.Count)
+			r.decoder.Lost(g.Func.ID, g.Count)
 		}
 		r.gap(g)
 	}
