@@ -106,6 +106,8 @@ func (c *Config) setDefaults() {
 type Decoder struct {
 	config    Config
 	functions []*function // by id; nil: not asked yet
+	seen      ownerKey    // the goroutine that schedule last saw, and
+	seenTID   uint32      // its thread
 	owners    map[ownerKey]*owner
 	last      *owner // of the record before
 	processes map[uint32]*process
@@ -131,7 +133,9 @@ type process struct {
 	info   *trace.Process
 	owners ownerList
 	names  map[uint32]threadName // by tid
-	killer signal
+	// running are the goroutines last seen on the threads, by tid.
+	running map[uint32]uint64
+	killer  signal
 }
 
 type threadName struct {
@@ -186,6 +190,9 @@ func (d *Decoder) Record(raw []byte) error {
 	o := d.ownerOf(&e, fn)
 	if o.lastTID != e.TID {
 		o.moved = d.seq
+	}
+	if o.key.space == spaceGoroutine {
+		d.schedule(o, e.TID)
 	}
 	switch {
 	case fn.Role != trace.RoleCall:
@@ -296,6 +303,7 @@ func (d *Decoder) death(e *Event) {
 	}
 	if p := d.processes[e.TGID]; p != nil {
 		delete(p.names, e.TID)
+		delete(p.running, e.TID)
 	}
 	for _, space := range []space{spaceThread, spaceSystem, spaceNoG} {
 		if o := d.owners[ownerKey{e.TGID, space, uint64(e.TID)}]; o != nil {

@@ -9,8 +9,28 @@ import (
 // pageKB is the size of a page in KiB: the probes count on this machine.
 var pageKB = int64(os.Getpagesize() / 1024)
 
+// schedule takes note of the thread that a goroutine is on: what that thread has used since
+// another goroutine was seen there says nothing of that other one's open calls.
+func (d *Decoder) schedule(o *owner, tid uint32) {
+	if d.seen == o.key && d.seenTID == tid {
+		return
+	}
+	d.seen, d.seenTID = o.key, tid
+	p := o.process
+	if before, ok := p.running[tid]; ok && before != o.key.id {
+		if other := d.owners[ownerKey{o.key.tgid, spaceGoroutine, before}]; other != nil {
+			other.moved = d.seq
+		}
+	}
+	if p.running == nil {
+		p.running = make(map[uint32]uint64)
+	}
+	p.running[tid] = o.key.id
+}
+
 // resources is what a call used until the exit e, nil when nothing is known. A
-// thread's figures say nothing of a goroutine that was on another one meanwhile.
+// thread's figures say nothing of a goroutine that was on another one meanwhile, or
+// that made room for another one.
 func (d *Decoder) resources(o *owner, f *frame, e *Event) *trace.Resources {
 	flags, moved := f.flags|e.Flags, f.seq <= o.moved
 	r := &trace.Resources{
