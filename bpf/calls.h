@@ -241,7 +241,7 @@ static long bring_one(__u64 i, struct owner **arg)
 /* Delivers the entries that were held back for the lowest n frames, in their order. */
 __noinline int bring_all(struct owner *o, __u32 n)
 {
-	if (o && o->held)
+	if (o)
 		bpf_loop(n, bring_one, &o, 0);
 	return 0;
 }
@@ -348,7 +348,8 @@ __noinline int sweep(struct owner *o, __u64 at, __u32 how, __u32 from)
 	if (!o || !o->n)
 		return 0;
 	/* Whoever pairs events must see the entries of what has died. */
-	bring_all(o, o->n);
+	if (o->held)
+		bring_all(o, o->n);
 	o->sweep_at = at;
 	o->sweep = how;
 	o->sweep_from = from;

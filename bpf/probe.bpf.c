@@ -1186,7 +1186,7 @@ __noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, 
 	if (!flags || f->flags & FUNC_KEEPS_ERRORS) {
 		bool keeps = flags || f->flags & FUNC_HOLD;
 
-		if (!keeps)
+		if (!keeps && o->held)
 			bring_all(o, o->n);
 		switch (deliver(ctx, f, t, keeps ? o : NULL)) {
 		case DELIVERED: flags = FRAME_TOLD; break;

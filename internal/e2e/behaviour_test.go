@@ -186,9 +186,14 @@ func TestOpen(t *testing.T) {
 	} {
 		t.Run(source, func(t *testing.T) {
 			program := testenv.Build(t, testenv.Target{Source: source})
-			for _, dies := range []bool{false, true} {
+			for i := range 4 {
+				dies := i&1 != 0
+				args := []string{"-s", name}
+				if i&2 != 0 { // its entry is held back
+					args = append(args, "--min-duration", "1h")
+				}
 				p := testenv.Start(t, program, "-wait", "open").Ready()
-				tr := attachPID(t, p.PID, "-s", name)
+				tr := attachPID(t, p.PID, args...)
 				p.Go()
 				p.WaitLine("held")
 				if dies {
@@ -201,9 +206,13 @@ func TestOpen(t *testing.T) {
 						t.Errorf("the target counts %+v", got)
 					}
 				}
-				got := text(t, tr.open(), "SELECT p.process, p.status, d.args IS NOT NULL AND d.args <> '{}', d.result FROM process_trace p JOIN data_trace d USING (id)")
+				db := tr.open()
+				got := text(t, db, "SELECT p.process, p.status, d.args IS NOT NULL AND d.args <> '{}', d.result FROM process_trace p JOIN data_trace d USING (id)")
 				if want := name + "|OPEN|1|"; got != want {
-					t.Errorf("died: %v: got %q, want %q", dies, got, want)
+					t.Errorf("died: %v, %v: got %q, want %q", dies, args, got, want)
+				}
+				if got := statistics(t, db)[name]; got != (exact{calls: 1}) {
+					t.Errorf("died: %v, %v: the statistics tell of %+v", dies, args, got)
 				}
 			}
 		})
