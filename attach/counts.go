@@ -18,7 +18,7 @@ type Counts struct {
 // counted is what Counts has told of.
 type counted struct {
 	counters  []bpf.Counters // by function id
-	latencies map[latencyKey][16]uint32
+	latencies map[latencyKey]bpf.Latency
 	untracked uint64
 	// more is what was found to be open when its goroutine, or the trace, ended.
 	more map[uint32]*trace.Tally
@@ -61,23 +61,16 @@ func (s *Session) Counts() (Counts, error) {
 	return c, err
 }
 
-// tally is what was counted of a function since before.
-func tally(fn *trace.Function, sum, before *bpf.Counters, latency *trace.Histogram, more *trace.Tally) trace.Tally {
+// tally is what was counted of a function since before; ended are the calls that were timed.
+func tally(fn *trace.Function, sum, before *bpf.Counters, ended, more *trace.Tally) trace.Tally {
 	t := trace.Tally{
-		Func: fn, Calls: sum.Calls - before.Calls, Errors: sum.Errors - before.Errors, LeftOut: sum.LeftOut - before.LeftOut,
+		Func: fn, Calls: sum.Open - before.Open, Errors: sum.Errors - before.Errors, LeftOut: sum.LeftOut - before.LeftOut,
 		Dropped: sum.LostEntries - before.LostEntries + sum.CrowdedEntries - before.CrowdedEntries,
-		TotalNS: int64(sum.Total - before.Total),
 	}
-	if latency != nil {
-		t.Latency = *latency
-		t.MaxNS = int64(sum.Longest)
-		if sum.Longest == before.Longest {
-			// The longest of all was earlier: now it is at most what its bucket holds.
-			t.MaxNS = min(t.MaxNS, t.Latency.Max())
+	for _, other := range []*trace.Tally{ended, more} {
+		if other != nil {
+			t.Merge(other)
 		}
-	}
-	if more != nil {
-		t.Merge(more)
 	}
 	return t
 }
@@ -111,27 +104,37 @@ const (
 	crowdHint         = "select fewer functions, or lower --depth"
 )
 
-// latencies gives what was measured since the last time, by function id.
-func (s *Session) latencies() (map[uint32]*trace.Histogram, error) {
-	measured := map[uint32]*trace.Histogram{}
+// latencies gives the calls that have ended since the last time, by function id.
+func (s *Session) latencies() (map[uint32]*trace.Tally, error) {
+	measured := map[uint32]*trace.Tally{}
 	if s.counted.latencies == nil {
-		s.counted.latencies = map[latencyKey][16]uint32{}
+		s.counted.latencies = map[latencyKey]bpf.Latency{}
 	}
 	err := s.objs.Latencies(func(l bpf.Latency) {
 		key := latencyKey{l.Func, l.Octave}
 		before := s.counted.latencies[key]
-		if before == l.Buckets {
+		if before.Buckets == l.Buckets {
 			return
 		}
-		s.counted.latencies[key] = l.Buckets
-		h := measured[l.Func]
-		if h == nil {
-			h = &trace.Histogram{}
-			measured[l.Func] = h
+		s.counted.latencies[key] = l
+		t := measured[l.Func]
+		if t == nil {
+			t = &trace.Tally{}
+			measured[l.Func] = t
 		}
+		longest := int64(l.MaxNS)
 		for i, n := range l.Buckets {
-			h.AddBucket(int(l.Octave)*len(l.Buckets)+i, uint64(n-before[i]))
+			bucket := int(l.Octave)*len(l.Buckets) + i
+			if n -= before.Buckets[i]; n > 0 && l.MaxNS == before.MaxNS {
+				// The longest of this octave was earlier: now it is at most what its bucket holds.
+				_, high := trace.HistogramBounds(bucket)
+				longest = min(int64(l.MaxNS), int64(high-1))
+			}
+			t.Latency.AddBucket(bucket, uint64(n))
+			t.Calls += uint64(n)
 		}
+		t.TotalNS += int64(l.TotalNS - before.TotalNS)
+		t.MaxNS = max(t.MaxNS, longest)
 	})
 	return measured, err
 }

@@ -87,30 +87,40 @@ static __always_inline __u32 log2_of(__u64 v)
 })
 #define ENOMEM 12
 
+static __noinline struct latency *new_latency(struct latency_key *key)
+{
+	__u32 zero = 0;
+	void *none = bpf_map_lookup_elem(&blank, &zero);
+
+	if (none)
+		bpf_map_update_elem(&latencies, key, none, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&latencies, key);
+}
+
 /* Adds a duration to its bucket: see HistogramBucket in trace/. */
 static __noinline void measure(__u32 func, __u64 ns)
 {
 	struct latency_key key = { .func = func };
 	struct latency *l;
-	__u32 shift, zero = 0;
+	__u64 part = ns;
+	__u32 shift;
 
 	if (ns >> LATENCY_BITS) {
 		shift = log2_of(ns) - LATENCY_BITS;
 		key.octave = shift + 1;
-		ns >>= shift;
+		part >>= shift;
 	}
 	l = bpf_map_lookup_elem(&latencies, &key);
+	if (!l)
+		l = new_latency(&key);
 	if (!l) {
-		void *none = bpf_map_lookup_elem(&blank, &zero);
-
-		if (none)
-			bpf_map_update_elem(&latencies, &key, none, BPF_NOEXIST);
-		l = bpf_map_lookup_elem(&latencies, &key);
-	}
-	if (l)
-		__sync_fetch_and_add(&l->buckets[bounded(ns, 1 << LATENCY_BITS)], 1);
-	else
 		__sync_fetch_and_add(&unmeasured, 1);
+		return;
+	}
+	__sync_fetch_and_add(&l->buckets[bounded(part, 1 << LATENCY_BITS)], 1);
+	__sync_fetch_and_add(&l->total, ns);
+	if (ns > l->longest)
+		l->longest = ns; /* another thread's may get lost for it, if both are there at this moment */
 }
 
 /* How a call ended. */
@@ -122,23 +132,23 @@ enum ending {
 };
 
 /* Counts a call that is over. */
-static __noinline void tally(__u32 func, __u64 ns, __u32 how)
+static __always_inline void tally(__u32 func, __u64 ns, __u32 how)
 {
-	struct counters *c = bpf_map_lookup_elem(&counts, &func);
+	struct counters *c;
 
+	if (!(how & ENDED_OPEN))
+		measure(func, ns);
+	if (!how)
+		return;
+	c = bpf_map_lookup_elem(&counts, &func);
 	if (!c)
 		return;
-	__sync_fetch_and_add(&c->calls, 1);
-	if (how & ENDED_LEFT_OUT)
-		__sync_fetch_and_add(&c->left_out, 1);
 	if (how & ENDED_OPEN)
-		return;
+		__sync_fetch_and_add(&c->open, 1);
 	if (how & ENDED_ERR)
 		__sync_fetch_and_add(&c->errors, 1);
-	__sync_fetch_and_add(&c->total, ns);
-	if (ns > c->longest)
-		c->longest = ns; /* another thread's may get lost for it, if both are there at this moment */
-	measure(func, ns);
+	if (how & ENDED_LEFT_OUT)
+		__sync_fetch_and_add(&c->left_out, 1);
 }
 
 static __always_inline struct frame_key *key_of(struct owner *o, __u32 i)

@@ -360,11 +360,9 @@ struct held {
 
 /* What became of a function's calls, counted per CPU. */
 struct counters {
-	__u64 calls;    /* that are over */
-	__u64 errors;   /* of those, the failed ones */
-	__u64 left_out; /* of those, the ones not recorded by choice */
-	__u64 total;    /* sum of the durations of those that ended, ns */
-	__u64 longest;  /* ns */
+	__u64 open;     /* that are over without having ended; the others are in struct latency */
+	__u64 errors;   /* that failed */
+	__u64 left_out; /* that were not recorded by choice */
 	__u64 lost_entries; /* the ring buffer was full: calls not recorded */
 	__u64 lost_exits;
 	__u64 crowded_entries; /* no scratch was free: too many threads waited for memory inside of probes */
@@ -373,8 +371,10 @@ struct counters {
 
 #define LATENCY_BITS 4
 
-/* The durations of one power of two, in equal parts; octave 0: below 2^LATENCY_BITS. */
+/* The calls whose durations are of one power of two, in equal parts; octave 0: below 2^LATENCY_BITS. */
 struct latency {
+	__u64 total;   /* sum of the durations, ns */
+	__u64 longest; /* ns */
 	__u32 buckets[1 << LATENCY_BITS];
 };
 

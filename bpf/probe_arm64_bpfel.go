@@ -25,11 +25,9 @@ type probeCheck struct {
 
 type probeCounters struct {
 	_              structs.HostLayout
-	Calls          uint64
+	Open           uint64
 	Errors         uint64
 	LeftOut        uint64
-	Total          uint64
-	Longest        uint64
 	LostEntries    uint64
 	LostExits      uint64
 	CrowdedEntries uint64
@@ -166,6 +164,8 @@ type probeImage struct {
 
 type probeLatency struct {
 	_       structs.HostLayout
+	Total   uint64
+	Longest uint64
 	Buckets [16]uint32
 }
 

@@ -15,6 +15,8 @@ type Latency struct {
 	Func    uint32
 	Octave  uint32
 	Buckets [1 << latencyBits]uint32 // modulo 2^32
+	TotalNS uint64                   // sum of the durations
+	MaxNS   uint64                   // longest of them
 }
 
 const latencyBits = 4
@@ -63,11 +65,9 @@ func (o *Objects) Counters(n int) ([]Counters, error) {
 }
 
 func (c *Counters) add(o *Counters) {
-	c.Calls += o.Calls
+	c.Open += o.Open
 	c.Errors += o.Errors
 	c.LeftOut += o.LeftOut
-	c.Total += o.Total
-	c.Longest = max(c.Longest, o.Longest)
 	c.LostEntries += o.LostEntries
 	c.LostExits += o.LostExits
 	c.CrowdedEntries += o.CrowdedEntries
@@ -83,6 +83,8 @@ func (o *Objects) Latencies(f func(Latency)) error {
 	return each(o.probes.Latencies, cpus, func(key *probeLatencyKey, values []probeLatency) error {
 		l := Latency{Func: key.Func, Octave: key.Octave}
 		for i := range values {
+			l.TotalNS += values[i].Total
+			l.MaxNS = max(l.MaxNS, values[i].Longest)
 			for b, n := range values[i].Buckets {
 				l.Buckets[b] += n
 			}

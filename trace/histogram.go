@@ -85,15 +85,6 @@ func (h *Histogram) Merge(other *Histogram) {
 // Count is the number of durations counted.
 func (h *Histogram) Count() uint64 { return h.total }
 
-// Max gives the greatest value that the last bucket that isn't empty can hold, in nanoseconds.
-func (h *Histogram) Max() (ns int64) {
-	h.Each(func(bucket int, _ uint64) {
-		_, high := HistogramBounds(bucket)
-		ns = int64(min(high-1, 1<<63-1))
-	})
-	return ns
-}
-
 // Each calls f for every bucket that isn't empty, in ascending order.
 func (h *Histogram) Each(f func(bucket int, n uint64)) {
 	for i, n := range h.counts {
