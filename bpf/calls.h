@@ -404,29 +404,35 @@ __noinline int find(struct owner *o, __u64 at, __u32 func)
 	return o->sweep_from;
 }
 
-/* Begins a call. Without room for its frame it is counted at once. */
-__noinline int push(struct owner *o, struct hit *h, __u32 flags, __u64 kept)
+/* Makes the spare frame an owner's innermost. Without room for it its call is counted at once. */
+__noinline int push_deep(struct owner *o)
 {
-	struct frame *f;
-	__u32 i, func;
-
-	if (!o || !h)
+	if (!o)
 		return 0;
-	i = o->n;
-	f = i < NEAR_FRAMES ? &o->near[bounded(i, NEAR_FRAMES)] : &o->spare;
-	func = (__u32)h->cookie;
-	f->pos = h->at;
-	f->ts = h->ts;
-	f->func = func;
-	f->flags = flags;
-	f->saved = kept;
-	if (i >= NEAR_FRAMES && ADD(&deep, key_of(o, i), &o->spare)) {
+	if (ADD(&deep, key_of(o, o->n), &o->spare)) {
 		__sync_fetch_and_add(&untracked, 1);
-		tally(func, 0, ENDED_OPEN);
+		tally(o->spare.func, 0, ENDED_OPEN);
 		return 0;
 	}
-	o->n = i + 1;
+	o->n++;
 	return 0;
+}
+
+/* Begins a call. */
+static __always_inline void push(struct owner *o, struct hit *h, __u32 flags, __u64 kept)
+{
+	__u32 i = o->n;
+	struct frame *f = i < NEAR_FRAMES ? &o->near[bounded(i, NEAR_FRAMES)] : &o->spare;
+
+	f->pos = h->at;
+	f->ts = h->ts;
+	f->func = (__u32)h->cookie;
+	f->flags = flags;
+	f->saved = kept;
+	if (i < NEAR_FRAMES)
+		o->n = i + 1;
+	else
+		push_deep(o);
 }
 
 /* The call whose frame has that index has returned: its frame goes. */

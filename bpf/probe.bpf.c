@@ -587,17 +587,13 @@ static __always_inline __u64 cfa_of(struct pt_regs *ctx, __u8 flags)
 	return flags & EVENT_URETPROBE ? REGS_CFA_RETURNED(ctx) : REGS_CFA(ctx);
 }
 
-/* Finds goroutine and frame position. */
-__noinline int find_place(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
+/* Finds the goroutine, and the frame's position on its stack. */
+__noinline int find_goroutine(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
 {
 	struct task_struct *task;
 	__u64 g, high;
 
 	if (!f || !h)
-		return 0;
-	h->pos = h->at = ~cfa_of(ctx, h->flags);
-	h->goid = h->g = 0;
-	if (!(f->flags & FUNC_GO))
 		return 0;
 	g = LOAD_G(ctx);
 	if (f->flags & FUNC_ABI0) {
@@ -617,6 +613,15 @@ __noinline int find_place(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h
 		h->at = h->pos;
 	}
 	return 0;
+}
+
+/* Finds goroutine and frame position. */
+static __always_inline void find_place(struct pt_regs *ctx, struct func *f, struct hit *h)
+{
+	h->pos = h->at = ~cfa_of(ctx, h->flags);
+	h->goid = h->g = 0;
+	if (f->flags & FUNC_GO)
+		find_goroutine(ctx, f, h);
 }
 
 /* Copies the values behind the event that s holds the head of. */
@@ -1089,14 +1094,12 @@ __noinline int wanted_call(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *
 	return 1;
 }
 
-/* The owner of a hit; NULL when there is no room for one. */
-static __noinline struct owner *owner_of(struct thread *t)
+/* The goroutine of a hit; NULL when there is no room for one. */
+static __noinline struct owner *goroutine_of(struct thread *t)
 {
 	struct goroutine_key key = {};
 	struct owner *o;
 
-	if (!t->hit.goid)
-		return &t->owner;
 	key.g = t->hit.g;
 	key.tgid = t->owner.tgid;
 	o = bpf_map_lookup_elem(&goroutines, &key);
@@ -1113,6 +1116,12 @@ static __noinline struct owner *owner_of(struct thread *t)
 		o->raised = 0;
 	}
 	return o;
+}
+
+/* The owner of a hit; NULL when there is no room for one. */
+static __always_inline struct owner *owner_of(struct thread *t)
+{
+	return t->hit.goid ? goroutine_of(t) : &t->owner;
 }
 
 /* What is below a panic's position runs after it: it is over. */
@@ -1239,22 +1248,17 @@ int enter(struct pt_regs *ctx)
 }
 
 /* Finds the frame that a hit returns from, and closes what is dead above it: its index, or -1. */
-__noinline int returning(struct hit *h, struct owner *o)
+__noinline int search(struct hit *h, struct owner *o)
 {
-	__u32 func;
 	struct frame *top;
 	int i;
 
 	if (!h || !o || !o->n)
 		return -1;
-	func = (__u32)h->cookie;
-	i = o->n - 1;
-	top = frame_at(o, i);
+	top = frame_at(o, o->n - 1);
 	if (!top)
 		return -1;
-	if (top->pos == h->at && top->func == func && !(top->flags & FRAME_GONE))
-		return i;
-	i = find(o, h->at, func);
+	i = find(o, h->at, (__u32)h->cookie);
 	if (i >= 0)
 		sweep(o, h->at, SWEEP_EXIT, i);
 	else if (o->flags & OWNER_MIXED || top->pos >= h->at)
@@ -1274,10 +1278,13 @@ __noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, st
 	if (!f || !t)
 		return 0;
 	h = &t->hit;
-	if (o) {
-		i = returning(h, o);
-		if (i >= 0)
-			frame = frame_at(o, i);
+	if (o && o->n) {
+		i = o->n - 1;
+		frame = frame_at(o, i);
+		if (!frame || frame->pos != h->at || frame->func != (__u32)h->cookie || frame->flags & FRAME_GONE) {
+			i = search(h, o);
+			frame = i >= 0 ? frame_at(o, i) : NULL;
+		}
 	}
 	h->saved = frame ? frame->saved : 0;
 	if (f->exit.fail_test != FAIL_NEVER && !(h->flags & EVENT_TAIL))
