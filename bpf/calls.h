@@ -79,10 +79,10 @@ static __always_inline __u32 log2_of(__u64 v)
  * Adds an element to a map that allocates as it grows: an error, or 0. Its reserve of memory is
  * filled up by an interrupt, which may come a moment late.
  */
-#define ADD(map, key, value) ({							\
+#define ADD(map, key, value, flags) ({						\
 	long __e = -ENOMEM;							\
 	for (int __i = 0; __e == -ENOMEM && __i < 512; __i++)			\
-		__e = bpf_map_update_elem(map, key, value, BPF_ANY);		\
+		__e = bpf_map_update_elem(map, key, value, flags);		\
 	__e;									\
 })
 #define ENOMEM 12
@@ -93,12 +93,12 @@ static __noinline struct latency *new_latency(struct latency_key *key)
 	void *none = bpf_map_lookup_elem(&blank, &zero);
 
 	if (none)
-		bpf_map_update_elem(&latencies, key, none, BPF_NOEXIST);
+		ADD(&latencies, key, none, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&latencies, key);
 }
 
-/* Adds a duration to its bucket: see HistogramBucket in trace/. */
-static __noinline void measure(__u32 func, __u64 ns)
+/* Adds a duration to its bucket (see HistogramBucket in trace/): false when there is no room for it. */
+static __noinline bool measure(__u32 func, __u64 ns)
 {
 	struct latency_key key = { .func = func };
 	struct latency *l;
@@ -115,19 +115,20 @@ static __noinline void measure(__u32 func, __u64 ns)
 		l = new_latency(&key);
 	if (!l) {
 		__sync_fetch_and_add(&unmeasured, 1);
-		return;
+		return false;
 	}
 	__sync_fetch_and_add(&l->buckets[bounded(part, 1 << LATENCY_BITS)], 1);
 	__sync_fetch_and_add(&l->total, ns);
 	if (ns > l->longest)
 		l->longest = ns; /* another thread's may get lost for it, if both are there at this moment */
+	return true;
 }
 
 /* How a call ended. */
 enum ending {
 	ENDED_OK = 0,
 	ENDED_ERR = 1,
-	ENDED_OPEN = 2, /* it has not ended: its thread has, or somebody else took its place */
+	ENDED_OPEN = 2, /* it has not ended, but its thread has, or somebody else took its place; or nothing can be said of its time */
 	ENDED_LEFT_OUT = 4, /* or-ed to those: it is not recorded, by choice */
 };
 
@@ -136,8 +137,8 @@ static __always_inline void tally(__u32 func, __u64 ns, __u32 how)
 {
 	struct counters *c;
 
-	if (!(how & ENDED_OPEN))
-		measure(func, ns);
+	if (!(how & ENDED_OPEN) && !measure(func, ns))
+		how |= ENDED_OPEN;
 	if (!how)
 		return;
 	c = bpf_map_lookup_elem(&counts, &func);
@@ -409,7 +410,7 @@ __noinline int push_deep(struct owner *o)
 {
 	if (!o)
 		return 0;
-	if (ADD(&deep, key_of(o, o->n), &o->spare)) {
+	if (ADD(&deep, key_of(o, o->n), &o->spare, BPF_ANY)) {
 		__sync_fetch_and_add(&untracked, 1);
 		tally(o->spare.func, 0, ENDED_OPEN);
 		return 0;
@@ -470,7 +471,7 @@ static __noinline struct thread *new_thread(void)
 	if (!bpf_map_lookup_elem(&processes, &tgid))
 		return NULL;
 	none = bpf_map_lookup_elem(&blank, &zero);
-	if (!none || ADD(&threads, &tid, none))
+	if (!none || ADD(&threads, &tid, none, BPF_ANY))
 		return NULL;
 	t = bpf_map_lookup_elem(&threads, &tid);
 	if (!t)
@@ -500,7 +501,7 @@ static __noinline struct owner *new_goroutine(struct thread *t)
 	o = bpf_map_lookup_elem(&goroutines, &key);
 	if (!o) {
 		none = bpf_map_lookup_elem(&blank, &zero);
-		if (!none || ADD(&goroutines, &key, none))
+		if (!none || ADD(&goroutines, &key, none, BPF_ANY))
 			return NULL;
 		o = bpf_map_lookup_elem(&goroutines, &key);
 		if (!o)
