@@ -66,7 +66,9 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 		if d.Direct || d.Type == nil {
 			continue // nothing to follow
 		}
-		t.Dynamic[bpf.DynamicKey{File: file, Address: d.Address}] = bpf.DynamicType{Type: c.compiler.AddType(d.Type)}
+		t.Dynamic[bpf.DynamicKey{File: file, Address: d.Address}] = bpf.DynamicType{
+			Type: c.compiler.AddType(d.Type), Adjust: d.Adjust, Align: powerOfTwo(d.Align),
+		}
 	}
 	programs, edges := c.compiler.Programs()
 	for _, p := range programs[c.programs:] {
@@ -90,6 +92,14 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 	c.images.Store(&images)
 	c.functions.Store(&all)
 	return nil
+}
+
+// powerOfTwo is n if it is one, else 0.
+func powerOfTwo(n uint32) uint32 {
+	if n&(n-1) != 0 {
+		return 0
+	}
+	return n
 }
 
 // record is the BPF side of a function; its moves are appended to t.

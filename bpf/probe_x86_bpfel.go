@@ -32,6 +32,8 @@ type probeDynamicType struct {
 	_      structs.HostLayout
 	Type   uint32
 	Direct uint32
+	Adjust int32
+	Align  uint32
 }
 
 type probeEdge struct {

@@ -41,6 +41,7 @@ type node struct {
 	byRef   bool // C++: not trivial for the purpose of calls
 	incomp  bool // only declared here
 	partial bool // not all of its parts are known
+	virtual bool // C++: it has a vtable
 	// aggregate: Rust passes the value neither as one scalar nor as two.
 	aggregate bool
 	// sparse: so too, because there is room beside the scalars.
@@ -113,6 +114,9 @@ func (r *Reader) expand(n *node, level int) error {
 	if err := r.expandLinks(n, level); err != nil {
 		return err
 	}
+	if n.t.Trait != "" && (level > 0 || n.t.Trait == rustError) {
+		r.reachedTrait(n.t.Trait)
+	}
 	if n.target == 0 || level <= 0 {
 		return nil
 	}
@@ -125,6 +129,9 @@ func (r *Reader) expand(n *node, level int) error {
 		return nil
 	}
 	n.t.Elem = target.t
+	if target.t.Virtual && !n.t.Exact {
+		r.reached(n.target, target)
+	}
 	if n.t.Kind == trace.KindMap && n.t.Lang == trace.LangGo {
 		n.t.Form = mapForm(target.t)
 	}

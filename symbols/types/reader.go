@@ -84,6 +84,7 @@ type Reader struct {
 	lang   trace.Language
 	left   int // entries that the current call may still read
 	nest   int // types being read, one inside the other
+	reach  Reached
 }
 
 // NewReader makes a Reader. d must not be used by others while it reads.

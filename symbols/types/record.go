@@ -37,7 +37,11 @@ func (r *Reader) fillStruct(n *node, t *trace.Type, e *dwarf.Entry) error {
 		r.recogniseRust(n, t, parts)
 	case trace.LangCPP:
 		r.recogniseCPP(n, t)
-		return r.recogniseLibrary(n, t, e, parts)
+		if err := r.recogniseLibrary(n, t, e, parts); err != nil {
+			return err
+		}
+		n.virtual = n.virtual || m.virtual
+		t.Virtual = n.virtual && t.Kind == trace.KindStruct && t.Size >= 8
 	case trace.LangGo:
 		return r.recogniseGo(n, t)
 	}
@@ -90,6 +94,7 @@ func (m *record) member(p *dwarf.Entry) error {
 	f := trace.Field{Name: name, Type: child.t, Embedded: p.Tag == dwarf.TagInheritance || name == "" || flag(p, attrGoEmbedded)}
 	if p.Tag == dwarf.TagInheritance {
 		f.Name = child.t.Name
+		m.n.virtual = m.n.virtual || child.virtual
 		if v, _ := number(p, dwarf.AttrVirtuality); v > 0 {
 			m.virtual = true
 			f.Unavailable = "in a virtual base"

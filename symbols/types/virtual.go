@@ -1,0 +1,205 @@
+package types
+
+import (
+	"debug/dwarf"
+	"fmt"
+	"strings"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// rustError is the trait of Rust's errors.
+const rustError = "core::error::Error"
+
+// counted are the types that Rust's shared pointers lead to: two counts, then the value.
+var counted = []string{"alloc::rc::RcInner<", "alloc::rc::RcBox<", "alloc::sync::ArcInner<"}
+
+// countsSize is the size in bytes of those counts.
+const countsSize = 16
+
+// traitObject reads a pointer to a dyn type: the value's address and that of a vtable.
+func (r *Reader) traitObject(n *node, t *trace.Type) bool {
+	data, ok := n.part(t, "pointer")
+	vtable, ok2 := n.part(t, "vtable")
+	if !ok || !ok2 || t.Size != 16 || len(t.Fields) != 2 || data.node.t.Size != 8 || vtable.node.t.Size != 8 || data.node.target == 0 {
+		return false
+	}
+	name, err := r.name(data.node.target, 0)
+	if err != nil {
+		return false
+	}
+	head := uint32(0)
+	for _, prefix := range counted {
+		if rest, ok := strings.CutPrefix(name, prefix); ok {
+			name, head = rest, countsSize
+		}
+	}
+	trait, ok := principal(name)
+	if !ok {
+		return false
+	}
+	t.Kind, t.PtrOff, t.LenOff, t.Trait, t.Head, t.Fields = trace.KindInterface, data.offset, vtable.offset, trait, head, nil
+	n.inline = nil
+	return true
+}
+
+// principal is the first trait of a dyn type, without its generic arguments:
+// of "(dyn core::error::Error + core::marker::Send)" it is "core::error::Error".
+func principal(name string) (trait string, ok bool) {
+	name, ok = strings.CutPrefix(strings.TrimPrefix(name, "("), "dyn ")
+	if i := strings.IndexAny(name, "<>(), "); i >= 0 {
+		name = name[:i]
+	}
+	return name, ok && name != ""
+}
+
+// VtableSuffix ends the names of the variables that rustc describes vtables as.
+const VtableSuffix = ">::{vtable}"
+
+// VtableTrait takes such a name apart, "<shop::Circle as shop::Shape>::{vtable}",
+// and gives its trait, without generic arguments.
+func VtableTrait(name string) (trait string, ok bool) {
+	name, ok = strings.CutSuffix(name, VtableSuffix)
+	if !ok {
+		return "", false
+	}
+	depth := 0
+	for i := len(name) - 1; i > 0; i-- {
+		switch name[i] {
+		case '>':
+			if name[i-1] != '-' {
+				depth++
+			}
+		case '<':
+			depth--
+		case ' ':
+			if depth == 0 && strings.HasSuffix(name[:i], " as") {
+				name = name[i+1:]
+				return name[:strings.IndexByte(name+"<", '<')], true
+			}
+		}
+	}
+	return "", false
+}
+
+// Reached is what pointers lead to whose type only the running program knows.
+type Reached struct {
+	Traits  map[string]bool         // Rust's, without generic arguments
+	Classes map[string]dwarf.Offset // C++ classes with a vtable, by their name
+}
+
+// Reached tells what the signatures and dynamic types read so far lead to. The
+// caller must not change it.
+func (r *Reader) Reached() Reached { return r.reach }
+
+// reached takes note of a class that a pointer leads to.
+func (r *Reader) reached(off dwarf.Offset, n *node) {
+	if r.reach.Classes == nil {
+		r.reach.Classes = map[string]dwarf.Offset{}
+	}
+	if _, ok := r.reach.Classes[n.t.Name]; !ok {
+		r.reach.Classes[n.t.Name] = off
+	}
+}
+
+// reachedTrait takes note of a trait whose objects are seen.
+func (r *Reader) reachedTrait(name string) {
+	if r.reach.Traits == nil {
+		r.reach.Traits = map[string]bool{}
+	}
+	r.reach.Traits[name] = true
+}
+
+// Vtable says of what type the objects are that have the address of a vtable.
+type Vtable struct {
+	Address uint64       // as objects have it, in the file
+	Offset  dwarf.Offset // of the type's entry
+	// Adjust is where the whole object begins, in bytes from where the address is (offset-to-top).
+	Adjust int32
+}
+
+// attempt runs what reads entries, within the budget of one function.
+func (r *Reader) attempt(off dwarf.Offset, language trace.Language, do func() error) (err error) {
+	r.left, r.nest, r.lang = maxDIEs, 0, language
+	defer func() {
+		if p := recover(); p != nil {
+			err = damaged(off, "%v", p)
+		}
+	}()
+	return do()
+}
+
+// Contained is the type that the type of a Rust vtable's variable says it is of.
+func (r *Reader) Contained(off dwarf.Offset) (concrete dwarf.Offset, ok bool) {
+	_ = r.attempt(off, trace.LangRust, func() error {
+		e, err := r.entry(off)
+		if err == nil {
+			concrete, ok = r.reference(e, dwarf.AttrContainingType)
+		}
+		return err
+	})
+	return concrete, ok && concrete != elsewhere
+}
+
+// Class is the class that a virtual C++ function is a member of, by its concrete entry.
+func (r *Reader) Class(function dwarf.Offset) (class dwarf.Offset, ok bool) {
+	_ = r.attempt(function, trace.LangCPP, func() error {
+		off := function
+		for range maxChain {
+			e, err := r.entry(off)
+			if err != nil {
+				return err
+			}
+			if class, ok = r.reference(e, dwarf.AttrContainingType); ok {
+				return nil
+			}
+			next, more := r.reference(e, dwarf.AttrAbstractOrigin)
+			if !more {
+				next, more = r.reference(e, dwarf.AttrSpecification)
+			}
+			if !more {
+				return nil
+			}
+			off = next
+		}
+		return nil
+	})
+	return class, ok && class != elsewhere
+}
+
+// Member is the symbol of some member function of a C++ class, empty when none is told.
+func (r *Reader) Member(class dwarf.Offset) (symbol string) {
+	_ = r.attempt(class, trace.LangCPP, func() error {
+		e, err := r.peel(class)
+		if err != nil || e == nil {
+			return err
+		}
+		members, err := r.children(e, dwarf.TagSubprogram)
+		for _, m := range members {
+			if symbol = text(m, dwarf.AttrLinkageName); symbol != "" {
+				break
+			}
+		}
+		return err
+	})
+	return symbol
+}
+
+// Virtual reads the type of a vtable, with what lies behind its pointers.
+func (r *Reader) Virtual(v Vtable, language trace.Language) (dyn Dynamic, err error) {
+	err = r.attempt(v.Offset, language, func() error {
+		n, err := r.canonical(v.Offset)
+		if err == nil {
+			err = r.expand(n, r.depth)
+		}
+		if err != nil {
+			return fmt.Errorf("read type of a vtable: %w", err)
+		}
+		dyn = Dynamic{Address: v.Address, Name: n.t.Name, Adjust: v.Adjust, Align: n.align}
+		if !n.incomp && n.t.Kind != trace.KindUnknown && uint64(-int64(v.Adjust)) <= uint64(n.t.Size) {
+			dyn.Type = n.t
+		}
+		return nil
+	})
+	return dyn, err
+}

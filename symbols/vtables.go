@@ -1,0 +1,402 @@
+package symbols
+
+import (
+	"cmp"
+	"debug/dwarf"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ianlancetaylor/demangle"
+
+	"github.com/observatory-trace/observatory-trace/symbols/types"
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// vtables finds the types of objects that are known by their vtables: of C++
+// classes derived from those that pointers lead to, and of Rust's trait objects.
+type vtables struct {
+	f       *File
+	reader  *types.Reader
+	list    []types.Dynamic
+	at      map[uint64]int // index in list by address, -1 where it isn't clear which type it is
+	classes *classes       // once needed, like traits
+	traits  map[string][]types.Vtable
+	seen    map[string]bool // classes and traits that were looked for
+}
+
+// virtual lists the types of the vtables that what was read so far leads to.
+// Reading those may lead to more.
+func (f *File) virtual() []types.Dynamic {
+	if f.prog == nil || f.prog.reader == nil {
+		return nil
+	}
+	v := &vtables{f: f, reader: f.prog.reader, at: map[uint64]int{}, seen: map[string]bool{}}
+	for more := true; more && len(v.list) < maxDynamic; {
+		more = false
+		reached := v.reader.Reached()
+		for _, name := range sorted(reached.Traits) {
+			if !v.seen[name] {
+				v.seen[name], more = true, true
+				v.addTrait(name)
+			}
+		}
+		for _, name := range sorted(reached.Classes) {
+			if !v.seen[name] {
+				v.seen[name], more = true, true
+				v.addClass(name, reached.Classes[name])
+			}
+		}
+	}
+	return slices.DeleteFunc(v.list, func(d types.Dynamic) bool { return v.at[d.Address] < 0 })
+}
+
+func sorted[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// add describes one vtable.
+func (v *vtables) add(t types.Vtable, language trace.Language) {
+	if len(v.list) >= maxDynamic {
+		return
+	}
+	d, err := v.reader.Virtual(t, language)
+	if err != nil {
+		v.f.warn(fmt.Errorf("read types of %s: %w", v.f.path, err))
+		return
+	}
+	// The linker may have folded vtables whose bytes are the same.
+	if i, ok := v.at[t.Address]; ok {
+		if i >= 0 && v.list[i].Name != d.Name {
+			v.at[t.Address] = -1
+		}
+		return
+	}
+	v.at[t.Address] = len(v.list)
+	v.list = append(v.list, d)
+}
+
+// addTrait adds the types that implement a trait and have a vtable for it. rustc
+// describes those as variables.
+func (v *vtables) addTrait(trait string) {
+	if v.traits == nil {
+		v.traits = map[string][]types.Vtable{}
+		x := v.f.dwarf().index
+		for _, u := range x.Units() {
+			if language(u.Language) != trace.LangRust {
+				continue
+			}
+			for _, t := range x.Vtables(u, types.VtableSuffix) {
+				if name, ok := types.VtableTrait(t.Name); ok {
+					v.traits[name] = append(v.traits[name], types.Vtable{Address: t.Address, Offset: dwarf.Offset(t.Type)})
+				}
+			}
+		}
+	}
+	for _, t := range v.traits[trait] {
+		if concrete, ok := v.reader.Contained(t.Offset); ok {
+			t.Offset = concrete
+			v.add(t, trace.LangRust)
+		}
+	}
+}
+
+// addClass adds the classes that are derived from a class.
+func (v *vtables) addClass(name string, off dwarf.Offset) {
+	if v.classes == nil {
+		v.classes = v.f.readClasses()
+	}
+	c := v.classes
+	member := v.reader.Member(off)
+	if i := lastScope(demangled(member)); i > 0 {
+		name = demangled(member)[:i]
+	}
+	for _, t := range c.derived(name) {
+		if len(v.list) >= maxDynamic {
+			return
+		}
+		points := c.addressPoints(t)
+		if len(points) == 0 || v.known(points[0].Address) {
+			continue
+		}
+		class, ok := v.class(t)
+		if !ok {
+			continue
+		}
+		for _, p := range points {
+			p.Offset = class
+			v.add(p, trace.LangCPP)
+		}
+	}
+}
+
+func (v *vtables) known(address uint64) bool {
+	_, ok := v.at[address]
+	return ok
+}
+
+// class finds the entry of a vtable's class: one of its functions is the class's
+// own, and the function's declaration tells whose it is (DW_AT_containing_type).
+func (v *vtables) class(t dataSymbol) (dwarf.Offset, bool) {
+	name := className(t.name)
+	for at := t.value; at+8 <= t.value+min(t.size, maxVtable); at += 8 {
+		code, _ := v.classes.word(at)
+		if _, ok := v.f.FileOffset(code); !ok {
+			continue
+		}
+		fn, ok := v.f.described(code)
+		if !ok {
+			continue
+		}
+		own := demangled(fn.LinkageName)
+		if i := lastScope(own); i < 0 || own[:i] != name {
+			continue
+		}
+		if off, ok := v.reader.Class(dwarf.Offset(fn.Offset)); ok {
+			return off, true
+		}
+	}
+	return 0, false
+}
+
+// lastScope is where the name of a member begins its last part: at the last
+// "::" outside of brackets, -1 when there is none.
+func lastScope(name string) int {
+	depth := 0
+	for i := len(name) - 1; i > 0; i-- {
+		switch name[i] {
+		case '>', ')', ']', '}':
+			depth++
+		case '<', '(', '[', '{':
+			depth--
+		case ':':
+			if depth == 0 && name[i-1] == ':' {
+				return i - 1
+			}
+		}
+	}
+	return -1
+}
+
+// maxVtable bounds the bytes of a vtable that are looked at.
+const maxVtable = 1 << 16
+
+// The beginnings of the names of what C++ compilers make for a class with
+// virtual functions (Itanium C++ ABI, section 5.1.4.1).
+const (
+	vtablePrefix   = "_ZTV"
+	typeinfoPrefix = "_ZTI"
+)
+
+// className is the class that the name of a vtable or typeinfo tells.
+func className(symbol string) string {
+	if len(symbol) > maxMangledLength {
+		return ""
+	}
+	name, err := demangle.ToString(symbol, demangle.NoClones, demangle.NoABITags, demangle.MaxLength(maxDemangledPower))
+	if err != nil {
+		return ""
+	}
+	for _, prefix := range []string{"vtable for ", "typeinfo for "} {
+		if rest, ok := strings.CutPrefix(name, prefix); ok {
+			return rest
+		}
+	}
+	return ""
+}
+
+// ClassAt names the class whose vtable an address of the file is in; empty when
+// it is in none.
+func (f *File) ClassAt(addr uint64) (name string, err error) {
+	err = f.read(func() error {
+		f.eachSymbol(func(s dataSymbol) bool {
+			if addr < s.value || addr-s.value >= s.size || !s.defined || !strings.HasPrefix(s.name, vtablePrefix) {
+				return true
+			}
+			name = strings.Clone(className(s.name))
+			return false
+		})
+		return nil
+	})
+	return name, err
+}
+
+// classes is a file's classes with virtual functions, by their vtables and by
+// what -frtti has of them.
+type classes struct {
+	img     *image
+	vtables []dataSymbol            // by address
+	infos   map[string][]dataSymbol // typeinfo, by symbol
+	byAddr  map[uint64]string       // typeinfo's symbol
+	refs    map[uint64]symbolicWord // words within vtables and typeinfo that the dynamic linker writes
+	heirs   map[string][]string     // typeinfo symbols of the classes directly derived from one's
+}
+
+// symbolicWord is an address to be: a symbol's, or where there is none value.
+type symbolicWord struct {
+	value  uint64
+	symbol string
+}
+
+func (f *File) readClasses() *classes {
+	c := &classes{img: f.img, infos: map[string][]dataSymbol{}, byAddr: map[uint64]string{}, refs: map[uint64]symbolicWord{}, heirs: map[string][]string{}}
+	var all []dataSymbol
+	f.eachSymbol(func(s dataSymbol) bool {
+		switch {
+		case !s.defined || s.size == 0:
+		case strings.HasPrefix(s.name, vtablePrefix):
+			c.vtables = append(c.vtables, s)
+			all = append(all, s)
+		case strings.HasPrefix(s.name, typeinfoPrefix):
+			c.infos[s.name] = append(c.infos[s.name], s)
+			c.byAddr[s.value] = s.name
+			all = append(all, s)
+		}
+		return true
+	})
+	slices.SortFunc(all, func(a, b dataSymbol) int { return cmp.Compare(a.value, b.value) })
+	slices.SortFunc(c.vtables, func(a, b dataSymbol) int { return cmp.Compare(a.value, b.value) })
+	c.relocate(all)
+	c.inherit()
+	return c
+}
+
+// relocate takes note of the relocated words of symbols, which are in order of their addresses.
+func (c *classes) relocate(all []dataSymbol) {
+	syms, names := dynamicSymbols(c.img)
+	c.img.relocations(func(r elf.Rela64) {
+		i, exact := slices.BinarySearchFunc(all, r.Off, func(s dataSymbol, addr uint64) int { return cmp.Compare(s.value, addr) })
+		if !exact {
+			i--
+		}
+		if i < 0 || r.Off-all[i].value >= all[i].size {
+			return
+		}
+		w := symbolicWord{value: uint64(r.Addend)}
+		if at := uint64(elf.R_SYM64(r.Info)) * symSize; at > 0 && at+symSize <= uint64(len(syms)) {
+			w.value += binary.LittleEndian.Uint64(syms[at+8:])
+			if r.Addend == 0 {
+				w.symbol = cstringAt(names, uint64(binary.LittleEndian.Uint32(syms[at:])))
+			}
+		}
+		c.refs[r.Off] = w
+	})
+}
+
+// word is what a running program has at an address of a vtable or typeinfo, the
+// load bias taken for 0, and whose address it is, where the linker was to tell.
+func (c *classes) word(at uint64) (uint64, string) {
+	if w, ok := c.refs[at]; ok {
+		return w.value, w.symbol
+	}
+	b := c.img.bytesAt(at)
+	if len(b) < 8 {
+		return 0, ""
+	}
+	return binary.LittleEndian.Uint64(b), ""
+}
+
+// info is the symbol of the typeinfo whose address is in a word.
+func (c *classes) info(at uint64) (string, bool) {
+	value, symbol := c.word(at)
+	if strings.HasPrefix(symbol, typeinfoPrefix) {
+		return symbol, true
+	}
+	symbol, ok := c.byAddr[value]
+	return symbol, ok
+}
+
+// inherit reads which classes are derived from which. Typeinfo begins with the
+// addresses of its own vtable and of its name; what further addresses of typeinfo it
+// has are those of direct bases (Itanium C++ ABI, section 2.9.5).
+func (c *classes) inherit() {
+	for name, list := range c.infos {
+		for _, s := range list {
+			for at := s.value + 16; at+8 <= s.value+min(s.size, maxVtable); at += 8 {
+				if base, ok := c.info(at); ok && base != name && !slices.Contains(c.heirs[base], name) {
+					c.heirs[base] = append(c.heirs[base], name)
+				}
+			}
+		}
+	}
+}
+
+// maxUntyped is how many classes of a program without typeinfo are looked at.
+const maxUntyped = 512
+
+// derived lists the vtables of the classes derived from a class, directly or not.
+// Without typeinfo (-fno-rtti) nobody knows which those are: then it is all, if they are few.
+func (c *classes) derived(name string) (list []dataSymbol) {
+	if len(c.infos) == 0 {
+		if len(c.vtables) > maxUntyped {
+			return nil
+		}
+		return c.vtables
+	}
+	queue := c.symbolsOf(name)
+	found := map[string]bool{}
+	for len(queue) > 0 {
+		for _, heir := range c.heirs[queue[0]] {
+			if !found[heir] {
+				found[heir] = true
+				queue = append(queue, heir)
+			}
+		}
+		queue = queue[1:]
+	}
+	for _, s := range c.vtables {
+		if found[typeinfoPrefix+s.name[len(vtablePrefix):]] {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// symbolsOf lists the typeinfo symbols that a class of that name can have.
+func (c *classes) symbolsOf(name string) (symbols []string) {
+	last := name[lastScope(name)+1:]
+	last = strings.TrimLeft(last, ":")
+	last = last[:strings.IndexByte(last+"<", '<')]
+	part := strconv.Itoa(len(last)) + last // as mangled names have it
+	if strings.HasPrefix(name, "std::") {
+		part = "" // some are abbreviated
+	}
+	for symbol := range c.heirs {
+		if strings.Contains(symbol, part) && plain(className(symbol)) == plain(name) {
+			symbols = append(symbols, symbol)
+		}
+	}
+	slices.Sort(symbols)
+	return symbols
+}
+
+// plain is a name without spaces, which compilers and demanglers set differently.
+func plain(name string) string { return strings.ReplaceAll(name, " ", "") }
+
+// addressPoints lists the places in a vtable whose address objects have, the
+// primary one first: behind each the class's typeinfo, and before that the distance
+// to the whole object's beginning (Itanium C++ ABI, section 2.5.2).
+func (c *classes) addressPoints(t dataSymbol) (points []types.Vtable) {
+	own := typeinfoPrefix + t.name[len(vtablePrefix):]
+	typed := len(c.infos) > 0
+	for at := t.value + 8; at+8 <= t.value+min(t.size, maxVtable); at += 8 {
+		symbol, _ := c.info(at)
+		top, _ := c.word(at - 8)
+		if typed && symbol != own || int64(top) > 0 || int64(top) < -1<<31 {
+			continue
+		}
+		if value, _ := c.word(at); !typed && (value != 0 || at != t.value+8) {
+			break
+		}
+		points = append(points, types.Vtable{Address: at + 8, Adjust: int32(int64(top))})
+	}
+	return points
+}
