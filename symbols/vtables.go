@@ -13,6 +13,7 @@ import (
 	"github.com/ianlancetaylor/demangle"
 
 	"github.com/observatory-trace/observatory-trace/symbols/types"
+	"github.com/observatory-trace/observatory-trace/symbols/units"
 	"github.com/observatory-trace/observatory-trace/trace"
 )
 
@@ -110,16 +111,16 @@ func (v *vtables) addTrait(trait string) {
 }
 
 // addClass adds the classes that are derived from a class.
-func (v *vtables) addClass(name string, off dwarf.Offset) {
+func (v *vtables) addClass(name string, class types.Class) {
 	if v.classes == nil {
 		v.classes = v.f.readClasses()
 	}
 	c := v.classes
-	member := v.reader.Member(off)
+	member := v.reader.Member(class.Offset)
 	if i := lastScope(demangled(member)); i > 0 {
 		name = demangled(member)[:i]
 	}
-	for _, t := range c.derived(name) {
+	for _, t := range c.derived(name, class.Scattered) {
 		if len(v.list) >= maxDynamic {
 			return
 		}
@@ -127,12 +128,21 @@ func (v *vtables) addClass(name string, off dwarf.Offset) {
 		if len(points) == 0 || v.known(points[0].Address) {
 			continue
 		}
-		class, ok := v.class(t)
+		off, ok := v.class(t)
 		if !ok {
 			continue
 		}
+		word := func(part uint32, from int64) (int64, bool) {
+			for _, p := range points {
+				if int64(p.Adjust) == -int64(part) {
+					distance, _ := c.word(p.Address + uint64(from))
+					return int64(distance), true
+				}
+			}
+			return 0, false
+		}
 		for _, p := range points {
-			p.Offset = class
+			p.Offset, p.Word = off, word
 			v.add(p, trace.LangCPP)
 		}
 	}
@@ -156,8 +166,11 @@ func (v *vtables) class(t dataSymbol) (dwarf.Offset, bool) {
 		if !ok {
 			continue
 		}
-		own := demangled(fn.LinkageName)
-		if i := lastScope(own); i < 0 || own[:i] != name {
+		if !slices.ContainsFunc(v.symbols(fn), func(symbol string) bool {
+			member := demangled(symbol)
+			i := lastScope(member)
+			return i > 0 && member[:i] == name
+		}) {
 			continue
 		}
 		if off, ok := v.reader.Class(dwarf.Offset(fn.Offset)); ok {
@@ -165,6 +178,24 @@ func (v *vtables) class(t dataSymbol) (dwarf.Offset, bool) {
 		}
 	}
 	return 0, false
+}
+
+// symbols lists the symbols of a described function. gcc tells none of functions
+// that other units can't see.
+func (v *vtables) symbols(fn units.Function) (list []string) {
+	if fn.LinkageName != "" {
+		return []string{fn.LinkageName}
+	}
+	t, err := v.f.functions()
+	if err != nil {
+		return nil
+	}
+	if i := t.find(fn.Low); i >= 0 {
+		for _, s := range t.symbols(t.entries[i]) {
+			list = append(list, t.symName(s))
+		}
+	}
+	return list
 }
 
 // lastScope is where the name of a member begins its last part: at the last
@@ -237,6 +268,7 @@ type classes struct {
 	infos   map[string][]dataSymbol // typeinfo, by symbol
 	byAddr  map[uint64]string       // typeinfo's symbol
 	refs    map[uint64]symbolicWord // words within vtables and typeinfo that the dynamic linker writes
+	known   map[string]bool         // typeinfo symbols, those of other files included
 	heirs   map[string][]string     // typeinfo symbols of the classes directly derived from one's
 }
 
@@ -247,7 +279,7 @@ type symbolicWord struct {
 }
 
 func (f *File) readClasses() *classes {
-	c := &classes{img: f.img, infos: map[string][]dataSymbol{}, byAddr: map[uint64]string{}, refs: map[uint64]symbolicWord{}, heirs: map[string][]string{}}
+	c := &classes{img: f.img, infos: map[string][]dataSymbol{}, byAddr: map[uint64]string{}, refs: map[uint64]symbolicWord{}, heirs: map[string][]string{}, known: map[string]bool{}}
 	var all []dataSymbol
 	f.eachSymbol(func(s dataSymbol) bool {
 		switch {
@@ -319,9 +351,11 @@ func (c *classes) info(at uint64) (string, bool) {
 // has are those of direct bases (Itanium C++ ABI, section 2.9.5).
 func (c *classes) inherit() {
 	for name, list := range c.infos {
+		c.known[name] = true
 		for _, s := range list {
 			for at := s.value + 16; at+8 <= s.value+min(s.size, maxVtable); at += 8 {
 				if base, ok := c.info(at); ok && base != name && !slices.Contains(c.heirs[base], name) {
+					c.known[base] = true
 					c.heirs[base] = append(c.heirs[base], name)
 				}
 			}
@@ -332,9 +366,10 @@ func (c *classes) inherit() {
 // maxUntyped is how many classes of a program without typeinfo are looked at.
 const maxUntyped = 512
 
-// derived lists the vtables of the classes derived from a class, directly or not.
+// derived lists the vtables of the classes derived from a class, directly or not,
+// and (itself) its own.
 // Without typeinfo (-fno-rtti) nobody knows which those are: then it is all, if they are few.
-func (c *classes) derived(name string) (list []dataSymbol) {
+func (c *classes) derived(name string, itself bool) (list []dataSymbol) {
 	if len(c.infos) == 0 {
 		if len(c.vtables) > maxUntyped {
 			return nil
@@ -343,6 +378,9 @@ func (c *classes) derived(name string) (list []dataSymbol) {
 	}
 	queue := c.symbolsOf(name)
 	found := map[string]bool{}
+	for _, symbol := range queue {
+		found[symbol] = itself
+	}
 	for len(queue) > 0 {
 		for _, heir := range c.heirs[queue[0]] {
 			if !found[heir] {
@@ -369,7 +407,7 @@ func (c *classes) symbolsOf(name string) (symbols []string) {
 	if strings.HasPrefix(name, "std::") {
 		part = "" // some are abbreviated
 	}
-	for symbol := range c.heirs {
+	for symbol := range c.known {
 		if strings.Contains(symbol, part) && plain(className(symbol)) == plain(name) {
 			symbols = append(symbols, symbol)
 		}

@@ -42,6 +42,10 @@ type node struct {
 	incomp  bool // only declared here
 	partial bool // not all of its parts are known
 	virtual bool // C++: it has a vtable
+	// shared are the fields that are virtual bases: where the distance to each is told, in
+	// bytes from where the vtable's address points. scattered: it, or a base, has some.
+	shared    map[int]int64
+	scattered bool
 	// aggregate: Rust passes the value neither as one scalar nor as two.
 	aggregate bool
 	// sparse: so too, because there is room beside the scalars.
@@ -130,7 +134,7 @@ func (r *Reader) expand(n *node, level int) error {
 	}
 	n.t.Elem = target.t
 	if target.t.Virtual && !n.t.Exact {
-		r.reached(n.target, target)
+		r.reachedClass(n.target, target)
 	}
 	if n.t.Kind == trace.KindMap && n.t.Lang == trace.LangGo {
 		n.t.Form = mapForm(target.t)

@@ -95,9 +95,11 @@ func (m *record) member(p *dwarf.Entry) error {
 	if p.Tag == dwarf.TagInheritance {
 		f.Name = child.t.Name
 		m.n.virtual = m.n.virtual || child.virtual
+		m.n.scattered = m.n.scattered || child.scattered
 		if v, _ := number(p, dwarf.AttrVirtuality); v > 0 {
 			m.virtual = true
 			f.Unavailable = "in a virtual base"
+			m.n.share(len(m.t.Fields), p)
 		}
 	}
 	if f.Unavailable == "" {

@@ -209,23 +209,24 @@ func (r *Reader) parameter(fn *function, e *dwarf.Entry) (*parameter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.name == "this" && fn.Language == trace.LangCPP && fn.constructs(n) {
+	if p.name == "this" && fn.Language == trace.LangCPP && fn.makes(n) {
 		n = n.exact()
 	}
 	p.node, p.declared = n, e
 	return p, r.expand(n, r.depth)
 }
 
-// constructs says whether the function, whose this is n, is a constructor: it has
-// its class's name.
-func (fn *function) constructs(this *node) bool {
+// makes says whether the function, whose this is n, is a constructor or a
+// destructor: those have their class's name.
+func (fn *function) makes(this *node) bool {
 	class, ok := strings.CutSuffix(this.t.Name, " *")
-	name := fn.name[:strings.IndexByte(fn.name+"<", '<')]
+	name := strings.TrimPrefix(fn.name[:strings.IndexByte(fn.name+"<", '<')], "~")
 	return ok && name != "" && strings.TrimPrefix(templateName(class), ":") == name
 }
 
 // exact is a pointer whose object's vtable is not asked of what class the object
-// is: before its constructor has run, the address of another one may be there, or none.
+// is. When a constructor begins, the address of another one may be there, or none; when
+// a destructor does, what derived classes added may be destroyed already.
 func (n *node) exact() *node {
 	c, t := *n, *n.t
 	t.Exact = true

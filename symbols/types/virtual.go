@@ -3,6 +3,7 @@ package types
 import (
 	"debug/dwarf"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -84,21 +85,28 @@ func VtableTrait(name string) (trait string, ok bool) {
 
 // Reached is what pointers lead to whose type only the running program knows.
 type Reached struct {
-	Traits  map[string]bool         // Rust's, without generic arguments
-	Classes map[string]dwarf.Offset // C++ classes with a vtable, by their name
+	Traits  map[string]bool  // Rust's, without generic arguments
+	Classes map[string]Class // C++ classes with a vtable, by their name
+}
+
+// Class is a C++ class with a vtable.
+type Class struct {
+	Offset dwarf.Offset // of an entry that leads to it
+	// Scattered says that it has virtual bases: where they lie only a vtable tells.
+	Scattered bool
 }
 
 // Reached tells what the signatures and dynamic types read so far lead to. The
 // caller must not change it.
 func (r *Reader) Reached() Reached { return r.reach }
 
-// reached takes note of a class that a pointer leads to.
-func (r *Reader) reached(off dwarf.Offset, n *node) {
+// reachedClass takes note of a class that a pointer leads to.
+func (r *Reader) reachedClass(off dwarf.Offset, n *node) {
 	if r.reach.Classes == nil {
-		r.reach.Classes = map[string]dwarf.Offset{}
+		r.reach.Classes = map[string]Class{}
 	}
 	if _, ok := r.reach.Classes[n.t.Name]; !ok {
-		r.reach.Classes[n.t.Name] = off
+		r.reach.Classes[n.t.Name] = Class{off, n.scattered}
 	}
 }
 
@@ -116,6 +124,10 @@ type Vtable struct {
 	Offset  dwarf.Offset // of the type's entry
 	// Adjust is where the whole object begins, in bytes from where the address is (offset-to-top).
 	Adjust int32
+	// Word reads what a vtable of the class has, so many bytes from where its address
+	// points: of the vtable for the part that lies so many bytes from the object's beginning.
+	// Nil for Rust's.
+	Word func(part uint32, from int64) (int64, bool)
 }
 
 // attempt runs what reads entries, within the budget of one function.
@@ -198,8 +210,97 @@ func (r *Reader) Virtual(v Vtable, language trace.Language) (dyn Dynamic, err er
 		dyn = Dynamic{Address: v.Address, Name: n.t.Name, Adjust: v.Adjust, Align: n.align}
 		if !n.incomp && n.t.Kind != trace.KindUnknown && uint64(-int64(v.Adjust)) <= uint64(n.t.Size) {
 			dyn.Type = n.t
+			if n.scattered && v.Word != nil {
+				dyn.Type = gather(n, v.Word)
+			}
 		}
 		return nil
 	})
 	return dyn, err
+}
+
+// share takes note of where a vtable tells the distance to a virtual base. Compilers
+// say it by an expression that, given the object's address, adds what is so far before
+// where its vtable's address points: dup, deref, a constant, minus, deref, plus.
+func (n *node) share(field int, base *dwarf.Entry) {
+	n.scattered = true
+	code, ok := base.Val(dwarf.AttrDataMemberLoc).([]byte)
+	if !ok || len(code) < 6 || code[0] != opDup || code[1] != opDeref {
+		return
+	}
+	rest := code[len(code)-3:]
+	if rest[0] != opMinus || rest[1] != opDeref || rest[2] != opPlus {
+		return
+	}
+	var before uint64
+	switch d := (data{code[3 : len(code)-3], false}); {
+	case code[2] >= opLit0 && code[2] < opLit0+32 && len(d.b) == 0:
+		before = uint64(code[2] - opLit0)
+	case code[2] == opConst1u && len(d.b) == 1:
+		before = uint64(d.u8())
+	case code[2] == opConst2u && len(d.b) == 2:
+		before = uint64(d.u8()) | uint64(d.u8())<<8
+	case code[2] == opConstu:
+		if before = d.uleb(); d.bad || len(d.b) > 0 || before > maxVtable {
+			return
+		}
+	default:
+		return
+	}
+	if n.shared == nil {
+		n.shared = map[int]int64{}
+	}
+	n.shared[field] = -int64(before)
+}
+
+// maxVtable bounds the bytes of a vtable.
+const maxVtable = 1 << 16
+
+// gather lays out a whole object whose class has virtual bases: those are its own
+// parts, once each, and no longer parts of its bases.
+func gather(n *node, word func(part uint32, from int64) (int64, bool)) *trace.Type {
+	g := gatherer{word: word, size: n.t.Size}
+	whole := g.part(n, 0, 0)
+	for i := 0; i < len(g.found); i++ {
+		f := g.found[i]
+		whole.Fields = append(whole.Fields, trace.Field{
+			Name: f.node.t.Name, Offset: f.offset, Type: g.part(f.node, f.offset, 0), Embedded: true,
+		})
+	}
+	return whole
+}
+
+type gatherer struct {
+	word  func(part uint32, from int64) (int64, bool)
+	size  uint32
+	found []part // virtual bases
+	steps int
+}
+
+// part is a copy of the class of a part without the virtual bases that were found.
+func (g *gatherer) part(n *node, at uint32, nesting int) *trace.Type {
+	t := *n.t
+	t.ID, t.Fields = 0, nil
+	for i, f := range n.t.Fields {
+		if g.steps++; i >= len(n.inline) || g.steps > maxMembers || nesting > maxNesting {
+			t.Fields = append(t.Fields, f)
+			continue
+		}
+		from, isShared := n.shared[i]
+		distance, ok := int64(0), false
+		if isShared {
+			distance, ok = g.word(at, from)
+		}
+		switch where := int64(at) + distance; {
+		case ok && where >= 0 && where < int64(g.size):
+			if !slices.ContainsFunc(g.found, func(p part) bool { return p.offset == uint32(where) && p.node.t.Name == n.inline[i].t.Name }) {
+				g.found = append(g.found, part{uint32(where), n.inline[i]})
+			}
+			continue
+		case f.Embedded && f.Unavailable == "" && n.inline[i].scattered:
+			f.Type = g.part(n.inline[i], at+f.Offset, nesting+1)
+		}
+		t.Fields = append(t.Fields, f)
+	}
+	return &t
 }
