@@ -20,13 +20,12 @@ import (
 // vtables finds the types of objects that are known by their vtables: of C++
 // classes derived from those that pointers lead to, and of Rust's trait objects.
 type vtables struct {
-	f       *File
-	reader  *types.Reader
-	list    []types.Dynamic
-	at      map[uint64]int // index in list by address, -1 where it isn't clear which type it is
-	classes *classes       // once needed, like traits
-	traits  map[string][]types.Vtable
-	seen    map[string]bool // classes and traits that were looked for
+	f      *File
+	reader *types.Reader
+	list   []types.Dynamic
+	at     map[uint64]int            // index in list by address, -1 where it isn't clear which type it is
+	traits map[string][]types.Vtable // once needed
+	seen   map[string]bool           // classes and traits that were looked for
 }
 
 // virtual lists the types of the vtables that what was read so far leads to.
@@ -112,10 +111,7 @@ func (v *vtables) addTrait(trait string) {
 
 // addClass adds the classes that are derived from a class.
 func (v *vtables) addClass(name string, class types.Class) {
-	if v.classes == nil {
-		v.classes = v.f.readClasses()
-	}
-	c := v.classes
+	c := v.f.classes()
 	member := v.reader.Member(class.Offset)
 	if i := lastScope(demangled(member)); i > 0 {
 		name = demangled(member)[:i]
@@ -128,7 +124,7 @@ func (v *vtables) addClass(name string, class types.Class) {
 		if len(points) == 0 || v.known(points[0].Address) {
 			continue
 		}
-		off, ok := v.class(t)
+		off, ok := v.f.classEntry(t)
 		if !ok {
 			continue
 		}
@@ -153,40 +149,92 @@ func (v *vtables) known(address uint64) bool {
 	return ok
 }
 
-// class finds the entry of a vtable's class: one of its functions is the class's
+// definition finds the entry that describes a C++ class which others only
+// declare. Compilers describe a class with virtual functions just where its first one
+// that isn't inline is defined, which is also where its vtable is.
+func (f *File) definition(class string) (dwarf.Offset, bool) {
+	p := f.dwarf()
+	off, ok := p.defined[class]
+	if ok || len(p.defined) >= maxDynamic {
+		return off, off != 0
+	}
+	if p.defined == nil {
+		p.defined = map[string]dwarf.Offset{}
+	}
+	p.defined[class] = 0
+	// Of those that only one unit knows, others may have the same name.
+	if strings.Contains(class, "(anonymous namespace)") {
+		return 0, false
+	}
+	part := mangledPart(class)
+	for _, t := range f.classes().vtables {
+		if strings.Contains(t.name, part) && plain(className(t.name)) == plain(class) {
+			if off, ok = f.classEntry(t); ok {
+				p.defined[class] = off
+				return off, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// classEntry finds the entry of a vtable's class: one of its functions is the class's
 // own, and the function's declaration tells whose it is (DW_AT_containing_type).
-func (v *vtables) class(t dataSymbol) (dwarf.Offset, bool) {
+func (f *File) classEntry(t dataSymbol) (dwarf.Offset, bool) {
 	name := className(t.name)
 	for at := t.value; at+8 <= t.value+min(t.size, maxVtable); at += 8 {
-		code, _ := v.classes.word(at)
-		if _, ok := v.f.FileOffset(code); !ok {
+		code, _ := f.classes().word(at)
+		if _, ok := f.FileOffset(code); !ok {
 			continue
 		}
-		fn, ok := v.f.described(code)
+		fn, ok := f.described(code)
 		if !ok {
 			continue
 		}
-		if !slices.ContainsFunc(v.symbols(fn), func(symbol string) bool {
+		if !slices.ContainsFunc(f.symbolsOf(fn), func(symbol string) bool {
 			member := demangled(symbol)
 			i := lastScope(member)
 			return i > 0 && member[:i] == name
 		}) {
 			continue
 		}
-		if off, ok := v.reader.Class(dwarf.Offset(fn.Offset)); ok {
+		if off, ok := f.prog.reader.Class(dwarf.Offset(fn.Offset)); ok {
 			return off, true
+		}
+	}
+	return f.destroyed(t)
+}
+
+// destroyed finds the entry of a vtable's class by its destructor, which gcc leaves out of
+// the vtable when the class is abstract.
+func (f *File) destroyed(t dataSymbol) (dwarf.Offset, bool) {
+	table, err := f.functions()
+	if err != nil {
+		return 0, false
+	}
+	class := t.name[len(vtablePrefix):]
+	if strings.HasPrefix(class, "N") {
+		class = strings.TrimSuffix(class[1:], "E")
+	}
+	destructor := "_ZN" + class + "D2Ev"
+	for _, s := range table.syms {
+		if table.symName(s) != destructor {
+			continue
+		}
+		if fn, ok := f.described(s.addr); ok {
+			return f.prog.reader.Class(dwarf.Offset(fn.Offset))
 		}
 	}
 	return 0, false
 }
 
-// symbols lists the symbols of a described function. gcc tells none of functions
+// symbolsOf lists the symbols of a described function. gcc tells none of functions
 // that other units can't see.
-func (v *vtables) symbols(fn units.Function) (list []string) {
+func (f *File) symbolsOf(fn units.Function) (list []string) {
 	if fn.LinkageName != "" {
 		return []string{fn.LinkageName}
 	}
-	t, err := v.f.functions()
+	t, err := f.functions()
 	if err != nil {
 		return nil
 	}
@@ -278,7 +326,11 @@ type symbolicWord struct {
 	symbol string
 }
 
-func (f *File) readClasses() *classes {
+// classes reads them, once.
+func (f *File) classes() *classes {
+	if f.prog.classes != nil {
+		return f.prog.classes
+	}
 	c := &classes{img: f.img, infos: map[string][]dataSymbol{}, byAddr: map[uint64]string{}, refs: map[uint64]symbolicWord{}, heirs: map[string][]string{}, known: map[string]bool{}}
 	var all []dataSymbol
 	f.eachSymbol(func(s dataSymbol) bool {
@@ -298,6 +350,7 @@ func (f *File) readClasses() *classes {
 	slices.SortFunc(c.vtables, func(a, b dataSymbol) int { return cmp.Compare(a.value, b.value) })
 	c.relocate(all)
 	c.inherit()
+	f.prog.classes = c
 	return c
 }
 
@@ -400,13 +453,7 @@ func (c *classes) derived(name string, itself bool) (list []dataSymbol) {
 
 // symbolsOf lists the typeinfo symbols that a class of that name can have.
 func (c *classes) symbolsOf(name string) (symbols []string) {
-	last := name[lastScope(name)+1:]
-	last = strings.TrimLeft(last, ":")
-	last = last[:strings.IndexByte(last+"<", '<')]
-	part := strconv.Itoa(len(last)) + last // as mangled names have it
-	if strings.HasPrefix(name, "std::") {
-		part = "" // some are abbreviated
-	}
+	part := mangledPart(name)
 	for symbol := range c.known {
 		if strings.Contains(symbol, part) && plain(className(symbol)) == plain(name) {
 			symbols = append(symbols, symbol)
@@ -414,6 +461,17 @@ func (c *classes) symbolsOf(name string) (symbols []string) {
 	}
 	slices.Sort(symbols)
 	return symbols
+}
+
+// mangledPart is what the symbols of a class have of its name; empty where that
+// may be abbreviated.
+func mangledPart(class string) string {
+	last := strings.TrimLeft(class[lastScope(class)+1:], ":")
+	last = last[:strings.IndexByte(last+"<", '<')]
+	if strings.HasPrefix(class, "std::") {
+		return ""
+	}
+	return strconv.Itoa(len(last)) + last
 }
 
 // plain is a name without spaces, which compilers and demanglers set differently.

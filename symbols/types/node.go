@@ -156,6 +156,9 @@ func (r *Reader) canonical(off dwarf.Offset) (*node, error) {
 		}
 		next, ok := r.reference(e, dwarf.AttrType)
 		if !ok || !transparent(e) {
+			if whole, ok := r.definition(e); ok {
+				off = whole
+			}
 			n, err := r.node(off)
 			if err == nil && alias != "" && strings.HasSuffix(n.t.Name, anonymous) {
 				n.t.Name = alias

@@ -85,6 +85,7 @@ type Reader struct {
 	left   int // entries that the current call may still read
 	nest   int // types being read, one inside the other
 	reach  Reached
+	define func(class string) (dwarf.Offset, bool)
 }
 
 // NewReader makes a Reader. d must not be used by others while it reads.
@@ -104,6 +105,10 @@ func NewReader(d *dwarf.Data, arch Arch, sections Sections) *Reader {
 // SetDepth sets how many pointers one behind the other have their targets'
 // types read; 2 unless told. Call it before the first Signature.
 func (r *Reader) SetDepth(pointers int) { r.depth = pointers }
+
+// SetDefinitions sets what finds the entry that describes a C++ class, by its name with
+// its namespaces, where another only declares it. Call it before the first Signature.
+func (r *Reader) SetDefinitions(find func(class string) (dwarf.Offset, bool)) { r.define = find }
 
 // damaged makes an error about the entry at off.
 func damaged(off dwarf.Offset, format string, args ...any) error {

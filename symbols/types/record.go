@@ -310,9 +310,30 @@ func (r *Reader) fillDeclared(n *node, t *trace.Type, e *dwarf.Entry) error {
 		n.leaves = []leaf{{size: 8}, {off: 8, size: 8}, {off: 16, size: 8}, {off: 24, size: 8}}
 		return nil
 	}
+	if off, ok := r.definition(e); ok {
+		whole, err := r.node(off)
+		if err == nil && !whole.incomp {
+			*n, *t = *whole, *whole.t
+			n.level = -1
+			return nil
+		}
+	}
 	t.Kind, t.Size, n.incomp = trace.KindUnknown, 0, true
 	n.align = 1
 	return nil
+}
+
+// definition finds the description of a C++ class that e only declares.
+func (r *Reader) definition(e *dwarf.Entry) (dwarf.Offset, bool) {
+	if r.define == nil || r.lang != trace.LangCPP || !flag(e, dwarf.AttrDeclaration) || e.Tag != dwarf.TagStructType && e.Tag != dwarf.TagClassType {
+		return 0, false
+	}
+	name, err := r.name(e.Offset, 0)
+	if err != nil {
+		return 0, false
+	}
+	off, ok := r.define(name)
+	return off, ok && off != e.Offset
 }
 
 // recogniseCPP finds the standard library's strings by their members.

@@ -130,10 +130,13 @@ type Vtable struct {
 	Word func(part uint32, from int64) (int64, bool)
 }
 
-// attempt runs what reads entries, within the budget of one function.
+// attempt runs what reads entries, with a budget of its own. It may be called from
+// within another reading.
 func (r *Reader) attempt(off dwarf.Offset, language trace.Language, do func() error) (err error) {
+	left, nest, lang := r.left, r.nest, r.lang
 	r.left, r.nest, r.lang = maxDIEs, 0, language
 	defer func() {
+		r.left, r.nest, r.lang = left, nest, lang
 		if p := recover(); p != nil {
 			err = damaged(off, "%v", p)
 		}
