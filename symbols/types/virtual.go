@@ -156,7 +156,8 @@ func (r *Reader) Contained(off dwarf.Offset) (concrete dwarf.Offset, ok bool) {
 	return concrete, ok && concrete != elsewhere
 }
 
-// Class is the class that a virtual C++ function is a member of, by its concrete entry.
+// Class is the class that a virtual C++ function is a member of, by its concrete
+// entry; ok is false where that is only declared in the function's unit.
 func (r *Reader) Class(function dwarf.Offset) (class dwarf.Offset, ok bool) {
 	_ = r.attempt(function, trace.LangCPP, func() error {
 		off := function
@@ -166,7 +167,9 @@ func (r *Reader) Class(function dwarf.Offset) (class dwarf.Offset, ok bool) {
 				return err
 			}
 			if class, ok = r.reference(e, dwarf.AttrContainingType); ok {
-				return nil
+				e, err := r.entry(class)
+				ok = err == nil && !flag(e, dwarf.AttrDeclaration)
+				return err
 			}
 			next, more := r.reference(e, dwarf.AttrAbstractOrigin)
 			if !more {
