@@ -420,16 +420,21 @@ func (c *classes) inherit() {
 const maxUntyped = 512
 
 // derived lists the vtables of the classes derived from a class, directly or not,
-// and (itself) its own.
-// Without typeinfo (-fno-rtti) nobody knows which those are: then it is all, if they are few.
+// and (itself) its own. Of one without typeinfo (-fno-rtti) nobody knows which those are:
+// then it is all others without, if they are few.
 func (c *classes) derived(name string, itself bool) (list []dataSymbol) {
-	if len(c.infos) == 0 {
-		if len(c.vtables) > maxUntyped {
+	queue := c.symbolsOf(name)
+	if len(queue) == 0 {
+		for _, s := range c.vtables {
+			if !c.known[typeinfoPrefix+s.name[len(vtablePrefix):]] {
+				list = append(list, s)
+			}
+		}
+		if len(list) > maxUntyped {
 			return nil
 		}
-		return c.vtables
+		return list
 	}
-	queue := c.symbolsOf(name)
 	found := map[string]bool{}
 	for _, symbol := range queue {
 		found[symbol] = itself
@@ -479,20 +484,23 @@ func plain(name string) string { return strings.ReplaceAll(name, " ", "") }
 
 // addressPoints lists the places in a vtable whose address objects have, the
 // primary one first: behind each the class's typeinfo, and before that the distance
-// to the whole object's beginning (Itanium C++ ABI, section 2.5.2).
+// to the whole object's beginning (Itanium C++ ABI, section 2.5.2). Without typeinfo
+// only a primary one can be told, in a vtable that begins with it.
 func (c *classes) addressPoints(t dataSymbol) (points []types.Vtable) {
 	own := typeinfoPrefix + t.name[len(vtablePrefix):]
-	typed := len(c.infos) > 0
 	for at := t.value + 8; at+8 <= t.value+min(t.size, maxVtable); at += 8 {
-		symbol, _ := c.info(at)
 		top, _ := c.word(at - 8)
-		if typed && symbol != own || int64(top) > 0 || int64(top) < -1<<31 {
-			continue
+		if symbol, _ := c.info(at); symbol == own && int64(top) <= 0 && int64(top) >= -1<<31 {
+			points = append(points, types.Vtable{Address: at + 8, Adjust: int32(int64(top))})
 		}
-		if value, _ := c.word(at); !typed && (value != 0 || at != t.value+8) {
-			break
-		}
-		points = append(points, types.Vtable{Address: at + 8, Adjust: int32(int64(top))})
 	}
-	return points
+	if len(points) > 0 || t.size < 16 {
+		return points
+	}
+	top, _ := c.word(t.value)
+	info, symbol := c.word(t.value + 8)
+	if top != 0 || info != 0 || symbol != "" || len(c.img.bytesAt(t.value)) < 16 {
+		return nil
+	}
+	return []types.Vtable{{Address: t.value + 16}}
 }
