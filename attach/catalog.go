@@ -20,7 +20,7 @@ type catalog struct {
 	programs  uint32
 	edges     uint32
 	files     uint32
-	dynamics  int // types by their address, of all files
+	dynamics  int                      // types by their address, of all files
 	images    atomic.Pointer[[]*image] // by function id, like functions
 }
 
