@@ -64,7 +64,10 @@ func sorted[V any](m map[string]V) []string {
 }
 
 // add describes one vtable.
-func (v *vtables) add(t types.Vtable, language trace.Language) {
+func (v *vtables) add(t types.Vtable, language trace.Language) { v.addNamed(t, language, "") }
+
+// addNamed does so by another name than the type that is described has.
+func (v *vtables) addNamed(t types.Vtable, language trace.Language, name string) {
 	if len(v.list) >= maxDynamic {
 		return
 	}
@@ -73,6 +76,7 @@ func (v *vtables) add(t types.Vtable, language trace.Language) {
 		v.f.warn(fmt.Errorf("read types of %s: %w", v.f.path, err))
 		return
 	}
+	d.Name = cmp.Or(name, d.Name)
 	// The linker may have folded vtables whose bytes are the same.
 	if i, ok := v.at[t.Address]; ok {
 		if i >= 0 && v.list[i].Name != d.Name {
@@ -107,6 +111,81 @@ func (v *vtables) addTrait(trait string) {
 			v.add(t, trace.LangRust)
 		}
 	}
+	if trait == types.RustError {
+		v.addStringErrors()
+	}
+}
+
+// addStringErrors adds the type of the errors that Rust's library makes of texts
+// (`"text".into()`): a struct with one String. Toolchains without the library's types don't
+// describe its vtable; then that is known by the functions in it and by its layout: drop, size,
+// alignment, those of Debug, those of Display.
+func (v *vtables) addStringErrors() {
+	debug, display, name := v.stringErrorMethods()
+	if len(debug) == 0 || len(display) == 0 {
+		return
+	}
+	for _, s := range v.f.img.elf.Sections {
+		if s.Name != ".data.rel.ro" && s.Name != ".rodata" {
+			continue
+		}
+		for at := s.Addr; s.Size < 1<<30 && at+8 <= s.Addr+s.Size; at += 8 {
+			if method, _ := v.f.img.uint64At(at); !debug[method] {
+				continue
+			}
+			size, _ := v.f.img.uint64At(at - 16)
+			align, _ := v.f.img.uint64At(at - 8)
+			method, _ := v.f.img.uint64At(at + 8)
+			if size != stringSize || align != 8 || !display[method] || v.known(at-24) {
+				continue
+			}
+			if off, ok := v.rustString(); ok {
+				v.addNamed(types.Vtable{Address: at - 24, Offset: off}, trace.LangRust, name)
+			}
+		}
+	}
+}
+
+// stringSize is the size in bytes of Rust's String.
+const stringSize = 24
+
+// stringErrorMethods finds the functions of that type by their symbols.
+func (v *vtables) stringErrorMethods() (debug, display map[uint64]bool, name string) {
+	debug, display = map[uint64]bool{}, map[uint64]bool{}
+	t, err := v.f.functions()
+	if err != nil {
+		return nil, nil, ""
+	}
+	for _, s := range t.syms {
+		raw := t.symName(s)
+		if !strings.Contains(raw, "StringError") || !strings.Contains(raw, "3fmt") {
+			continue
+		}
+		full := demangled(raw)
+		if of, ok := strings.CutSuffix(full, "::StringError as core::fmt::Debug>::fmt"); ok {
+			debug[s.addr], name = true, strings.Clone(strings.TrimPrefix(of, "<"))+"::StringError"
+		} else if strings.HasSuffix(full, "::StringError as core::fmt::Display>::fmt") {
+			display[s.addr] = true
+		}
+	}
+	return debug, display, name
+}
+
+// rustString finds the description of alloc::string::String.
+func (v *vtables) rustString() (dwarf.Offset, bool) {
+	x := v.f.dwarf().index
+	for _, u := range x.Units() {
+		if language(u.Language) != trace.LangRust {
+			continue
+		}
+		for _, off := range x.Structures(u, "String") {
+			d, err := v.reader.Virtual(types.Vtable{Offset: dwarf.Offset(off)}, trace.LangRust)
+			if err == nil && d.Name == "alloc::string::String" && d.Type != nil && d.Type.Kind == trace.KindString && d.Type.Size == stringSize {
+				return dwarf.Offset(off), true
+			}
+		}
+	}
+	return 0, false
 }
 
 // addClass adds the classes that are derived from a class.

@@ -334,7 +334,7 @@ func (s *scanner) iface(t *trace.Type, at uint32) {
 func (s *scanner) trait(t *trace.Type, at uint32) {
 	depth, ok := s.limit()
 	switch {
-	case t.Trait == rustError:
+	case t.Trait == RustError:
 		depth = 0
 	case !ok:
 		return

@@ -118,7 +118,7 @@ func (r *Reader) expand(n *node, level int) error {
 	if err := r.expandLinks(n, level); err != nil {
 		return err
 	}
-	if n.t.Trait != "" && (level > 0 || n.t.Trait == rustError) {
+	if n.t.Trait != "" && (level > 0 || n.t.Trait == RustError) {
 		r.reachedTrait(n.t.Trait)
 	}
 	if n.target == 0 || level <= 0 {

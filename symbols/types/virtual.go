@@ -9,8 +9,8 @@ import (
 	"github.com/observatory-trace/observatory-trace/trace"
 )
 
-// rustError is the trait of Rust's errors.
-const rustError = "core::error::Error"
+// RustError is the trait of Rust's errors.
+const RustError = "core::error::Error"
 
 // counted are the types that Rust's shared pointers lead to: two counts, then the value.
 var counted = []string{"alloc::rc::RcInner<", "alloc::rc::RcBox<", "alloc::sync::ArcInner<"}
