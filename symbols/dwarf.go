@@ -23,6 +23,7 @@ type program struct {
 	reader  *types.Reader
 	located bool                    // reader has location lists
 	classes *classes                // once they were needed
+	destroy map[string]uint64       // destructors, likewise
 	defined map[string]dwarf.Offset // classes whose definition was looked for; 0: not found
 }
 

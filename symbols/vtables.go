@@ -3,11 +3,8 @@ package symbols
 import (
 	"cmp"
 	"debug/dwarf"
-	"debug/elf"
-	"encoding/binary"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/ianlancetaylor/demangle"
@@ -20,12 +17,13 @@ import (
 // vtables finds the types of objects that are known by their vtables: of C++
 // classes derived from those that pointers lead to, and of Rust's trait objects.
 type vtables struct {
-	f      *File
-	reader *types.Reader
-	list   []types.Dynamic
-	at     map[uint64]int            // index in list by address, -1 where it isn't clear which type it is
-	traits map[string][]types.Vtable // once needed
-	seen   map[string]bool           // classes and traits that were looked for
+	f       *File
+	reader  *types.Reader
+	list    []types.Dynamic
+	at      map[uint64]int            // index in list by address, -1 where it isn't clear which type it is
+	traits  map[string][]types.Vtable // once needed
+	seen    map[string]bool           // classes and traits that were looked for
+	derived map[string]bool           // classes, as symbols have them, whose derived ones were looked for
 }
 
 // virtual lists the types of the vtables that what was read so far leads to.
@@ -34,7 +32,7 @@ func (f *File) virtual() []types.Dynamic {
 	if f.prog == nil || f.prog.reader == nil {
 		return nil
 	}
-	v := &vtables{f: f, reader: f.prog.reader, at: map[uint64]int{}, seen: map[string]bool{}}
+	v := &vtables{f: f, reader: f.prog.reader, at: map[uint64]int{}, seen: map[string]bool{}, derived: map[string]bool{}}
 	for more := true; more && len(v.list) < maxDynamic; {
 		more = false
 		reached := v.reader.Reached()
@@ -129,7 +127,8 @@ func (v *vtables) addStringErrors() {
 		if s.Name != ".data.rel.ro" && s.Name != ".rodata" {
 			continue
 		}
-		for at := s.Addr; s.Size < 1<<30 && at+8 <= s.Addr+s.Size; at += 8 {
+		for i := uint64(0); i+8 <= min(s.Size, maxTables); i += 8 {
+			at := s.Addr + i
 			if method, _ := v.f.img.uint64At(at); !debug[method] {
 				continue
 			}
@@ -145,6 +144,9 @@ func (v *vtables) addStringErrors() {
 		}
 	}
 }
+
+// maxTables bounds the bytes of a section that are searched for vtables.
+const maxTables = 64 << 20
 
 // stringSize is the size in bytes of Rust's String.
 const stringSize = 24
@@ -191,11 +193,10 @@ func (v *vtables) rustString() (dwarf.Offset, bool) {
 // addClass adds the classes that are derived from a class.
 func (v *vtables) addClass(name string, class types.Class) {
 	c := v.f.classes()
-	member := v.reader.Member(class.Offset)
-	if i := lastScope(demangled(member)); i > 0 {
-		name = demangled(member)[:i]
+	if i := lastScope(demangled(v.reader.Member(class.Offset))); i > 0 {
+		name = demangled(v.reader.Member(class.Offset))[:i] // as symbols spell it
 	}
-	for _, t := range c.derived(name, class.Scattered) {
+	for _, t := range c.derived(name, class.Scattered, v.derived) {
 		if len(v.list) >= maxDynamic {
 			return
 		}
@@ -245,9 +246,9 @@ func (f *File) definition(class string) (dwarf.Offset, bool) {
 	if strings.Contains(class, "(anonymous namespace)") {
 		return 0, false
 	}
-	part := mangledPart(class)
-	for _, t := range f.classes().vtables {
-		if strings.Contains(t.name, part) && plain(className(t.name)) == plain(class) {
+	c := f.classes()
+	for _, symbol := range c.named(class) {
+		for _, t := range c.vtables[symbol] {
 			if off, ok = f.classEntry(t); ok {
 				p.defined[class] = off
 				return off, true
@@ -261,8 +262,9 @@ func (f *File) definition(class string) (dwarf.Offset, bool) {
 // own, and the function's declaration tells whose it is (DW_AT_containing_type).
 func (f *File) classEntry(t dataSymbol) (dwarf.Offset, bool) {
 	name := className(t.name)
-	for at := t.value; at+8 <= t.value+min(t.size, maxVtable); at += 8 {
-		code, _ := f.classes().word(at)
+	c := f.classes()
+	for at := range c.words(t) {
+		code, _ := c.word(at)
 		if _, ok := f.FileOffset(code); !ok {
 			continue
 		}
@@ -287,24 +289,39 @@ func (f *File) classEntry(t dataSymbol) (dwarf.Offset, bool) {
 // destroyed finds the entry of a vtable's class by its destructor, which gcc leaves out of
 // the vtable when the class is abstract.
 func (f *File) destroyed(t dataSymbol) (dwarf.Offset, bool) {
-	table, err := f.functions()
-	if err != nil {
-		return 0, false
-	}
-	class := t.name[len(vtablePrefix):]
+	class := mangledClass(t.name)
 	if strings.HasPrefix(class, "N") {
 		class = strings.TrimSuffix(class[1:], "E")
 	}
-	destructor := "_ZN" + class + "D2Ev"
-	for _, s := range table.syms {
-		if table.symName(s) != destructor {
-			continue
-		}
-		if fn, ok := f.described(s.addr); ok {
-			return f.prog.reader.Class(dwarf.Offset(fn.Offset))
+	addr, ok := f.destructors()["_ZN"+class+destructorSuffix]
+	if !ok {
+		return 0, false
+	}
+	fn, ok := f.described(addr)
+	if !ok {
+		return 0, false
+	}
+	return f.prog.reader.Class(dwarf.Offset(fn.Offset))
+}
+
+// destructorSuffix ends the symbol of a base object's destructor (Itanium C++ ABI, section 5.1.4.3).
+const destructorSuffix = "D2Ev"
+
+// destructors are the addresses of those, by their symbols.
+func (f *File) destructors() map[string]uint64 {
+	p := f.dwarf()
+	if p.destroy != nil {
+		return p.destroy
+	}
+	p.destroy = map[string]uint64{}
+	if t, err := f.functions(); err == nil {
+		for _, s := range t.syms {
+			if name := t.symName(s); strings.HasSuffix(name, destructorSuffix) {
+				p.destroy[name] = s.addr
+			}
 		}
 	}
-	return 0, false
+	return p.destroy
 }
 
 // symbolsOf lists the symbols of a described function. gcc tells none of functions
@@ -344,9 +361,6 @@ func lastScope(name string) int {
 	return -1
 }
 
-// maxVtable bounds the bytes of a vtable that are looked at.
-const maxVtable = 1 << 16
-
 // The beginnings of the names of what C++ compilers make for a class with
 // virtual functions (Itanium C++ ABI, section 5.1.4.1).
 const (
@@ -385,201 +399,4 @@ func (f *File) ClassAt(addr uint64) (name string, err error) {
 		return nil
 	})
 	return name, err
-}
-
-// classes is a file's classes with virtual functions, by their vtables and by
-// what -frtti has of them.
-type classes struct {
-	img     *image
-	vtables []dataSymbol            // by address
-	infos   map[string][]dataSymbol // typeinfo, by symbol
-	byAddr  map[uint64]string       // typeinfo's symbol
-	refs    map[uint64]symbolicWord // words within vtables and typeinfo that the dynamic linker writes
-	known   map[string]bool         // typeinfo symbols, those of other files included
-	heirs   map[string][]string     // typeinfo symbols of the classes directly derived from one's
-}
-
-// symbolicWord is an address to be: a symbol's, or where there is none value.
-type symbolicWord struct {
-	value  uint64
-	symbol string
-}
-
-// classes reads them, once.
-func (f *File) classes() *classes {
-	if f.prog.classes != nil {
-		return f.prog.classes
-	}
-	c := &classes{img: f.img, infos: map[string][]dataSymbol{}, byAddr: map[uint64]string{}, refs: map[uint64]symbolicWord{}, heirs: map[string][]string{}, known: map[string]bool{}}
-	var all []dataSymbol
-	f.eachSymbol(func(s dataSymbol) bool {
-		switch {
-		case !s.defined || s.size == 0:
-		case strings.HasPrefix(s.name, vtablePrefix):
-			c.vtables = append(c.vtables, s)
-			all = append(all, s)
-		case strings.HasPrefix(s.name, typeinfoPrefix):
-			c.infos[s.name] = append(c.infos[s.name], s)
-			c.byAddr[s.value] = s.name
-			all = append(all, s)
-		}
-		return true
-	})
-	slices.SortFunc(all, func(a, b dataSymbol) int { return cmp.Compare(a.value, b.value) })
-	slices.SortFunc(c.vtables, func(a, b dataSymbol) int { return cmp.Compare(a.value, b.value) })
-	c.relocate(all)
-	c.inherit()
-	f.prog.classes = c
-	return c
-}
-
-// relocate takes note of the relocated words of symbols, which are in order of their addresses.
-func (c *classes) relocate(all []dataSymbol) {
-	syms, names := dynamicSymbols(c.img)
-	c.img.relocations(func(r elf.Rela64) {
-		i, exact := slices.BinarySearchFunc(all, r.Off, func(s dataSymbol, addr uint64) int { return cmp.Compare(s.value, addr) })
-		if !exact {
-			i--
-		}
-		if i < 0 || r.Off-all[i].value >= all[i].size {
-			return
-		}
-		w := symbolicWord{value: uint64(r.Addend)}
-		if at := uint64(elf.R_SYM64(r.Info)) * symSize; at > 0 && at+symSize <= uint64(len(syms)) {
-			w.value += binary.LittleEndian.Uint64(syms[at+8:])
-			if r.Addend == 0 {
-				w.symbol = cstringAt(names, uint64(binary.LittleEndian.Uint32(syms[at:])))
-			}
-		}
-		c.refs[r.Off] = w
-	})
-}
-
-// word is what a running program has at an address of a vtable or typeinfo, the
-// load bias taken for 0, and whose address it is, where the linker was to tell.
-func (c *classes) word(at uint64) (uint64, string) {
-	if w, ok := c.refs[at]; ok {
-		return w.value, w.symbol
-	}
-	b := c.img.bytesAt(at)
-	if len(b) < 8 {
-		return 0, ""
-	}
-	return binary.LittleEndian.Uint64(b), ""
-}
-
-// info is the symbol of the typeinfo whose address is in a word.
-func (c *classes) info(at uint64) (string, bool) {
-	value, symbol := c.word(at)
-	if strings.HasPrefix(symbol, typeinfoPrefix) {
-		return symbol, true
-	}
-	symbol, ok := c.byAddr[value]
-	return symbol, ok
-}
-
-// inherit reads which classes are derived from which. Typeinfo begins with the
-// addresses of its own vtable and of its name; what further addresses of typeinfo it
-// has are those of direct bases (Itanium C++ ABI, section 2.9.5).
-func (c *classes) inherit() {
-	for name, list := range c.infos {
-		c.known[name] = true
-		for _, s := range list {
-			for at := s.value + 16; at+8 <= s.value+min(s.size, maxVtable); at += 8 {
-				if base, ok := c.info(at); ok && base != name && !slices.Contains(c.heirs[base], name) {
-					c.known[base] = true
-					c.heirs[base] = append(c.heirs[base], name)
-				}
-			}
-		}
-	}
-}
-
-// maxUntyped is how many classes of a program without typeinfo are looked at.
-const maxUntyped = 512
-
-// derived lists the vtables of the classes derived from a class, directly or not,
-// and (itself) its own. Of one without typeinfo (-fno-rtti) nobody knows which those are:
-// then it is all others without, if they are few.
-func (c *classes) derived(name string, itself bool) (list []dataSymbol) {
-	queue := c.symbolsOf(name)
-	if len(queue) == 0 {
-		for _, s := range c.vtables {
-			if !c.known[typeinfoPrefix+s.name[len(vtablePrefix):]] {
-				list = append(list, s)
-			}
-		}
-		if len(list) > maxUntyped {
-			return nil
-		}
-		return list
-	}
-	found := map[string]bool{}
-	for _, symbol := range queue {
-		found[symbol] = itself
-	}
-	for len(queue) > 0 {
-		for _, heir := range c.heirs[queue[0]] {
-			if !found[heir] {
-				found[heir] = true
-				queue = append(queue, heir)
-			}
-		}
-		queue = queue[1:]
-	}
-	for _, s := range c.vtables {
-		if found[typeinfoPrefix+s.name[len(vtablePrefix):]] {
-			list = append(list, s)
-		}
-	}
-	return list
-}
-
-// symbolsOf lists the typeinfo symbols that a class of that name can have.
-func (c *classes) symbolsOf(name string) (symbols []string) {
-	part := mangledPart(name)
-	for symbol := range c.known {
-		if strings.Contains(symbol, part) && plain(className(symbol)) == plain(name) {
-			symbols = append(symbols, symbol)
-		}
-	}
-	slices.Sort(symbols)
-	return symbols
-}
-
-// mangledPart is what the symbols of a class have of its name; empty where that
-// may be abbreviated.
-func mangledPart(class string) string {
-	last := strings.TrimLeft(class[lastScope(class)+1:], ":")
-	last = last[:strings.IndexByte(last+"<", '<')]
-	if strings.HasPrefix(class, "std::") {
-		return ""
-	}
-	return strconv.Itoa(len(last)) + last
-}
-
-// plain is a name without spaces, which compilers and demanglers set differently.
-func plain(name string) string { return strings.ReplaceAll(name, " ", "") }
-
-// addressPoints lists the places in a vtable whose address objects have, the
-// primary one first: behind each the class's typeinfo, and before that the distance
-// to the whole object's beginning (Itanium C++ ABI, section 2.5.2). Without typeinfo
-// only a primary one can be told, in a vtable that begins with it.
-func (c *classes) addressPoints(t dataSymbol) (points []types.Vtable) {
-	own := typeinfoPrefix + t.name[len(vtablePrefix):]
-	for at := t.value + 8; at+8 <= t.value+min(t.size, maxVtable); at += 8 {
-		top, _ := c.word(at - 8)
-		if symbol, _ := c.info(at); symbol == own && int64(top) <= 0 && int64(top) >= -1<<31 {
-			points = append(points, types.Vtable{Address: at + 8, Adjust: int32(int64(top))})
-		}
-	}
-	if len(points) > 0 || t.size < 16 {
-		return points
-	}
-	top, _ := c.word(t.value)
-	info, symbol := c.word(t.value + 8)
-	if top != 0 || info != 0 || symbol != "" || len(c.img.bytesAt(t.value)) < 16 {
-		return nil
-	}
-	return []types.Vtable{{Address: t.value + 16}}
 }

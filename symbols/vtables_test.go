@@ -160,3 +160,24 @@ func TestExact(t *testing.T) {
 		}
 	}
 }
+
+func TestIdentifiers(t *testing.T) {
+	for mangled, want := range map[string][]string{
+		"N4shop6CircleE":               {"shop", "Circle"},
+		"N12_GLOBAL__N_16HiddenE":      {"_GLOBAL__N_1", "Hidden"},
+		"N4shop8MeasuredI5PointLi10EE": {"shop", "Measured", "Point"},
+		"St9exception":                 {"exception"},
+		"99Short":                      nil,
+		"5":                            nil,
+	} {
+		got := slices.Collect(identifiers(mangled))
+		for _, name := range want {
+			if !slices.Contains(got, name) {
+				t.Errorf("%s: %q in %q", mangled, name, got)
+			}
+		}
+		if want == nil && got != nil {
+			t.Errorf("%s: %q", mangled, got)
+		}
+	}
+}

@@ -29,7 +29,6 @@ func TestValues(t *testing.T) {
 		{Source: "cpp/values", Compiler: "clang++-19", Opt: "-O0"},
 		{Source: "rust/values"},
 		{Source: "rust/values", Opt: "-O0"},
-		{Source: "rust/values", Compiler: "/usr/bin/rustc"},
 	} {
 		t.Run(target.String(), func(t *testing.T) {
 			t.Parallel()

@@ -315,6 +315,11 @@ fn parse(number: &str) -> Result<i32, Box<dyn Error + Send + Sync>> {
 }
 
 #[inline(never)]
+fn said(what: &str) -> Result<(), Box<dyn Error>> {
+    Err(format!("out of {}", what).into())
+}
+
+#[inline(never)]
 fn panics(why: &str) -> i32 {
     panic!("on purpose: {}", why)
 }
@@ -370,6 +375,7 @@ fn call_values() {
     sink(shapes(&opaque([Box::new(square(5)) as Box<dyn Shape>, Box::new(Dot)]), &opaque(vec![Rc::new(square(6))])));
     sink(reserve(opaque("lamp"), opaque(7)).map_or(1, |n| n as i64));
     sink(parse(opaque("12x")).map_or(1, i64::from));
+    sink(said(opaque("lamps")).map_or(1, |()| 0));
 }
 
 fn main() {
