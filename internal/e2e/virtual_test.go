@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/observatory-trace/observatory-trace/internal/testenv"
 )
 
 // Sources of a program that uses classes of a shared object, which has some of
@@ -22,10 +24,16 @@ Figure *make(int hidden) { if (hidden) return new Hidden; return new plugin::Squ
 `,
 	"main.cpp": `
 #include "figure.h"
+#include <cstdio>
 struct Line : Figure { int length = 7; int area() const override { return 0; } };
 __attribute__((noinline, noclone)) int measure(const Figure *f) { return f->area(); }
 int main()
 {
+	char go[8];
+	puts("ready");
+	fflush(stdout);
+	if (!fgets(go, sizeof go, stdin))
+		return 1;
 	Line line;
 	Figure *one = make(0), *two = make(1);
 	int sum = measure(&line) + measure(one) + measure(two);
@@ -56,7 +64,12 @@ func TestPlugin(t *testing.T) {
 				t.Fatalf("%s: %v\n%s", command, err, out)
 			}
 		}
-		tr := begin(t, "-s", "measure", "--", filepath.Join(dir, "main"))
+		p := testenv.Start(t, filepath.Join(dir, "main")).Ready()
+		tr := attachPID(t, p.PID, "-s", "measure")
+		p.Go()
+		if got := p.Wait(); got.ExitCode != 0 {
+			t.Errorf("the target ended with %+v", got)
+		}
 		tr.end()
 		want := `{"f":{"$type":"Line","$value":{"Figure":{"sides":4},"length":7}}}
 {"f":{"$type":"plugin::Square","$value":{"sides":4}}}
