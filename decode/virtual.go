@@ -33,7 +33,12 @@ func (p *printer) staticObject(dst []byte, t *trace.Type, data []byte) []byte {
 			name = d.Name
 		}
 	}
-	return p.typed(dst, t.Elem, name, func(dst []byte) []byte { return p.pointed(dst, b, t.Elem) })
+	return p.typed(dst, t.Elem, name, func(dst []byte) []byte {
+		if t.Elem.Kind == trace.KindUnknown {
+			return p.pointer(dst, b.Addr)
+		}
+		return p.pointed(dst, b, t.Elem)
+	})
 }
 
 // typed prints a value with the name of its type, unless that is what is expected.

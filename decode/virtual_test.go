@@ -20,6 +20,7 @@ func TestVirtual(t *testing.T) {
 	base := class(40, "shop::Base", field("b", 8, int32Type))
 	toBase := pointerTo(base)
 	badge := class(41, "shop::Badge", field("n", 8, int32Type), field("peer", 16, toBase))
+	stranger := &trace.Type{ID: 42, Name: "std::exception", Kind: trace.KindUnknown, Size: 8, Virtual: true}
 	exact := *toBase
 	exact.Exact = true
 	object := &trace.Type{Kind: trace.KindInterface, Size: 16, LenOff: 8, Trait: "shop::Shape", Lang: trace.LangRust}
@@ -58,6 +59,9 @@ func TestVirtual(t *testing.T) {
 		{"not copied", toBase, le(0x1000), nil, `{"$ptr":"0x1000"}`},
 		{"unreadable", toBase, le(0x1000), []Block{{Addr: 0x1000, Type: 40, Want: 24, Status: BlockFault}}, `{"$unavailable":"memory not readable"}`},
 		{"nil", toBase, le(0), nil, `null`},
+		{"described nowhere", pointerTo(stranger), le(0x1000), []Block{at(0x1000, 42, 0xbad)}, `{"$ptr":"0x1000"}`},
+		{"described nowhere, derived", pointerTo(stranger), le(0x1000), []Block{at(0x1000, 41, 0x500, 7, 0)}, `{"$type":"shop::Badge","$value":{"n":7,"peer":null}}`},
+		{"described nowhere, by name", pointerTo(stranger), le(0x1000), []Block{at(0x1000, 42, 0x530)}, `{"$type":"plugin::Other","$value":{"$ptr":"0x1000"}}`},
 		{"trait object", object, le(0x1000, 0x600), []Block{at(0x1000, 30, 1|2<<32)}, `{"$type":"shop::Pair","$value":{"a":1,"b":2}}`},
 		{"behind counts", &counted, le(0x1000, 0x600), []Block{at(0x1010, 30, 1|2<<32)}, `{"$type":"shop::Pair","$value":{"a":1,"b":2}}`},
 		{"aligned behind counts", &counted, le(0x1000, 0x610), []Block{at(0x1040, 30, 1|2<<32)}, `{"$type":"shop::Pair","$value":{"a":1,"b":2}}`},

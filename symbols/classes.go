@@ -223,6 +223,11 @@ func (c *classes) derived(name string, itself bool, done map[string]bool) (list 
 	return list
 }
 
+// hasHeirs says whether classes are derived from a class.
+func (c *classes) hasHeirs(name string) bool {
+	return slices.ContainsFunc(c.named(name), func(class string) bool { return len(c.heirs[class]) > 0 })
+}
+
 // untyped lists the vtables of the classes without typeinfo, nil when they are many.
 func (c *classes) untyped() (list []dataSymbol) {
 	for class, all := range c.vtables {

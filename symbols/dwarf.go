@@ -127,7 +127,7 @@ func (f *File) signatures(locations bool) *types.Reader {
 		f.warn(fmt.Errorf("read types of %s: %w", f.path, err))
 		p.index = nil
 	} else {
-		p.reader.SetDefinitions(f.definition)
+		p.reader.SetClasses(f.definition, func(class string) bool { return f.classes().hasHeirs(class) })
 		if f.opts.Depth > 0 {
 			p.reader.SetDepth(f.opts.Depth)
 		}

@@ -49,7 +49,8 @@ type Type struct {
 	Empty  bool   // KindInterface: no methods, the first word is the type itself
 	Trait  string // KindInterface, Rust: the trait, without generic arguments
 	Head   uint32 // KindInterface, Rust: bytes before the value where the data word leads (Rc's counts), as far as its alignment needs no more
-	// Virtual: KindStruct, C++: a class that has a vtable, whose address is its first word.
+	// Virtual: KindStruct, C++: a class that has a vtable, whose address is its first word. So it
+	// may be of KindUnknown: then nothing else is known of it.
 	Virtual bool
 	// Exact: KindPointer: it leads to an object of just its class, whatever vtable that has by now.
 	Exact  bool

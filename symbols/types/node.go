@@ -129,6 +129,7 @@ func (r *Reader) expand(n *node, level int) error {
 		return err
 	}
 	if target.incomp || target.t.Size == 0 || target.t.Kind == trace.KindUnknown {
+		n.t.Elem = r.stranger(n.target, target.t.Name)
 		n.target = 0
 		return nil
 	}

@@ -86,6 +86,10 @@ type Reader struct {
 	nest   int // types being read, one inside the other
 	reach  Reached
 	define func(class string) (dwarf.Offset, bool)
+	// derived says whether the file has classes derived from one; strangers are those that
+	// it has, and doesn't describe.
+	derived   func(class string) bool
+	strangers map[string]*trace.Type
 }
 
 // NewReader makes a Reader. d must not be used by others while it reads.
@@ -106,9 +110,12 @@ func NewReader(d *dwarf.Data, arch Arch, sections Sections) *Reader {
 // types read; 2 unless told. Call it before the first Signature.
 func (r *Reader) SetDepth(pointers int) { r.depth = pointers }
 
-// SetDefinitions sets what finds the entry that describes a C++ class, by its name with
-// its namespaces, where another only declares it. Call it before the first Signature.
-func (r *Reader) SetDefinitions(find func(class string) (dwarf.Offset, bool)) { r.define = find }
+// SetClasses sets what finds the entry that describes a C++ class, by its name with its
+// namespaces, where another only declares it; and what says whether classes are
+// derived from one that is described nowhere. Call it before the first Signature.
+func (r *Reader) SetClasses(find func(class string) (dwarf.Offset, bool), derived func(class string) bool) {
+	r.define, r.derived = find, derived
+}
 
 // damaged makes an error about the entry at off.
 func damaged(off dwarf.Offset, format string, args ...any) error {

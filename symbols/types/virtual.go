@@ -110,6 +110,27 @@ func (r *Reader) reachedClass(off dwarf.Offset, n *node) {
 	}
 }
 
+// stranger is the type of a C++ class that is described nowhere (in another file, as
+// std::exception is), and that classes of this file are derived from: of its objects only
+// the vtable is read. nil for others.
+func (r *Reader) stranger(off dwarf.Offset, name string) *trace.Type {
+	if r.lang != trace.LangCPP || r.derived == nil {
+		return nil
+	}
+	t, ok := r.strangers[name]
+	if !ok {
+		if r.derived(name) {
+			t = &trace.Type{Name: name, Kind: trace.KindUnknown, Size: 8, Virtual: true, Lang: trace.LangCPP}
+			r.reachedClass(off, &node{t: t})
+		}
+		if r.strangers == nil {
+			r.strangers = map[string]*trace.Type{}
+		}
+		r.strangers[name] = t
+	}
+	return t
+}
+
 // reachedTrait takes note of a trait whose objects are seen.
 func (r *Reader) reachedTrait(name string) {
 	if r.reach.Traits == nil {

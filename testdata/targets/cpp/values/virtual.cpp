@@ -1,6 +1,8 @@
 // Objects that are seen through pointers and references to their bases.
 #include "shapes.h"
 
+#include <exception>
+
 extern volatile long sink;
 
 namespace shop {
@@ -38,6 +40,16 @@ TRACED int owned_figures(const std::vector<std::unique_ptr<Figure>> &figures, co
 
 TRACED int virtual_base(const Device *device, const Sink *part) { return device->id + part->writes; }
 
+class Refused : public std::exception {
+	int code;
+
+public:
+	explicit Refused(int code) : code(code) {}
+	const char *what() const noexcept override { return "refused"; }
+};
+
+TRACED bool reported(const std::exception &refused, const std::exception *library) { return refused.what() == library->what(); }
+
 TRACED Figure *made(int radius) { return new Circle(radius); }
 
 void virtual_calls()
@@ -60,6 +72,8 @@ void virtual_calls()
 	figures.pop_back();
 	sink = owned_figures(figures, std::make_shared<Badge>(43));
 	sink = virtual_base(&disk, &disk);
+	std::bad_exception bad;
+	sink = reported(Refused(403), &bad);
 	delete made(5);
 	sink = badge.twice();
 	Dialog dialog;
