@@ -23,6 +23,7 @@ type catalog struct {
 	programs     uint32
 	edges        uint32
 	files        uint32
+	dynamics     int                      // types by their address, of all files
 	images       atomic.Pointer[[]*image] // by function id, like functions
 }
 
@@ -69,7 +70,12 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 		if d.Direct || d.Type == nil {
 			continue // nothing to follow
 		}
-		t.Dynamic[bpf.DynamicKey{File: file, Address: d.Address}] = bpf.DynamicType{Type: c.compiler.AddType(d.Type)}
+		if !c.room(len(t.Dynamic)) {
+			break // values of the others are shown by the type that the pointer to them has
+		}
+		t.Dynamic[bpf.DynamicKey{File: file, Address: d.Address}] = bpf.DynamicType{
+			Type: c.compiler.AddType(d.Type), Adjust: d.Adjust, Align: powerOfTwo(d.Align),
+		}
 	}
 	programs, edges := c.compiler.Programs()
 	for _, p := range programs[c.programs:] {
@@ -86,6 +92,7 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 		return fmt.Errorf("hand %d functions to the probes: %w", len(functions), err)
 	}
 	c.files = file
+	c.dynamics += len(t.Dynamic)
 	c.moves += uint32(len(t.Moves))
 	c.checks += uint32(len(t.Checks))
 	c.programs, c.edges = uint32(len(programs)), uint32(len(edges))
@@ -94,6 +101,21 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 	c.images.Store(&images)
 	c.functions.Store(&all)
 	return nil
+}
+
+// room says whether the tables have some for one more type beside so many new ones,
+// and leave some for functions.
+func (c *catalog) room(dynamics int) bool {
+	programs, edges := c.compiler.Programs()
+	return c.dynamics+dynamics < maxDynamics && len(programs) < programsEach*spareFunctions/2 && len(edges) < edgesEach*spareFunctions/2
+}
+
+// powerOfTwo is n if it is one, else 0.
+func powerOfTwo(n uint32) uint32 {
+	if n&(n-1) != 0 {
+		return 0
+	}
+	return n
 }
 
 // record is the BPF side of a function; its moves are appended to t.

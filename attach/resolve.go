@@ -24,8 +24,9 @@ type image struct {
 	broken   bool              // it can't be read
 	segments []symbols.Segment
 	pie      bool
-	dynamic  map[uint64]types.Dynamic // by the address of the runtime type
+	dynamic  map[uint64]types.Dynamic // by the address of the runtime type, or of the vtable as objects have it
 	itabs    map[uint64]uint64        // itab to runtime type
+	classes  map[uint64]string        // of vtables that were asked for and aren't in dynamic
 }
 
 func newImage(f *symbols.File, dynamic []types.Dynamic) (*image, error) {
@@ -227,6 +228,41 @@ func (s *Session) Dynamic(tgid uint32, word uint64, fromItab bool) (types.Dynami
 	d, ok := i.dynamic[address]
 	return d, ok
 }
+
+// Vtable tells of what type the objects are that have the address of a vtable.
+// Of a C++ class that is not described where it was found, or lies in a file that
+// isn't traced, it is the name alone.
+func (s *Session) Vtable(tgid uint32, address uint64) (types.Dynamic, bool) {
+	i, inFile, _ := s.image(tgid, address)
+	if i != nil {
+		if d, ok := i.dynamic[inFile]; ok {
+			return d, true
+		}
+	} else if i, inFile = s.mapped(tgid, address); i == nil {
+		return types.Dynamic{}, false
+	}
+	name := i.class(inFile)
+	return types.Dynamic{Name: name}, name != ""
+}
+
+// class names the C++ class whose vtable is at an address of the file.
+func (i *image) class(address uint64) string {
+	if name, ok := i.classes[address]; ok {
+		return name
+	}
+	if i.classes == nil || len(i.classes) >= maxClasses {
+		i.classes = map[uint64]string{}
+	}
+	name := ""
+	if f := i.open(); f != nil && !i.code(address) {
+		name, _ = f.ClassAt(address) // what can't be read has no names
+	}
+	i.classes[address] = name
+	return name
+}
+
+// maxClasses bounds how many vtables that aren't described are remembered for a file.
+const maxClasses = 4096
 
 // image finds the traced file that an address of a process is mapped from, the
 // address in the file, and the load bias between the two.

@@ -57,6 +57,7 @@ const (
 	movesEach      = 6
 	programsEach   = 3
 	edgesEach      = 6
+	maxDynamics    = 1 << 14
 )
 
 // Session is a running trace. Next, and what it hands out, are for one
@@ -156,7 +157,7 @@ func (s *Session) load() error {
 		MaxString: s.opts.MaxString, MaxItems: s.opts.MaxItems, MaxDepth: s.opts.MaxDepth, MaxBytes: s.opts.MaxBytes,
 		RingBytes: s.opts.RingBytes, Scratch: s.opts.scratch, PerfEvents: perf,
 		Functions: spareFunctions, Moves: movesEach * spareFunctions, Programs: programsEach * spareFunctions,
-		Edges: edgesEach * spareFunctions, Dynamic: 1 << 14,
+		Edges: edgesEach * spareFunctions, Dynamic: maxDynamics,
 	})
 	if err != nil {
 		return permission(err)

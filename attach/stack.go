@@ -224,8 +224,16 @@ func (s *Session) module(tgid uint32, address uint64) (*image, uint64) {
 	if i, inFile, _ := s.image(tgid, address); i != nil {
 		return i, inFile
 	}
+	if r, ok := s.at(tgid, address); !ok || !r.exec {
+		return nil, 0
+	}
+	return s.mapped(tgid, address)
+}
+
+// mapped does so for files that are not traced, data included.
+func (s *Session) mapped(tgid uint32, address uint64) (*image, uint64) {
 	r, ok := s.at(tgid, address)
-	if !ok || r.ID.Inode == 0 || !r.exec {
+	if !ok || r.ID.Inode == 0 {
 		return nil, 0
 	}
 	i, ok := s.modules[r.ID]

@@ -215,6 +215,8 @@ enum edge_kind {
 	EDGE_IFACE = 4,   /* Go interface: itab or nil at `off`, data word behind it; the type is looked up */
 	EDGE_EFACE = 5,   /* Go empty interface: type or nil at `off` */
 	EDGE_WIDE = 6,    /* a wide string: as many bytes as a string may have and its page has */
+	EDGE_CLASS = 7,   /* C++: an object that begins with the address of a vtable; where that is not known, one value of `type` */
+	EDGE_TRAIT = 8,   /* Rust's trait object: data pointer at `off`, vtable at `len_off`; `stride` bytes lie before the value */
 };
 
 /* EDGE_COUNTED: how the number of values is told. */
@@ -257,16 +259,18 @@ struct edge {
 
 #define ITAB_TYPE 8 /* offset of the dynamic type in a Go itab, 1.22 to 1.26 */
 
-/* A Go interface's dynamic type: key of the `dynamic` map. */
+/* What tells a dynamic type: key of the `dynamic` map. */
 struct dynamic_key {
 	__u32 file;    /* file number: types are found by their address in the file */
 	__u32 pad;
-	__u64 address; /* of the runtime type, load bias taken off */
+	__u64 address; /* of Go's runtime type, or of a vtable as objects have it; load bias taken off */
 };
 
 struct dynamic_type {
 	__u32 type;    /* capture program of the data word's target (or of the word itself when direct) */
 	__u32 direct;  /* 1: the data word is the value, not a pointer to it */
+	__s32 adjust;  /* C++: where the whole object begins, from where the vtable's address is; at most 0 */
+	__u32 align;   /* Rust: bytes, a power of two, or 0 */
 };
 
 /*

@@ -245,6 +245,15 @@ static __always_inline __u32 program_size(__u32 type)
 	return p ? p->size : 0;
 }
 
+/* What is known of the type that is told by an address in the function's file; NULL when nothing is. */
+static __always_inline struct dynamic_type *type_at(struct scratch *s, __u64 address)
+{
+	s->key.file = s->walk.file;
+	s->key.pad = 0;
+	s->key.address = address - s->walk.bias;
+	return bpf_map_lookup_elem(&dynamic, &s->key);
+}
+
 /* The capture program of an interface's dynamic type; 0 when unknown or held in the word itself. */
 static __always_inline __u32 dynamic_program(struct scratch *s, __u8 kind, __u64 word)
 {
@@ -253,11 +262,43 @@ static __always_inline __u32 dynamic_program(struct scratch *s, __u8 kind, __u64
 	s->word[0] = word;
 	if (kind == EDGE_IFACE && read_user(&s->word[0], 8, word + ITAB_TYPE))
 		return 0;
-	s->key.file = s->walk.file;
-	s->key.pad = 0;
-	s->key.address = s->word[0] - s->walk.bias;
-	d = bpf_map_lookup_elem(&dynamic, &s->key);
+	d = type_at(s, s->word[0]);
 	return d && !d->direct ? d->type : 0;
+}
+
+/* Makes the item of an EDGE_CLASS: the whole object that the pointer leads to a part of. */
+static __always_inline void class_item(struct scratch *s)
+{
+	struct item *item = &s->item;
+	struct dynamic_type *d;
+
+	if (item->addr && !read_user(&s->word[0], 8, item->addr)) {
+		d = type_at(s, s->word[0]);
+		if (d) {
+			item->addr += (__s64)d->adjust;
+			item->type = d->type;
+		}
+	}
+	item->want = item->size = program_size(item->type);
+}
+
+/* Makes the item of an EDGE_TRAIT: false when the type is not known. */
+static __always_inline bool trait_item(struct scratch *s, struct edge *e)
+{
+	struct item *item = &s->item;
+	struct dynamic_type *d;
+	__u32 mask;
+
+	if (e->len_off + 8 > s->span.len || !item->addr)
+		return false;
+	d = type_at(s, *(__u64 *)&s->data[bounded(s->span.base + e->len_off, MAX_DATA)]);
+	if (!d)
+		return false;
+	mask = d->align ? d->align - 1 : 0;
+	item->addr += (e->stride + mask) & ~mask;
+	item->type = d->type;
+	item->want = item->size = program_size(item->type);
+	return true;
 }
 
 /* Whether the condition of an edge holds. */
@@ -362,6 +403,13 @@ __noinline int follow_edge(struct scratch *s, __u32 i)
 	case EDGE_CSTRING:
 		item->text = 1;
 		item->size = max_string;
+		break;
+	case EDGE_CLASS:
+		class_item(s);
+		break;
+	case EDGE_TRAIT:
+		if (!trait_item(s, e))
+			return 0;
 		break;
 	default:
 		word = item->addr;

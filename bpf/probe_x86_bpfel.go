@@ -45,6 +45,8 @@ type probeDynamicType struct {
 	_      structs.HostLayout
 	Type   uint32
 	Direct uint32
+	Adjust int32
+	Align  uint32
 }
 
 type probeEdge struct {

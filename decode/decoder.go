@@ -20,6 +20,10 @@ type Config struct {
 	// when the interface is empty, else of an itab. False when that isn't known. Asked for every
 	// interface value.
 	Dynamic func(tgid uint32, word uint64, empty bool) (Dynamic, bool)
+	// Vtable says of what type the objects are that have the address of a vtable: of a C++ class
+	// whose layout isn't known the name alone. Asked for every pointer to a class with virtual
+	// functions, and every Rust trait object.
+	Vtable func(tgid uint32, address uint64) (Dynamic, bool)
 	// Process describes a process. It is asked when a process is first seen and after it executed
 	// a new image; while it answers nil, it is asked again.
 	Process func(tgid uint32) *trace.Process
@@ -63,7 +67,7 @@ type Config struct {
 	MaxOpen, MaxOpenBytes, MaxOpenPerOwner int
 }
 
-// Dynamic is the type of the value that a Go interface holds.
+// Dynamic is a type that a value has at run time.
 type Dynamic struct {
 	Name string // "*errors.errorString", "syscall.Errno"
 	// Type is what lies behind the data word: a pointer's target for a pointer type, else the
@@ -71,6 +75,10 @@ type Dynamic struct {
 	Type *trace.Type
 	// Direct says that the data word is the value itself.
 	Direct bool
+	// Adjust is where a C++ object begins, in bytes from where the address of its vtable was found.
+	Adjust int32
+	// Align is a Rust value's alignment, bytes.
+	Align uint32
 }
 
 func (c *Config) setDefaults() {

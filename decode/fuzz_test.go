@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -39,6 +40,14 @@ func fuzzTypes() []*trace.Type {
 		}
 	}
 	types = append(types, containerTypes(100)...)
+	// Of the wire's blocks, some are objects of these classes, whose vtables lead back to them.
+	for id := range uint32(4) {
+		class := &trace.Type{ID: 100 + id, Name: "shop::Circle", Kind: trace.KindStruct, Size: 24, Virtual: true, Lang: trace.LangCPP}
+		pointer := &trace.Type{Kind: trace.KindPointer, Size: 8, Elem: class, Exact: id == 3, Lang: trace.LangCPP}
+		class.Fields = []trace.Field{{Name: "next", Offset: 8, Type: pointer}, {Name: "n", Offset: 16, Type: int32Type}}
+		object := &trace.Type{Kind: trace.KindInterface, Size: 16, PtrOff: 8 * (id & 1), LenOff: 8 * (1 - id&1), Head: 8 * id, Trait: "shop::Shape", Lang: trace.LangRust}
+		types = append(types, class, pointer, object)
+	}
 	bad := math.MaxUint32
 	return append(types, listType, pairType, colour, scriptErrorString,
 		&trace.Type{Kind: trace.KindString, Size: 16, PtrOff: uint32(bad), LenOff: uint32(bad)},
@@ -62,6 +71,13 @@ func FuzzValue(f *testing.F) {
 			blocks = append(blocks, Block{Addr: 0x1000, Type: 100 + id, Want: 96, Data: le(3, 0x1000, 2, 0x1000, 0x1000, 1, 0, 0, 0x1000, 5, 1, 0x1000)})
 		}
 		f.Add(uint16(i), le(0x1000, 1, 0, 3, 0x1000, 3), appendRecord(nil, sampleEvent(), blocks...))
+		for id := range uint64(4) {
+			object := Block{Addr: 0x1000, Type: 100 + uint32(id), Want: 24, Data: le(100+id, 0x1000+8*(id&1), 100+id)}
+			if id&1 != 0 {
+				object.Data = le(1, 100+id, 0x1008)
+			}
+			f.Add(uint16(i), le(0x1000+8*(id&1), 100+id), appendRecord(nil, sampleEvent(), object))
+		}
 	}
 	config := Config{
 		MaxValue: 4096,
@@ -70,6 +86,14 @@ func FuzzValue(f *testing.F) {
 			t := types[word%uint64(len(types))]
 			name := [...]string{"*errors.errorString", "syscall.Errno", "*fs.PathError", "runtime.boundsError", "*errors.joinError", ""}[word%6]
 			return Dynamic{Name: name, Type: t, Direct: word&1 != 0}, word%7 != 0
+		},
+		Vtable: func(_ uint32, address uint64) (Dynamic, bool) {
+			if address >= 100 && address < 104 { // the objects' own
+				i := slices.IndexFunc(types, func(t *trace.Type) bool { return t.ID == uint32(address) && t.Virtual })
+				return Dynamic{Name: "shop::Badge", Type: types[i], Adjust: -8 * int32(address&1)}, true
+			}
+			t := types[address%uint64(len(types))]
+			return Dynamic{Name: [...]string{"shop::Circle", "", "\xff"}[address%3], Type: t, Adjust: -int32(address & 24), Align: uint32(address >> 3)}, address%5 != 0
 		},
 	}
 	config.setDefaults()
@@ -89,6 +113,9 @@ func FuzzValue(f *testing.F) {
 		// A string may exceed what was left of the limit.
 		if len(out) > config.MaxValue+8*maxData {
 			t.Errorf("%d bytes", len(out))
+		}
+		if typ.Kind == trace.KindVariant {
+			p.resultError(typ, data)
 		}
 		p.errorOf(typ, data)
 		p.panicOf(typ, data)

@@ -108,6 +108,9 @@ func shortName(name string) string {
 // iface prints a Go interface: its dynamic type and value; an error's message
 // too, where it is known how its type makes it.
 func (p *printer) iface(dst []byte, t *trace.Type, data []byte) []byte {
+	if t.Lang == trace.LangRust {
+		return p.traitObject(dst, t, data)
+	}
 	head, ok := word(data, 0)
 	if !ok {
 		return p.unavailable(dst, "interface layout not known")

@@ -26,11 +26,22 @@ func (p *printer) resultError(t *trace.Type, data []byte) *trace.Error {
 	p.begin(nil)
 	p.limit = maxErrorValue
 	p.inMessage = true
-	value := p.field(nil, f, data)
+	value := p.errorValue(err, f, data)
 	p.inMessage = false
 	p.flags = flags | p.flags&trace.FlagRedacted // the result tells of what else is missing
 	if json.Unmarshal(value, &err.Message) != nil {
 		err.Message = string(value)
 	}
 	return err
+}
+
+// errorValue prints what an Err holds, and gives err the type of what a dyn Error is.
+func (p *printer) errorValue(err *trace.Error, f *trace.Field, data []byte) []byte {
+	if f.Type.Kind == trace.KindInterface && f.Unavailable == "" && uint64(f.Offset) <= uint64(len(data)) {
+		if d, ok := p.implementor(f.Type, data[f.Offset:]); ok && d.name != "" {
+			err.Type = d.name
+			return p.dynamicValue(nil, d)
+		}
+	}
+	return p.field(nil, f, data)
 }

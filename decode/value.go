@@ -348,6 +348,8 @@ func (p *printer) reference(dst []byte, t *trace.Type, data []byte) []byte {
 			return p.textAt(dst, addr)
 		case t.Elem.Kind == trace.KindFunc && t.Lang != trace.LangGo:
 			return p.symbol(dst, addr)
+		case t.Elem.Virtual && !t.Exact:
+			return p.virtual(dst, t, data)
 		}
 	}
 	b, out := p.target(dst, t, data)

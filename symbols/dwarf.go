@@ -21,7 +21,10 @@ type program struct {
 	scanned map[*units.Unit][]units.Function
 	data    *dwarf.Data
 	reader  *types.Reader
-	located bool // reader has location lists
+	located bool                    // reader has location lists
+	classes *classes                // once they were needed
+	destroy map[string]uint64       // destructors, likewise
+	defined map[string]dwarf.Offset // classes whose definition was looked for; 0: not found
 }
 
 // dwarf opens the index of the file's debug information, once. Damage is
@@ -123,8 +126,11 @@ func (f *File) signatures(locations bool) *types.Reader {
 	if err := p.read(locations, f.typesArch()); err != nil {
 		f.warn(fmt.Errorf("read types of %s: %w", f.path, err))
 		p.index = nil
-	} else if f.opts.Depth > 0 {
-		p.reader.SetDepth(f.opts.Depth)
+	} else {
+		p.reader.SetClasses(f.definition, func(class string) bool { return f.classes().hasHeirs(class) })
+		if f.opts.Depth > 0 {
+			p.reader.SetDepth(f.opts.Depth)
+		}
 	}
 	return p.reader
 }

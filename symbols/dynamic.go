@@ -14,11 +14,14 @@ import (
 // those left out that no conversion to an interface with methods mentions.
 const maxDynamic = 8192
 
-// Dynamic describes the types that a Go program's interface values can hold.
-// It is empty for other programs, and without debug information. Their graph is
-// that of the functions which Select returned.
+// Dynamic describes the types that only the running program knows: those that a
+// Go program's interface values can hold, and those of the objects behind the pointers
+// that were planned so far to C++ classes with virtual functions and to Rust's dyn
+// types. It is empty without debug information. Their graph is that of the functions
+// which Select returned.
 func (f *File) Dynamic() (list []types.Dynamic) {
 	_ = f.read(func() error {
+		list = f.virtual()
 		start, ok := f.symbolValue("runtime.types")
 		if !ok || f.goInfo() == nil {
 			return nil
@@ -82,10 +85,10 @@ func (f *File) ITabs() (itabs map[uint64]uint64) {
 
 func (f *File) itabs() map[uint64]uint64 {
 	itabs := map[uint64]uint64{}
-	f.eachSymbol(func(name string, addr uint64) bool {
-		if strings.HasPrefix(name, "go:itab.") {
-			if t, ok := f.img.uint64At(addr + types.ITabType); ok {
-				itabs[addr] = t
+	f.eachSymbol(func(s dataSymbol) bool {
+		if strings.HasPrefix(s.name, "go:itab.") {
+			if t, ok := f.img.uint64At(s.value + types.ITabType); ok {
+				itabs[s.value] = t
 			}
 		}
 		return true
@@ -93,36 +96,53 @@ func (f *File) itabs() map[uint64]uint64 {
 	return itabs
 }
 
-// eachSymbol visits the symbols of any kind until visit returns false. Names
-// refer to the mapped file.
-func (f *File) eachSymbol(visit func(name string, value uint64) bool) {
+// dataSymbol is a symbol of any kind. Its name refers to the mapped file.
+type dataSymbol struct {
+	name        string
+	value, size uint64
+	defined     bool // here, and not in another file
+}
+
+// eachSymbol visits the symbols of any kind until visit returns false: those of the
+// symbol table or, where that was stripped, those that other files are to see.
+func (f *File) eachSymbol(visit func(dataSymbol) bool) {
 	images := []*image{f.img}
 	if d := f.debugInfo().img; d != nil && d != f.img {
 		images = append(images, d)
 	}
-	for _, m := range images {
-		for _, s := range m.elf.Sections {
-			if s.Type != elf.SHT_SYMTAB || int(s.Link) >= len(m.elf.Sections) {
-				continue
-			}
-			b, err := m.raw(s)
-			names, err2 := m.raw(m.elf.Sections[s.Link])
-			for ; err == nil && err2 == nil && len(b) >= symSize; b = b[symSize:] {
-				if !visit(cstringAt(names, uint64(binary.LittleEndian.Uint32(b))), binary.LittleEndian.Uint64(b[8:])) {
-					return
+	for _, kind := range []elf.SectionType{elf.SHT_SYMTAB, elf.SHT_DYNSYM} {
+		found := false
+		for _, m := range images {
+			for _, s := range m.elf.Sections {
+				if s.Type != kind || int(s.Link) >= len(m.elf.Sections) {
+					continue
+				}
+				b, err := m.raw(s)
+				names, err2 := m.raw(m.elf.Sections[s.Link])
+				for ; err == nil && err2 == nil && len(b) >= symSize; b = b[symSize:] {
+					found = true
+					if !visit(dataSymbol{
+						cstringAt(names, uint64(binary.LittleEndian.Uint32(b))), binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:]),
+						binary.LittleEndian.Uint16(b[6:]) != uint16(elf.SHN_UNDEF),
+					}) {
+						return
+					}
 				}
 			}
+		}
+		if found {
+			return
 		}
 	}
 }
 
 // symbolValue looks a symbol of any kind up.
 func (f *File) symbolValue(name string) (value uint64, ok bool) {
-	f.eachSymbol(func(n string, v uint64) bool {
-		if n != name {
+	f.eachSymbol(func(s dataSymbol) bool {
+		if s.name != name {
 			return true
 		}
-		value, ok = v, true
+		value, ok = s.value, true
 		return false
 	})
 	return value, ok

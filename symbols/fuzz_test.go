@@ -87,6 +87,7 @@ func TestDamagedPrograms(t *testing.T) {
 	for path, places := range map[string]int{
 		compile(t, "gcc -O2 -g", "twin.c", "shapes.c"):                    400,
 		testenv.Build(t, testenv.Target{Source: "go/minimal", PIE: true}): 20,
+		testenv.Build(t, testenv.Target{Source: "cpp/values"}):            20,
 	} {
 		program, err := os.ReadFile(path)
 		if err != nil {

@@ -24,7 +24,7 @@ const (
 	KindArray          // Count of Elem, inline
 	KindString         // pointer at PtrOff, length in bytes at LenOff
 	KindSlice          // pointer at PtrOff, length in elements at LenOff, Elem
-	KindInterface      // Go: type word at 0 (an itab unless Empty), data word at 8
+	KindInterface      // Go: type word at 0 (an itab unless Empty), data word at 8. Rust: a trait object: data word at PtrOff, vtable at LenOff
 	KindFunc           // a code pointer; Go: a pointer to one
 	KindMap            // Form says how its entries lie
 	KindChan           // Go: a pointer to Elem, runtime.hchan
@@ -47,7 +47,14 @@ type Type struct {
 	PtrOff uint32 // KindString, KindSlice
 	LenOff uint32 // KindString, KindSlice
 	Empty  bool   // KindInterface: no methods, the first word is the type itself
-	Signed bool   // KindEnum: the integer is signed
+	Trait  string // KindInterface, Rust: the trait, without generic arguments
+	Head   uint32 // KindInterface, Rust: bytes before the value where the data word leads (Rc's counts), as far as its alignment needs no more
+	// Virtual: KindStruct, C++: a class that has a vtable, whose address is its first word. So it
+	// may be of KindUnknown: then nothing else is known of it.
+	Virtual bool
+	// Exact: KindPointer: it leads to an object of just its class, whatever vtable that has by now.
+	Exact  bool
+	Signed bool // KindEnum: the integer is signed
 	Lang   Language
 	// Tag is the integer that says which of Variants a KindVariant is; nil when there is only one.
 	Tag      *Field

@@ -55,6 +55,10 @@ func newRecorder(session *attach.Session, store *writer.Store, capture captureFl
 			d, ok := session.Dynamic(tgid, word, !empty)
 			return decode.Dynamic{Name: d.Name, Type: d.Type, Direct: d.Direct}, ok
 		},
+		Vtable: func(tgid uint32, address uint64) (decode.Dynamic, bool) {
+			d, ok := session.Vtable(tgid, address)
+			return decode.Dynamic{Name: d.Name, Type: d.Type, Adjust: d.Adjust, Align: d.Align}, ok
+		},
 		Stack:       session.Stack,
 		Emit:        r.emit,
 		Gap:         r.gap,

@@ -26,6 +26,7 @@ func TestValues(t *testing.T) {
 		{Source: "cpp/values"},
 		{Source: "cpp/values", Opt: "-O0"},
 		{Source: "cpp/values", Compiler: "clang++-19"},
+		{Source: "cpp/values", Compiler: "clang++-19", Opt: "-O0"},
 		{Source: "rust/values"},
 		{Source: "rust/values", Opt: "-O0"},
 	} {

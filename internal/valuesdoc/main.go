@@ -5,9 +5,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -46,11 +48,11 @@ func write(w io.Writer, root string) error {
 	if _, err := io.WriteString(w, head); err != nil {
 		return err
 	}
-	for _, l := range []struct{ title, folder, source string }{
-		{"Go", "go", "main.go"}, {"C", "c", "main.c"}, {"C++", "cpp", "main.cpp"}, {"Rust", "rust", "main.rs"},
+	for _, l := range []struct{ title, folder, sources string }{
+		{"Go", "go", "*.go"}, {"C", "c", "*.c"}, {"C++", "cpp", "*.cpp"}, {"Rust", "rust", "*.rs"},
 	} {
 		folder := filepath.Join(root, "testdata", "targets", l.folder, "values")
-		source, err := os.ReadFile(filepath.Join(folder, l.source))
+		source, err := readAll(filepath.Join(folder, l.sources))
 		if err != nil {
 			return err
 		}
@@ -58,11 +60,28 @@ func write(w io.Writer, root string) error {
 		if err != nil {
 			return err
 		}
-		if err := section(w, l.title, string(source), golden); err != nil {
+		if err := section(w, l.title, source, golden); err != nil {
 			return fmt.Errorf("%s: %w", folder, err)
 		}
 	}
 	return nil
+}
+
+// readAll reads the files that a glob matches, one behind the other.
+func readAll(glob string) (string, error) {
+	paths, err := filepath.Glob(glob)
+	if err != nil || len(paths) == 0 {
+		return "", fmt.Errorf("find %s: %w", glob, cmp.Or(err, fs.ErrNotExist))
+	}
+	var all strings.Builder
+	for _, path := range paths {
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return "", err
+		}
+		all.Write(source)
+	}
+	return all.String(), nil
 }
 
 // call is what a golden says of one call.

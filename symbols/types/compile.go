@@ -26,6 +26,8 @@ const (
 	EdgeIface                       // Go interface with methods: the dynamic type is looked up
 	EdgeEface                       // Go empty interface
 	EdgeWide                        // a string of wide characters, up to its page's end
+	EdgeClass                       // a C++ object, whose class its vtable tells
+	EdgeTrait                       // Rust's trait object: Stride is what lies before the value
 )
 
 // Prog is a capture program: struct type_prog of bpf/event.h.
@@ -71,14 +73,14 @@ type pending struct {
 	edges []draft
 }
 
-// draft is an edge by its target's type; nil for bytes and interfaces.
+// draft is an edge by its target's type; nil for bytes, interfaces and trait objects.
 type draft struct {
 	Edge
 	target *trace.Type
 }
 
 // NewCompiler makes a Compiler whose programs follow depth pointers one behind
-// the other. Text, and the values of Go interfaces, are followed however deep.
+// the other. Text, and errors in Go's and Rust's interfaces, are followed however deep.
 func NewCompiler(depth int) *Compiler {
 	return &Compiler{
 		depth: depth,
@@ -255,7 +257,11 @@ func (s *scanner) pointer(t *trace.Type, at uint32) {
 	if t.Elem == nil || t.Elem.Size == 0 || !ok {
 		return
 	}
-	s.add(at, draft{Edge: Edge{Kind: EdgePointer, Depth: depth}, target: t.Elem})
+	kind := EdgePointer
+	if t.Elem.Virtual && !t.Exact {
+		kind = EdgeClass
+	}
+	s.add(at, draft{Edge: Edge{Kind: kind, Depth: depth}, target: t.Elem})
 }
 
 // counted adds text (elem is nil) or a sequence.
@@ -307,6 +313,10 @@ func (s *scanner) link(l trace.Link, at uint32) {
 }
 
 func (s *scanner) iface(t *trace.Type, at uint32) {
+	if t.Lang == trace.LangRust {
+		s.trait(t, at)
+		return
+	}
 	kind := EdgeIface
 	if t.Empty {
 		kind = EdgeEface
@@ -318,4 +328,20 @@ func (s *scanner) iface(t *trace.Type, at uint32) {
 	if depth, ok := s.limit(); ok {
 		s.add(at, draft{Edge: Edge{Kind: kind, Depth: depth}})
 	}
+}
+
+// trait adds a trait object. Like Go's, errors are followed however deep.
+func (s *scanner) trait(t *trace.Type, at uint32) {
+	depth, ok := s.limit()
+	switch {
+	case t.Trait == RustError:
+		depth = 0
+	case !ok:
+		return
+	}
+	if at+t.LenOff > maxBlock-8 {
+		s.compiler.dropped++
+		return
+	}
+	s.add(at+t.PtrOff, draft{Edge: Edge{Kind: EdgeTrait, LenOff: uint16(at + t.LenOff), Stride: t.Head, Depth: depth}})
 }

@@ -11,9 +11,10 @@ import (
 // (internal/abi.ITab: Inter, Type, …), the same in Go 1.5 to 1.26.
 const ITabType = 8
 
-// Dynamic is a type that a Go interface's value can have at run time.
+// Dynamic is a type that a value can have at run time: of what a Go interface
+// or a Rust trait object holds, or of a C++ object.
 type Dynamic struct {
-	Address uint64 // of the runtime's description of the type, in the file: the key of the dynamic map
+	Address uint64 // of the runtime's description of the type, or of a vtable, in the file: the key of the dynamic map
 	Name    string // "*errors.errorString", "syscall.Errno"
 	// Type is what lies behind the data word: the pointer's target for a
 	// pointer type, else the value itself. nil when it isn't known.
@@ -22,6 +23,8 @@ type Dynamic struct {
 	Pointer bool
 	// Direct says that the data word is the value itself, and not a pointer to be followed.
 	Direct bool
+	Adjust int32  // C++: where the whole object begins, in bytes from where the vtable's address is; at most 0
+	Align  uint32 // Rust: bytes
 }
 
 // RuntimeType is a type entry that says where the runtime describes the type

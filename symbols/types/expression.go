@@ -8,9 +8,14 @@ const maxExpression = 4096
 // Operations of location expressions (DWARF 5, section 7.7.1).
 const (
 	opAddr          = 0x03
+	opDeref         = 0x06
 	opConst1u       = 0x08
+	opConst2u       = 0x0a
 	opConstu        = 0x10
 	opConsts        = 0x11
+	opDup           = 0x12
+	opMinus         = 0x1c
+	opPlus          = 0x22
 	opPlusUconst    = 0x23
 	opShr           = 0x25
 	opLit0          = 0x30

@@ -89,6 +89,23 @@ func (s specimen) read(t testing.TB, sections map[string][]byte) {
 			c.Add(p)
 		}
 	}
+	reached := r.Reached()
+	for _, class := range reached.Classes {
+		r.Member(class.Offset)
+		word := func(part uint32, from int64) (int64, bool) { return from - int64(part), part%3 != 1 }
+		d, err := r.Virtual(Vtable{Offset: class.Offset, Word: word}, trace.LangCPP)
+		if err == nil && d.Type != nil {
+			c.AddType(d.Type)
+		}
+	}
+	for _, f := range s.funcs {
+		for _, off := range []dwarf.Offset{f.Offset, f.Offset + 8} {
+			r.Class(off)
+			if concrete, ok := r.Contained(off); ok {
+				_, _ = r.Virtual(Vtable{Offset: concrete}, trace.LangRust)
+			}
+		}
+	}
 	checkPrograms(t, c)
 	if list, err := runtimeTypes(d, 0); err == nil {
 		for _, rt := range list[:min(len(list), 200)] {
@@ -144,8 +161,9 @@ func checkPrograms(t testing.TB, c *Compiler) {
 			t.Fatalf("program %d: %+v of %d edges", i, p, len(edges))
 		}
 		for _, e := range edges[p.Edges : p.Edges+p.N] {
-			if uint32(e.Off)+8 > p.Size || e.Type >= uint32(len(progs)) || e.Kind < EdgePointer || e.Kind > EdgeEface ||
-				e.Kind == EdgeCounted && (uint32(e.LenOff)+8 > p.Size || e.Stride == 0) {
+			if uint32(e.Off)+8 > p.Size || e.Type >= uint32(len(progs)) || e.Kind < EdgePointer || e.Kind > EdgeTrait ||
+				e.Kind == EdgeCounted && (uint32(e.LenOff)+8 > p.Size || e.Stride == 0) ||
+				e.Kind == EdgeTrait && uint32(e.LenOff)+8 > p.Size {
 				t.Fatalf("program %d: %+v in a value of %d bytes", i, e, p.Size)
 			}
 		}

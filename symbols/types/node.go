@@ -41,6 +41,11 @@ type node struct {
 	byRef   bool // C++: not trivial for the purpose of calls
 	incomp  bool // only declared here
 	partial bool // not all of its parts are known
+	virtual bool // C++: it has a vtable
+	// shared are the fields that are virtual bases: where the distance to each is told, in
+	// bytes from where the vtable's address points. scattered: it, or a base, has some.
+	shared    map[int]int64
+	scattered bool
 	// aggregate: Rust passes the value neither as one scalar nor as two.
 	aggregate bool
 	// sparse: so too, because there is room beside the scalars.
@@ -113,6 +118,9 @@ func (r *Reader) expand(n *node, level int) error {
 	if err := r.expandLinks(n, level); err != nil {
 		return err
 	}
+	if n.t.Trait != "" && (level > 0 || n.t.Trait == RustError) {
+		r.reachedTrait(n.t.Trait)
+	}
 	if n.target == 0 || level <= 0 {
 		return nil
 	}
@@ -121,10 +129,14 @@ func (r *Reader) expand(n *node, level int) error {
 		return err
 	}
 	if target.incomp || target.t.Size == 0 || target.t.Kind == trace.KindUnknown {
+		n.t.Elem = r.stranger(n.target, target.t.Name)
 		n.target = 0
 		return nil
 	}
 	n.t.Elem = target.t
+	if target.t.Virtual && !n.t.Exact {
+		r.reachedClass(n.target, target)
+	}
 	if n.t.Kind == trace.KindMap && n.t.Lang == trace.LangGo {
 		n.t.Form = mapForm(target.t)
 	}
@@ -145,6 +157,9 @@ func (r *Reader) canonical(off dwarf.Offset) (*node, error) {
 		}
 		next, ok := r.reference(e, dwarf.AttrType)
 		if !ok || !transparent(e) {
+			if whole, ok := r.definition(e); ok {
+				off = whole
+			}
 			n, err := r.node(off)
 			if err == nil && alias != "" && strings.HasSuffix(n.t.Name, anonymous) {
 				n.t.Name = alias

@@ -365,8 +365,10 @@ func (o *observer) follow(root *trace.Type, data []byte) map[blockKey][]byte {
 			}
 			addr, id, size := binary.LittleEndian.Uint64(it.data[e.Off:]), e.Type, 0
 			switch e.Kind {
-			case EdgePointer:
+			case EdgePointer, EdgeClass: // vtables are not looked up
 				size = int(o.progs[id].Size)
+			case EdgeTrait:
+				continue
 			case EdgeCounted:
 				count := binary.LittleEndian.Uint64(it.data[e.LenOff:])
 				if e.Count == trace.CountEnd {
@@ -563,6 +565,9 @@ func (v *viewer) pointer(elem *trace.Type, addr uint64) string {
 }
 
 func (v *viewer) iface(t *trace.Type, b []byte) string {
+	if t.Lang == trace.LangRust {
+		return "dyn"
+	}
 	kind := EdgeIface
 	if t.Empty {
 		kind = EdgeEface

@@ -84,6 +84,12 @@ type Reader struct {
 	lang   trace.Language
 	left   int // entries that the current call may still read
 	nest   int // types being read, one inside the other
+	reach  Reached
+	define func(class string) (dwarf.Offset, bool)
+	// derived says whether the file has classes derived from one; strangers are those that
+	// it has, and doesn't describe.
+	derived   func(class string) bool
+	strangers map[string]*trace.Type
 }
 
 // NewReader makes a Reader. d must not be used by others while it reads.
@@ -103,6 +109,13 @@ func NewReader(d *dwarf.Data, arch Arch, sections Sections) *Reader {
 // SetDepth sets how many pointers one behind the other have their targets'
 // types read; 2 unless told. Call it before the first Signature.
 func (r *Reader) SetDepth(pointers int) { r.depth = pointers }
+
+// SetClasses sets what finds the entry that describes a C++ class, by its name with its
+// namespaces, where another only declares it; and what says whether classes are
+// derived from one that is described nowhere. Call it before the first Signature.
+func (r *Reader) SetClasses(find func(class string) (dwarf.Offset, bool), derived func(class string) bool) {
+	r.define, r.derived = find, derived
+}
 
 // damaged makes an error about the entry at off.
 func damaged(off dwarf.Offset, format string, args ...any) error {

@@ -37,7 +37,11 @@ func (r *Reader) fillStruct(n *node, t *trace.Type, e *dwarf.Entry) error {
 		r.recogniseRust(n, t, parts)
 	case trace.LangCPP:
 		r.recogniseCPP(n, t)
-		return r.recogniseLibrary(n, t, e, parts)
+		if err := r.recogniseLibrary(n, t, e, parts); err != nil {
+			return err
+		}
+		n.virtual = n.virtual || m.virtual
+		t.Virtual = n.virtual && t.Kind == trace.KindStruct && t.Size >= 8
 	case trace.LangGo:
 		return r.recogniseGo(n, t)
 	}
@@ -90,9 +94,12 @@ func (m *record) member(p *dwarf.Entry) error {
 	f := trace.Field{Name: name, Type: child.t, Embedded: p.Tag == dwarf.TagInheritance || name == "" || flag(p, attrGoEmbedded)}
 	if p.Tag == dwarf.TagInheritance {
 		f.Name = child.t.Name
+		m.n.virtual = m.n.virtual || child.virtual
+		m.n.scattered = m.n.scattered || child.scattered
 		if v, _ := number(p, dwarf.AttrVirtuality); v > 0 {
 			m.virtual = true
 			f.Unavailable = "in a virtual base"
+			m.n.share(len(m.t.Fields), p)
 		}
 	}
 	if f.Unavailable == "" {
@@ -303,9 +310,30 @@ func (r *Reader) fillDeclared(n *node, t *trace.Type, e *dwarf.Entry) error {
 		n.leaves = []leaf{{size: 8}, {off: 8, size: 8}, {off: 16, size: 8}, {off: 24, size: 8}}
 		return nil
 	}
+	if off, ok := r.definition(e); ok {
+		whole, err := r.node(off)
+		if err == nil && !whole.incomp {
+			*n, *t = *whole, *whole.t
+			n.level = -1
+			return nil
+		}
+	}
 	t.Kind, t.Size, n.incomp = trace.KindUnknown, 0, true
 	n.align = 1
 	return nil
+}
+
+// definition finds the description of a C++ class that e only declares.
+func (r *Reader) definition(e *dwarf.Entry) (dwarf.Offset, bool) {
+	if r.define == nil || r.lang != trace.LangCPP || !flag(e, dwarf.AttrDeclaration) || e.Tag != dwarf.TagStructType && e.Tag != dwarf.TagClassType {
+		return 0, false
+	}
+	name, err := r.name(e.Offset, 0)
+	if err != nil {
+		return 0, false
+	}
+	off, ok := r.define(name)
+	return off, ok && off != e.Offset
 }
 
 // recogniseCPP finds the standard library's strings by their members.

@@ -187,7 +187,7 @@ func (m *record) dense() bool {
 // recogniseRust finds text and sequences by their members: Rust's layout isn't
 // fixed, but its names are.
 func (r *Reader) recogniseRust(n *node, t *trace.Type, parts []*dwarf.Entry) {
-	if r.recogniseWrapper(n, t) {
+	if r.recogniseWrapper(n, t) || r.traitObject(n, t) {
 		return
 	}
 	length, hasLen := fieldOffset(t, "length")

@@ -155,7 +155,7 @@ func (r *Reader) parameters(fn *function, declared, own []*dwarf.Entry) error {
 		}
 	}
 	for _, e := range declared {
-		p, err := r.parameter(e)
+		p, err := r.parameter(fn, e)
 		if err != nil {
 			return err
 		}
@@ -174,7 +174,7 @@ func (r *Reader) parameters(fn *function, declared, own []*dwarf.Entry) error {
 // destructors of classes with virtual bases. They take registers, but nobody wrote them.
 var hiddenParameters = map[string]bool{"__in_chrg": true, "__vtt_parm": true, "vtt": true}
 
-func (r *Reader) parameter(e *dwarf.Entry) (*parameter, error) {
+func (r *Reader) parameter(fn *function, e *dwarf.Entry) (*parameter, error) {
 	p := &parameter{}
 	var err error
 	off, typed := dwarf.Offset(0), false
@@ -209,8 +209,29 @@ func (r *Reader) parameter(e *dwarf.Entry) (*parameter, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.name == "this" && fn.Language == trace.LangCPP && fn.makes(n) {
+		n = n.exact()
+	}
 	p.node, p.declared = n, e
 	return p, r.expand(n, r.depth)
+}
+
+// makes says whether the function, whose this is n, is a constructor or a
+// destructor: those have their class's name.
+func (fn *function) makes(this *node) bool {
+	class, ok := strings.CutSuffix(this.t.Name, " *")
+	name := strings.TrimPrefix(fn.name[:strings.IndexByte(fn.name+"<", '<')], "~")
+	return ok && name != "" && strings.TrimPrefix(templateName(class), ":") == name
+}
+
+// exact is a pointer whose object's vtable is not asked of what class the object
+// is. When a constructor begins, the address of another one may be there, or none; when
+// a destructor does, what derived classes added may be destroyed already.
+func (n *node) exact() *node {
+	c, t := *n, *n.t
+	t.Exact = true
+	c.t, c.level = &t, -1
+	return &c
 }
 
 // signature places the values and makes the plans.

@@ -13,7 +13,9 @@ const (
 	tagSubprogram   = 0x2e
 	tagSkeletonUnit = 0x4a
 	tagInlined      = 0x1d
+	tagVariable     = 0x34
 
+	attrLocation       = 0x02
 	attrName           = 0x03
 	attrStmtList       = 0x10
 	attrLowPC          = 0x11
@@ -25,6 +27,7 @@ const (
 	attrDeclFile       = 0x3a
 	attrDeclLine       = 0x3b
 	attrSpecification  = 0x47
+	attrType           = 0x49
 	attrRanges         = 0x55
 	attrCallFile       = 0x58
 	attrCallLine       = 0x59

@@ -36,6 +36,35 @@ func (x *Index) MemberOffset(u *Unit, structure, member string) (uint64, bool) {
 	return 0, false
 }
 
+// Structures lists the structures of that name in a unit that have members, by the
+// offsets of their entries in .debug_info, wherever they are declared.
+func (x *Index) Structures(u *Unit, name string) (list []uint64) {
+	table, err := x.abbrev.read(x.sec.Abbrev, u)
+	if err != nil {
+		return nil
+	}
+	b := buf{data: x.sec.Info[:u.end], off: u.root}
+	for b.off < u.end && !b.bad {
+		off := b.off
+		code := b.uleb()
+		if code == 0 {
+			continue
+		}
+		if code >= uint64(len(table)) || table[code] == nil {
+			return list
+		}
+		ab := table[code]
+		if ab.tag != tagStruct || !ab.children {
+			b.pass(ab, u)
+			continue
+		}
+		if got, _ := x.member(&b, ab, u); got == name && !b.bad {
+			list = append(list, uint64(off))
+		}
+	}
+	return list
+}
+
 // member reads the name and the place of a structure or member. Places given
 // as expressions are read as 0-form values, which are none.
 func (x *Index) member(b *buf, ab *abbrev, u *Unit) (name string, location value) {

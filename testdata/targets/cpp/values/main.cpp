@@ -29,6 +29,8 @@ volatile long sink;
 
 namespace shop {
 
+void virtual_calls(); // virtual.cpp
+
 enum class Color { red, green = 5, blue };
 
 struct Point {
@@ -241,6 +243,7 @@ int main(int argc, char **argv)
 	sink = times(std::chrono::milliseconds(1500), std::chrono::hours(2));
 	sink = Square(3).area();
 	sink = call_lambda(4);
+	virtual_calls();
 	caught([] { throw_runtime("books"); });
 	caught([] { throw_custom(2); });
 	caught([] { passes(3); });

@@ -3,6 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::error::Error;
+use std::fmt;
 use std::hint::black_box as opaque;
 use std::io::{self, BufRead, Write};
 use std::panic;
@@ -232,6 +234,91 @@ fn tuples(pair: &(i32, String), one: &(u8,), wait: Duration) -> u64 {
     pair.0 as u64 + u64::from(one.0) + wait.as_millis() as u64
 }
 
+trait Shape {
+    fn area(&self) -> i64;
+}
+
+struct Square {
+    side: i64,
+    name: String,
+}
+
+struct Dot;
+
+#[repr(align(64))]
+struct Wide(u8);
+
+impl Shape for Square {
+    fn area(&self) -> i64 {
+        self.side * self.side + self.name.len() as i64
+    }
+}
+
+impl Shape for Dot {
+    fn area(&self) -> i64 {
+        0
+    }
+}
+
+impl Shape for Wide {
+    fn area(&self) -> i64 {
+        i64::from(self.0)
+    }
+}
+
+impl Shape for Meters {
+    fn area(&self) -> i64 {
+        i64::from(self.0)
+    }
+}
+
+#[inline(never)]
+fn objects(borrowed: &dyn Shape, boxed: Box<dyn Shape>, changed: &mut dyn Shape, none: Option<&dyn Shape>) -> i64 {
+    borrowed.area() + boxed.area() + changed.area() + none.map_or(0, Shape::area)
+}
+
+#[inline(never)]
+fn shared(rc: &Rc<dyn Shape>, arc: &Arc<dyn Shape + Send + Sync>, wide: &Rc<dyn Shape>) -> i64 {
+    rc.area() + arc.area() + wide.area()
+}
+
+#[inline(never)]
+fn shapes(list: &[Box<dyn Shape>], kept: &Vec<Rc<dyn Shape>>) -> i64 {
+    list.iter().map(|s| s.area()).sum::<i64>() + kept.iter().map(|s| s.area()).sum::<i64>()
+}
+
+#[derive(Debug)]
+struct Shortage {
+    item: String,
+    left: u32,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} left", self.left, self.item)
+    }
+}
+
+impl Error for Shortage {}
+
+#[inline(never)]
+fn reserve(item: &str, left: u32) -> Result<u64, Box<dyn Error>> {
+    if left < 10 {
+        return Err(Box::new(Shortage { item: item.to_string(), left }));
+    }
+    Ok(u64::from(left))
+}
+
+#[inline(never)]
+fn parse(number: &str) -> Result<i32, Box<dyn Error + Send + Sync>> {
+    Ok(number.parse::<i32>()?)
+}
+
+#[inline(never)]
+fn said(what: &str) -> Result<(), Box<dyn Error>> {
+    Err(format!("out of {}", what).into())
+}
+
 #[inline(never)]
 fn panics(why: &str) -> i32 {
     panic!("on purpose: {}", why)
@@ -280,6 +367,15 @@ fn call_values() {
     sink(boxes(&opaque(Box::new(lamp)), &opaque(Rc::new(Point { x: 1, y: 2 })), &opaque(Arc::new(Mutex::new(Point { x: 3, y: 4 })))));
     sink(cells(&opaque(Cell::new(9)), &opaque(RefCell::new(Point { x: 5, y: 6 })), &opaque(AtomicI64::new(-3))));
     sink(tuples(&opaque((1, "two".to_string())), &opaque((3,)), opaque(Duration::from_millis(1500))) as i64);
+    let square = |side| Square { side, name: "sq".to_string() };
+    let (mut meters, none) = (Meters(7), None);
+    sink(objects(opaque(&square(3)), opaque(Box::new(Dot)), opaque(&mut meters), opaque(none)));
+    let (rc, arc, wide): (Rc<dyn Shape>, Arc<dyn Shape + Send + Sync>, Rc<dyn Shape>) = (Rc::new(square(4)), Arc::new(Meters(8)), Rc::new(Wide(9)));
+    sink(shared(&opaque(rc), &opaque(arc), &opaque(wide)));
+    sink(shapes(&opaque([Box::new(square(5)) as Box<dyn Shape>, Box::new(Dot)]), &opaque(vec![Rc::new(square(6))])));
+    sink(reserve(opaque("lamp"), opaque(7)).map_or(1, |n| n as i64));
+    sink(parse(opaque("12x")).map_or(1, i64::from));
+    sink(said(opaque("lamps")).map_or(1, |()| 0));
 }
 
 fn main() {
