@@ -42,6 +42,9 @@ type Options struct {
 
 	// Group names the group of a function, by its name; nil for none.
 	Group func(name string) string
+	// Failure says which results of a function mean that it failed, nil when none do by
+	// themselves. With it, calls that fail so tell their errno. Nil for no function.
+	Failure func(*trace.Function) *trace.Failure
 	// Warn is told what went wrong without ending the session; it may be called
 	// from any goroutine.
 	Warn func(error)
@@ -81,7 +84,9 @@ type Session struct {
 	spaces    map[uint32]*space            // by process, for Dynamic and SameMapping
 	biases    map[uint32]map[*image]uint64 // where processes had position-independent files, by what hit probes
 	modules   map[FileID]*image            // files that are not traced, for Stack
-	lost      map[uint32]bpf.Counters      // what Losses has told of
+	libcs     libcs
+	unlocated map[uint32]unlocated    // by process, for Errno
+	lost      map[uint32]bpf.Counters // what Losses has told of
 	lostTotal uint64
 	// lostProcesses is how many forks, execs and deaths recount knows to be lost.
 	lostProcesses uint64
@@ -120,7 +125,7 @@ func Start(opts Options) (_ *Session, err error) {
 	s := &Session{
 		opts: opts, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
 		arrivals: make(chan arrival, 4096), lost: map[uint32]bpf.Counters{}, spaces: map[uint32]*space{}, biases: map[uint32]map[*image]uint64{},
-		modules: map[FileID]*image{},
+		modules: map[FileID]*image{}, libcs: libcs{known: map[libcKey]libc{}}, unlocated: map[uint32]unlocated{},
 	}
 	if err := s.load(); err != nil {
 		return nil, err
@@ -273,7 +278,13 @@ func (s *Session) attachProcess(pid int) error {
 	if err != nil {
 		return permission(err)
 	}
-	return s.attachFiles(files)
+	if err := s.attachFiles(files); err != nil {
+		return err
+	}
+	if s.opts.Failure != nil {
+		_ = s.locateErrno(uint32(pid)) // Errno says why not
+	}
+	return nil
 }
 
 // attachFiles attaches to each file once. That one can't be read which only
@@ -314,7 +325,7 @@ func (s *Session) attachFile(t targetFile) error {
 }
 
 func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
-	file, err := symbols.Open(t.path, symbols.Options{Module: t.module, Root: t.root, Depth: int(s.opts.MaxDepth)})
+	file, err := symbols.Open(t.path, symbols.Options{Module: t.module, Root: t.root, Depth: int(s.opts.MaxDepth), Errno: s.opts.Failure != nil})
 	if err != nil {
 		return fmt.Errorf("read %s: %w", t.module, permission(err))
 	}
@@ -335,6 +346,9 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
 		}
 		if s.opts.Group != nil {
 			f.Group = s.opts.Group(f.Name)
+		}
+		if s.opts.Failure != nil && f.Role == trace.RoleCall {
+			f.Failure = s.opts.Failure(f)
 		}
 		traced = append(traced, f)
 	}

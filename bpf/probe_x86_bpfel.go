@@ -53,6 +53,13 @@ type probeEdge struct {
 	Pad3      uint32
 }
 
+type probeErrnoPlace struct {
+	_       structs.HostLayout
+	Offset  int64
+	Program uint64
+	Libc    uint64
+}
+
 type probeFunc struct {
 	_          structs.HostLayout
 	Flags      uint32
@@ -62,27 +69,30 @@ type probeFunc struct {
 	File       uint32
 	Saved      uint32
 	Address    uint64
+	ErrnoSlot  uint64
 	Entry      struct {
-		_         structs.HostLayout
-		Type      uint32
-		Moves     uint32
-		Nmoves    uint16
-		Root      uint16
-		FailOff   uint16
-		FailSize  uint8
-		FailTest  uint8
-		FailValue uint64
+		_        structs.HostLayout
+		Type     uint32
+		Moves    uint32
+		Nmoves   uint16
+		Root     uint16
+		FailOff  uint16
+		FailSize uint8
+		FailTest uint8
+		FailLow  uint64
+		FailSpan uint64
 	}
 	Exit struct {
-		_         structs.HostLayout
-		Type      uint32
-		Moves     uint32
-		Nmoves    uint16
-		Root      uint16
-		FailOff   uint16
-		FailSize  uint8
-		FailTest  uint8
-		FailValue uint64
+		_        structs.HostLayout
+		Type     uint32
+		Moves    uint32
+		Nmoves   uint16
+		Root     uint16
+		FailOff  uint16
+		FailSize uint8
+		FailTest uint8
+		FailLow  uint64
+		FailSpan uint64
 	}
 }
 
@@ -105,9 +115,10 @@ type probeMove struct {
 }
 
 type probeProcess struct {
-	_     structs.HostLayout
-	Flags uint32
-	Pad   uint32
+	_       structs.HostLayout
+	Flags   uint32
+	Pad     uint32
+	Program uint64
 }
 
 type probeSavedKey struct {
@@ -198,6 +209,7 @@ const (
 	probeMapCounts            = "counts"
 	probeMapDynamic           = "dynamic"
 	probeMapEdges             = "edges"
+	probeMapErrnos            = "errnos"
 	probeMapEvents            = "events"
 	probeMapFunctions         = "functions"
 	probeMapImages            = "images"
@@ -286,6 +298,7 @@ type probeMapSpecs struct {
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Dynamic   *ebpf.MapSpec `ebpf:"dynamic"`
 	Edges     *ebpf.MapSpec `ebpf:"edges"`
+	Errnos    *ebpf.MapSpec `ebpf:"errnos"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Functions *ebpf.MapSpec `ebpf:"functions"`
 	Images    *ebpf.MapSpec `ebpf:"images"`
@@ -338,6 +351,7 @@ type probeMaps struct {
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Dynamic   *ebpf.Map `ebpf:"dynamic"`
 	Edges     *ebpf.Map `ebpf:"edges"`
+	Errnos    *ebpf.Map `ebpf:"errnos"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Functions *ebpf.Map `ebpf:"functions"`
 	Images    *ebpf.Map `ebpf:"images"`
@@ -354,6 +368,7 @@ func (m *probeMaps) Close() error {
 		m.Counts,
 		m.Dynamic,
 		m.Edges,
+		m.Errnos,
 		m.Events,
 		m.Functions,
 		m.Images,
