@@ -160,11 +160,21 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 		// What is mapped then must be known before the process ends.
 		r.Flags |= bpf.FuncUrgent
 	}
-	if t, ok := failTest(f); ok {
-		if move, off, ok := wordOf(f.ExitPlan, t.offset, t.size); ok {
-			r.Exit.FailOff, r.Exit.FailSize, r.Exit.FailTest, r.Exit.FailValue = off, t.size, t.test, t.value
+	if t := failure(f); t != nil {
+		if move, off, ok := wordOf(f.ExitPlan, uint16(t.Offset), t.Size); ok {
+			r.Exit.FailOff, r.Exit.FailSize, r.Exit.FailTest, r.Exit.FailLow, r.Exit.FailSpan = off, t.Size, bpf.FailWord, t.Low, t.Span
+			if t.Int {
+				r.Exit.FailTest = bpf.FailInt
+			}
 			r.Exit.FailMove = r.Exit.Moves + move
 		}
+	}
+	if f.Failure != nil {
+		r.Flags |= bpf.FuncErrno
+	}
+	if f.Errno != nil {
+		r.Flags |= bpf.FuncFindsErrno
+		r.TlsOffset, r.ErrnoSlot = f.Errno.Offset, f.Errno.Slot
 	}
 	if c.precondition != nil && f.Role == trace.RoleCall {
 		c.require(&r, f, c.precondition(f), t)
@@ -234,44 +244,46 @@ func fits(v int64, size uint32, signed bool) bool {
 	return v >= 0 && (bits == 64 || v < 1<<bits)
 }
 
-// fail is how a word of an exit's root block tells that the call failed.
-type fail struct {
-	offset     uint16
-	size, test uint8
-	value      uint64
-}
-
-// failTest finds what tells of a returned error, which is in the last result:
-// the first word of Go's error interface, the tag of Rust's Result.
-func failTest(f *trace.Function) (fail, bool) {
-	if f.ExitPlan == nil || f.ExitPlan.Root == nil || len(f.ExitPlan.Root.Fields) == 0 {
-		return fail{}, false
+// failure finds what tells of a returned error: what the function is given, or what its
+// language has for that, in the last result: the first word of Go's error interface, the tag
+// of Rust's Result. It is nil where nothing does.
+func failure(f *trace.Function) *trace.Failure {
+	if f.Failure != nil || f.ExitPlan == nil || f.ExitPlan.Root == nil || len(f.ExitPlan.Root.Fields) == 0 {
+		return f.Failure
 	}
 	last := f.ExitPlan.Root.Fields[len(f.ExitPlan.Root.Fields)-1]
 	t := last.Type
 	switch {
 	case last.Unavailable != "" || t == nil:
-	case f.Language == trace.LangGo && t.Kind == trace.KindError:
-		return fail{uint16(last.Offset), 8, bpf.FailDiffers, 0}, true
+	case f.Language == trace.LangGo && t.Kind == trace.KindError: // anything but 0
+		return &trace.Failure{Offset: last.Offset, Size: 8, Low: 1, Span: ^uint64(1)}
 	case t.IsResult() && t.Tag != nil && len(t.Variants) == 2:
-		test := fail{offset: uint16(last.Offset + t.Tag.Offset), size: uint8(t.Tag.Type.Size)}
-		if s := test.size; s != 1 && s != 2 && s != 4 && s != 8 {
-			break
-		}
-		mask := ^uint64(0) >> (64 - 8*uint(test.size))
-		for _, v := range t.Variants {
-			// The one that has a tag of its own decides; the other one may have many.
-			if v.Default {
-				continue
-			}
-			test.value, test.test = v.Value&mask, bpf.FailEqual
-			if v.Name != "Err" {
-				test.test = bpf.FailDiffers
-			}
-		}
-		return test, test.test != 0
+		return resultFailure(last)
 	}
-	return fail{}, false
+	return nil
+}
+
+// resultFailure is failure of a Rust Result with a tag.
+func resultFailure(f trace.Field) *trace.Failure {
+	tag := f.Type.Tag
+	switch tag.Type.Size {
+	case 1, 2, 4, 8:
+	default:
+		return nil
+	}
+	all := ^uint64(0) >> (64 - 8*tag.Type.Size)
+	var test *trace.Failure
+	for _, v := range f.Type.Variants {
+		// The one that has a tag of its own decides; the other one may have many.
+		if v.Default {
+			continue
+		}
+		test = &trace.Failure{Offset: f.Offset + tag.Offset, Size: uint8(tag.Type.Size), Low: v.Value & all}
+		if v.Name != "Err" {
+			test.Low, test.Span = test.Low+1, all-1
+		}
+	}
+	return test
 }
 
 // wordOf finds the move that a word of a plan's root block comes with, by its index in the

@@ -126,6 +126,7 @@ func (s *Session) forget() {
 			delete(s.processes, tgid)
 			delete(s.spaces, tgid)
 			delete(s.biases, tgid)
+			delete(s.unlocated, tgid)
 			s.live.Add(-1)
 		}
 	}
@@ -157,6 +158,7 @@ func (s *Session) executed(h bpf.Header) {
 	}
 	delete(s.spaces, h.TGID)
 	delete(s.biases, h.TGID)
+	delete(s.unlocated, h.TGID)
 	if err := s.objs.AddProcess(h.TGID); err != nil {
 		s.opts.Warn(err)
 		return

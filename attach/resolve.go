@@ -137,6 +137,7 @@ func (i *image) holds(address uint64) bool {
 // space is a process's memory map, as it was when last read.
 type space struct {
 	regions []region
+	libcs   int // C libraries among them
 	read    time.Time
 }
 
@@ -182,7 +183,7 @@ func (s *Session) remap(tgid uint32) *space {
 	if before := s.spaces[tgid]; before != nil && (err != nil || len(regions) == 0) {
 		return nil
 	}
-	sp := &space{regions, time.Now()}
+	sp := &space{regions, len(libcsOf(regions)), time.Now()}
 	s.spaces[tgid] = sp
 	return sp
 }

@@ -46,6 +46,9 @@ type Options struct {
 
 	// Group names the group of a function, by its name; nil for none.
 	Group func(name string) string
+	// Failure says which results of a function mean that it failed, nil when none do by
+	// themselves. With it, calls that fail so tell their errno. Nil for no function.
+	Failure func(*trace.Function) *trace.Failure
 	// Warn is told what went wrong without ending the session; it may be called
 	// from any goroutine.
 	Warn func(error)
@@ -83,11 +86,13 @@ type Session struct {
 	wait     sync.WaitGroup
 	live     atomic.Int64 // traced processes that have not ended
 
-	spaces  map[uint32]*space            // by process, for Dynamic and SameMapping
-	biases  map[uint32]map[*image]uint64 // where processes had position-independent files, by what hit probes
-	modules map[FileID]*image            // files that are not traced, for Stack
-	counted counted                      // what Counts has told of
-	pending [][]byte                     // records that come before those in the ring buffer
+	spaces    map[uint32]*space            // by process, for Dynamic and SameMapping
+	biases    map[uint32]map[*image]uint64 // where processes had position-independent files, by what hit probes
+	modules   map[FileID]*image            // files that are not traced, for Stack
+	libcs     libcs
+	unlocated map[uint32]unlocated // by process, for Errno
+	counted   counted              // what Counts has told of
+	pending   [][]byte             // records that come before those in the ring buffer
 	// lostProcesses is how many forks, execs and deaths recount knows to be lost.
 	lostProcesses uint64
 
@@ -125,7 +130,7 @@ func Start(opts Options) (_ *Session, err error) {
 	s := &Session{
 		opts: opts, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
 		arrivals: make(chan arrival, 4096), spaces: map[uint32]*space{}, biases: map[uint32]map[*image]uint64{},
-		modules: map[FileID]*image{},
+		modules: map[FileID]*image{}, libcs: libcs{known: map[libcKey]libc{}}, unlocated: map[uint32]unlocated{},
 	}
 	if err := s.load(); err != nil {
 		return nil, err
@@ -278,7 +283,13 @@ func (s *Session) attachProcess(pid int) error {
 	if err != nil {
 		return permission(err)
 	}
-	return s.attachFiles(files)
+	if err := s.attachFiles(files); err != nil {
+		return err
+	}
+	if s.opts.Failure != nil {
+		_ = s.locateErrno(uint32(pid)) // Errno says why not
+	}
+	return nil
 }
 
 // attachFiles attaches to each file once. That one can't be read which only
@@ -319,7 +330,7 @@ func (s *Session) attachFile(t targetFile) error {
 }
 
 func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
-	file, err := symbols.Open(t.path, symbols.Options{Module: t.module, Root: t.root, Depth: int(s.opts.MaxDepth)})
+	file, err := symbols.Open(t.path, symbols.Options{Module: t.module, Root: t.root, Depth: int(s.opts.MaxDepth), Errno: s.opts.Failure != nil})
 	if err != nil {
 		return fmt.Errorf("read %s: %w", t.module, permission(err))
 	}
@@ -340,6 +351,9 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
 		}
 		if s.opts.Group != nil {
 			f.Group = s.opts.Group(f.Name)
+		}
+		if s.opts.Failure != nil && f.Role == trace.RoleCall {
+			f.Failure = s.opts.Failure(f)
 		}
 		traced = append(traced, f)
 	}

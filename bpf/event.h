@@ -18,7 +18,7 @@
 #define MAX_STACK 8192  /* bytes copied of a stack; a power of two */
 #define MAX_FRAMES 64   /* return addresses collected by frame pointers; a power of two */
 #define MAX_CHECKS 8    /* comparisons of a function's arguments */
-#define MAX_RECORD 16784 /* bytes of a record: header, data, registers and stack */
+#define MAX_RECORD 16816 /* bytes of a record: header, data, errno, registers and stack */
 
 enum event_kind {
 	EVENT_ENTRY = 1,   /* a call began (or, for a role, the role's function was entered) */
@@ -103,6 +103,18 @@ struct block {
 #define TYPE_STACK 2000000002     /* memory from the stack pointer on; BLOCK_FAULT: left out, there was little room */
 #define TYPE_FRAMES 2000000003    /* words instead of both: return addresses, found by frame pointers */
 
+/*
+ * Before those, of a C function that failed: the thread's errno when it returned, an int in a
+ * word. BLOCK_FAULT: it could not be read; `want` says why (enum errno_lack).
+ */
+#define TYPE_ERRNO 2000000004
+
+enum errno_lack {
+	ERRNO_PLACE = 1,   /* nobody knew where it is */
+	ERRNO_MEMORY = 2,  /* it is not mapped, or there is no thread pointer yet */
+	ERRNO_SEVERAL = 3, /* the process has several C libraries, each with one of its own */
+};
+
 /* A function, by id. */
 enum func_flag {
 	FUNC_GO = 1,      /* pair by goroutine */
@@ -115,23 +127,29 @@ enum func_flag {
 	FUNC_RETURNS = 128,  /* its exit is seen by a uretprobe: also when it has left by a tail jump */
 	FUNC_HOLD = 256,     /* whether a call is recorded shows at its end: see `least` */
 	FUNC_KEEPS_ERRORS = 512, /* failed calls are recorded whatever its checks say */
+	FUNC_ERRNO = 1024,   /* where its exit tells that it failed, errno goes with it */
+	FUNC_FINDS_ERRNO = 2048, /* its entry makes no event: it is when errno's place in the process can be found, once for each C library */
 };
 
-/* How a word of the result tells that the call failed: then its exit comes with the stack. */
+/*
+ * How a word of the result tells that the call failed, and its exit is to come with the
+ * stack: it is one of the fail_span + 1 values from fail_low on, modulo its size.
+ */
 enum fail_test {
 	FAIL_NEVER = 0,
-	FAIL_EQUAL = 1,   /* it is fail_value */
-	FAIL_DIFFERS = 2, /* it is not */
+	FAIL_WORD = 1,
+	FAIL_INT = 2, /* a whole register, of which nobody knows whether it holds an int: one with bit 31 and nothing above it is taken for negative */
 };
 
 struct func {
 	__u32 flags;       /* enum func_flag */
 	__u32 role;        /* enum role */
 	__u32 goid_offset; /* Go: offset of goid in runtime.g */
-	__s32 tls_offset;  /* Go, ABI0: offset of g from the thread pointer */
+	__s32 tls_offset;  /* Go, ABI0: offset of g from the thread pointer; FUNC_FINDS_ERRNO: of errno, unless there is an errno_slot */
 	__u32 file;        /* file number, for dynamic types */
 	__u32 saved;       /* FUNC_SAVES: register, DWARF numbering */
 	__u64 address;     /* virtual address of the first byte in the file */
+	__u64 errno_slot;  /* FUNC_FINDS_ERRNO: virtual address of the word that has that offset in a running process, or 0 */
 	__u64 least;       /* FUNC_HOLD: calls that took less are not recorded unless they fail, ns */
 	__u32 checks;      /* index of the first check of its arguments; all must hold, else a call is not recorded */
 	__u32 nchecks;
@@ -143,7 +161,8 @@ struct func {
 		__u16 fail_off;  /* of the word that tells of failure, in what that move makes */
 		__u8 fail_size;  /* its bytes: 1, 2, 4 or 8 */
 		__u8 fail_test;  /* enum fail_test */
-		__u64 fail_value;
+		__u64 fail_low;
+		__u64 fail_span;
 		__u32 fail_move; /* index of the move that the word comes with */
 		__u32 pad;
 	} entry, exit;
@@ -162,6 +181,7 @@ enum role {
 	ROLE_RUST_PANIC = 9,
 	ROLE_LIBRARY_MAP = 10,
 	ROLE_GO_RECOVERY = 11,
+	ROLE_LIBC_START = 12,
 };
 
 enum source {
@@ -288,8 +308,18 @@ enum process_flag {
 
 /* A process in the `processes` map, by tgid. */
 struct process {
-	__u32 flags; /* enum process_flag */
+	__u32 flags;   /* enum process_flag */
 	__u32 pad;
+	__u64 program; /* which one it runs: when it executed it, or came into the map, CLOCK_MONOTONIC, ns */
+};
+
+#define LIBC_SEVERAL 1 /* a load bias is a multiple of the page size */
+
+/* Where a process has errno, in the `errnos` map, by tgid. */
+struct errno_place {
+	__s64 offset;  /* from the thread pointer, bytes */
+	__u64 program; /* the process's; of another one it is elsewhere */
+	__u64 libc;    /* load bias of the C library; LIBC_SEVERAL: there is more than one */
 };
 
 /* A program's file, as the kernel knows it: new processes of it are traced at once. */

@@ -28,6 +28,8 @@ type (
 	Image = probeImage
 	// Process is struct process.
 	Process = probeProcess
+	// ErrnoPlace is struct errno_place.
+	ErrnoPlace = probeErrnoPlace
 	// Counters is struct counters.
 	Counters = probeCounters
 	// Check is struct check.
@@ -48,12 +50,16 @@ const (
 	// Whether a call is recorded shows at its end.
 	FuncHold        = 256
 	FuncKeepsErrors = 512 // failed calls are recorded whatever its checks say
+	// FuncErrno: errno goes with its exit where that tells that it failed. FuncFindsErrno: its
+	// entry is when the place of errno can be found in a process.
+	FuncErrno      = 1024
+	FuncFindsErrno = 2048
 )
 
 // How a word of a side's root block tells that the call failed (enum fail_test).
 const (
-	FailEqual   = 1
-	FailDiffers = 2
+	FailWord = 1
+	FailInt  = 2 // maybe of an int with nothing above it
 )
 
 // FlatWords is FLAT_WORDS of event.h: the most words of a flat side's root block.
@@ -295,9 +301,15 @@ func fill[T any](m *ebpf.Map, first uint32, records []T) error {
 	return nil
 }
 
-// AddProcess makes a process one of the traced, by its id in the initial pid namespace.
+// AddProcess makes a process one of the traced, by its id in the initial pid namespace; one
+// that already is stays as it is.
 func (o *Objects) AddProcess(tgid uint32) error {
-	if err := o.probes.Processes.Put(tgid, Process{}); err != nil {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return fmt.Errorf("add process %d: %w", tgid, err)
+	}
+	err := o.probes.Processes.Update(tgid, Process{Program: uint64(now.Nano())}, ebpf.UpdateNoExist)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
 		return fmt.Errorf("add process %d: %w", tgid, full(err))
 	}
 	return nil
@@ -307,6 +319,29 @@ func (o *Objects) AddProcess(tgid uint32) error {
 func (o *Objects) RemoveProcess(tgid uint32) error {
 	if err := o.probes.Processes.Delete(tgid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("remove process %d: %w", tgid, err)
+	}
+	return nil
+}
+
+// Program tells the programs that a process executes one after the other apart; false when
+// it is none of the traced.
+func (o *Objects) Program(tgid uint32) (program uint64, traced bool) {
+	var p Process
+	err := o.probes.Processes.Lookup(tgid, &p)
+	return p.Program, err == nil
+}
+
+// KnowErrno says whether the probes know where a process has errno while it runs a program.
+func (o *Objects) KnowErrno(tgid uint32, program uint64) bool {
+	var place ErrnoPlace
+	err := o.probes.Errnos.Lookup(tgid, &place)
+	return err == nil && place.Program == program
+}
+
+// SetErrno tells the probes where a process has errno while it runs the place's program.
+func (o *Objects) SetErrno(tgid uint32, place ErrnoPlace) error {
+	if err := o.probes.Errnos.Put(tgid, place); err != nil {
+		return fmt.Errorf("tell the probes of errno in process %d: %w", tgid, full(err))
 	}
 	return nil
 }

@@ -88,6 +88,7 @@ struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, str
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct edge); __uint(max_entries, 1); } edges SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct dynamic_key); __type(value, struct dynamic_type); __uint(max_entries, 1); } dynamic SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct process); __uint(max_entries, 16384); } processes SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct errno_place); __uint(max_entries, 16384); } errnos SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct image); __type(value, struct process); __uint(max_entries, 1024); } images SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 24); } events SEC(".maps");
 
@@ -701,9 +702,12 @@ static __always_inline void capture(struct pt_regs *ctx, struct scratch *s, stru
 /* Whether a word of the root block tells that the call failed. */
 static __always_inline bool fails(struct side *side, __u64 word)
 {
+	if (side->fail_test == FAIL_INT && word >> 31 == 1)
+		word |= 0xffffffff00000000;
+	word -= side->fail_low;
 	if (side->fail_size < 8)
 		word &= (1ULL << (side->fail_size & 7) * 8) - 1;
-	return (word == side->fail_value) == (side->fail_test == FAIL_EQUAL);
+	return word <= side->fail_span;
 }
 
 /*
@@ -735,6 +739,59 @@ static __always_inline __u8 *add_block(struct scratch *s, __u64 addr, __u32 type
 	b->status = BLOCK_OK;
 	s->walk.used = at + sizeof(struct block) + len;
 	return (__u8 *)(b + 1);
+}
+
+/* The place of errno in the current process; NULL when it isn't known. */
+static __always_inline struct errno_place *errno_place(__u32 tgid)
+{
+	struct errno_place *place = bpf_map_lookup_elem(&errnos, &tgid);
+	struct process *p = bpf_map_lookup_elem(&processes, &tgid);
+
+	return place && p && place->program == p->program ? place : NULL;
+}
+
+/* Adds the current thread's errno. */
+__noinline int add_errno(struct scratch *s)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct errno_place *place;
+	struct block *b;
+	__u64 thread;
+
+	if (!s)
+		return 0;
+	b = (struct block *)&s->data[bounded(s->walk.used, 2 * MAX_DATA)];
+	place = errno_place(s->event.tgid);
+	thread = THREAD_POINTER(task);
+	s->word[0] = 0;
+	if (place && place->libc != LIBC_SEVERAL && thread && !read_user(&s->word[0], sizeof(int), thread + place->offset)) {
+		*(__u64 *)add_block(s, thread + place->offset, TYPE_ERRNO, 8) = s->word[0];
+		return 0;
+	}
+	add_block(s, 0, TYPE_ERRNO, 0);
+	b->status = BLOCK_FAULT;
+	b->want = !place ? ERRNO_PLACE : place->libc == LIBC_SEVERAL ? ERRNO_SEVERAL : ERRNO_MEMORY;
+	return 0;
+}
+
+/* Finds errno's place in a process of which a C library begins, all of it relocated. */
+__noinline int find_errno(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct process *p = bpf_map_lookup_elem(&processes, &tgid);
+	struct errno_place place = {}, *known = errno_place(tgid);
+
+	if (!p || !f || !h)
+		return 0;
+	place.program = p->program;
+	place.libc = REGS_IP(ctx) - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT);
+	place.offset = f->tls_offset;
+	if (f->errno_slot && read_user(&place.offset, sizeof(place.offset), place.libc + f->errno_slot))
+		return 0;
+	if (known && known->libc != place.libc)
+		place.libc = LIBC_SEVERAL;
+	bpf_map_update_elem(&errnos, &tgid, &place, BPF_ANY);
+	return 0;
 }
 
 /* Collects return addresses by frame pointers, which Go always keeps. */
@@ -1026,8 +1083,11 @@ static __always_inline void compose(struct pt_regs *ctx, struct func *f, struct 
 	s->walk.bias = s->event.ip - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT);
 	s->saved = h->saved;
 	capture(ctx, s, side_of(f, h));
-	if (tells_stack(f, t, s->event.cfa))
+	if (tells_stack(f, t, s->event.cfa)) {
+		if (f->flags & FUNC_ERRNO)
+			add_errno(s);
 		add_stack(ctx, f, s);
+	}
 }
 
 /* Keeps the event that s has for the next frame of o back; false when it is too long for that. */
@@ -1195,6 +1255,10 @@ static long exit_one(__u64 i, struct owner **arg)
 /* A function with a role is entered. */
 static __always_inline void note(struct pt_regs *ctx, struct func *f, struct thread *t, struct owner *o)
 {
+	if (f->flags & FUNC_FINDS_ERRNO) {
+		find_errno(ctx, f, &t->hit);
+		return;
+	}
 	if (o && f->role != ROLE_LIBRARY_MAP) {
 		if (o->n)
 			sweep(o, t->hit.at, f->role == ROLE_CATCH ? SWEEP_CATCH : SWEEP_ENTRY, 0);
@@ -1526,6 +1590,7 @@ int on_fork(struct raw_tracepoint *ctx)
 {
 	struct task_struct *parent = (void *)ctx->args[0], *child = (void *)ctx->args[1];
 	__u32 tgid = BPF_CORE_READ(parent, tgid), new_tgid = BPF_CORE_READ(child, tgid);
+	struct errno_place *place;
 	struct process *p;
 
 	if (tgid == new_tgid || !follow_children)
@@ -1535,6 +1600,9 @@ int on_fork(struct raw_tracepoint *ctx)
 		return 0;
 	/* In the forking thread, before the child runs: not one of its calls is missed. */
 	bpf_map_update_elem(&processes, &new_tgid, p, BPF_ANY);
+	place = bpf_map_lookup_elem(&errnos, &tgid);
+	if (place)
+		bpf_map_update_elem(&errnos, &new_tgid, place, BPF_ANY);
 	tell(EVENT_FORK, tgid, BPF_CORE_READ(parent, pid), new_tgid);
 	return 0;
 }
@@ -1549,16 +1617,18 @@ int on_exec(struct raw_tracepoint *ctx)
 		.inode = BPF_CORE_READ(bprm, file, f_inode, i_ino),
 		.dev = BPF_CORE_READ(bprm, file, f_inode, i_sb, s_dev),
 	};
-	struct process *p;
+	struct process *p, fresh = { .program = bpf_ktime_get_ns() };
 	__u32 report = report_execs, before = ctx->args[1];
 
-	if (wanted(tgid)) {
+	p = bpf_map_lookup_elem(&processes, &tgid);
+	if (p) {
+		p->program = fresh.program;
 		report = 1;
 	} else {
 		/* A program that is already attached to: its new process is traced from its first instruction. */
 		p = bpf_map_lookup_elem(&images, &image);
 		if (p) {
-			bpf_map_update_elem(&processes, &tgid, p, BPF_ANY);
+			bpf_map_update_elem(&processes, &tgid, &fresh, BPF_ANY);
 			report = 1;
 		}
 	}
@@ -1581,8 +1651,10 @@ int on_exit(struct raw_tracepoint *ctx)
 	close_thread(BPF_CORE_READ(task, pid), code && !stops(code) ? ENDED_ERR : ENDED_OPEN);
 	/* Counted down before this tracepoint. */
 	last = BPF_CORE_READ(task, signal, live.counter) == 0;
-	if (last)
+	if (last) {
 		bpf_map_delete_elem(&processes, &tgid);
+		bpf_map_delete_elem(&errnos, &tgid);
+	}
 	tell(EVENT_DEATH, tgid, BPF_CORE_READ(task, pid), last | (__u64)code << 8);
 	return 0;
 }

@@ -68,6 +68,13 @@ type probeEdge struct {
 	Pad3      uint32
 }
 
+type probeErrnoPlace struct {
+	_       structs.HostLayout
+	Offset  int64
+	Program uint64
+	Libc    uint64
+}
+
 type probeFrame struct {
 	_     structs.HostLayout
 	Pos   uint64
@@ -93,34 +100,37 @@ type probeFunc struct {
 	File       uint32
 	Saved      uint32
 	Address    uint64
+	ErrnoSlot  uint64
 	Least      uint64
 	Checks     uint32
 	Nchecks    uint32
 	Entry      struct {
-		_         structs.HostLayout
-		Type      uint32
-		Moves     uint32
-		Nmoves    uint16
-		Root      uint16
-		FailOff   uint16
-		FailSize  uint8
-		FailTest  uint8
-		FailValue uint64
-		FailMove  uint32
-		Pad       uint32
+		_        structs.HostLayout
+		Type     uint32
+		Moves    uint32
+		Nmoves   uint16
+		Root     uint16
+		FailOff  uint16
+		FailSize uint8
+		FailTest uint8
+		FailLow  uint64
+		FailSpan uint64
+		FailMove uint32
+		Pad      uint32
 	}
 	Exit struct {
-		_         structs.HostLayout
-		Type      uint32
-		Moves     uint32
-		Nmoves    uint16
-		Root      uint16
-		FailOff   uint16
-		FailSize  uint8
-		FailTest  uint8
-		FailValue uint64
-		FailMove  uint32
-		Pad       uint32
+		_        structs.HostLayout
+		Type     uint32
+		Moves    uint32
+		Nmoves   uint16
+		Root     uint16
+		FailOff  uint16
+		FailSize uint8
+		FailTest uint8
+		FailLow  uint64
+		FailSpan uint64
+		FailMove uint32
+		Pad      uint32
 	}
 }
 
@@ -212,9 +222,10 @@ type probeOwner struct {
 }
 
 type probeProcess struct {
-	_     structs.HostLayout
-	Flags uint32
-	Pad   uint32
+	_       structs.HostLayout
+	Flags   uint32
+	Pad     uint32
+	Program uint64
 }
 
 type probeScratch struct {
@@ -323,6 +334,7 @@ const (
 	probeMapDeep              = "deep"
 	probeMapDynamic           = "dynamic"
 	probeMapEdges             = "edges"
+	probeMapErrnos            = "errnos"
 	probeMapEvents            = "events"
 	probeMapFunctions         = "functions"
 	probeMapGoroutines        = "goroutines"
@@ -417,6 +429,7 @@ type probeMapSpecs struct {
 	Deep       *ebpf.MapSpec `ebpf:"deep"`
 	Dynamic    *ebpf.MapSpec `ebpf:"dynamic"`
 	Edges      *ebpf.MapSpec `ebpf:"edges"`
+	Errnos     *ebpf.MapSpec `ebpf:"errnos"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Functions  *ebpf.MapSpec `ebpf:"functions"`
 	Goroutines *ebpf.MapSpec `ebpf:"goroutines"`
@@ -475,6 +488,7 @@ type probeMaps struct {
 	Deep       *ebpf.Map `ebpf:"deep"`
 	Dynamic    *ebpf.Map `ebpf:"dynamic"`
 	Edges      *ebpf.Map `ebpf:"edges"`
+	Errnos     *ebpf.Map `ebpf:"errnos"`
 	Events     *ebpf.Map `ebpf:"events"`
 	Functions  *ebpf.Map `ebpf:"functions"`
 	Goroutines *ebpf.Map `ebpf:"goroutines"`
@@ -496,6 +510,7 @@ func (m *probeMaps) Close() error {
 		m.Deep,
 		m.Dynamic,
 		m.Edges,
+		m.Errnos,
 		m.Events,
 		m.Functions,
 		m.Goroutines,

@@ -50,8 +50,10 @@ type Config struct {
 	// Gap takes note of calls that are missing. Losses that were told to Lost are not repeated.
 	Gap func(trace.Gap)
 
-	// ErrorRule says which results of a C or C++ function are errors. It is asked once for each function.
-	ErrorRule func(*trace.Function) ErrorRule
+	// Errno says why errno is not to be had of a call of a process: the probes didn't know
+	// where it is, or (known) what they have read may be another one. Empty: it is right. Asked
+	// for calls that failed by a rule.
+	Errno func(tgid uint32, known bool) (why string)
 
 	// Redact says what is secret, and is withheld from all that a Decoder gives; the zero
 	// value has the built-in rules. ShowSecrets turns it off.

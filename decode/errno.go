@@ -2,8 +2,8 @@ package decode
 
 import "strconv"
 
-// errnoNames are Linux's errors by number: the name and the text that Go's
-// syscall.Errno prints. (include/uapi/asm-generic/errno.h)
+// errnoNames are Linux's errors by number, with the texts that Go's syscall.Errno and, but
+// for the first letter, C's strerror have. (include/uapi/asm-generic/errno.h)
 var errnoNames = [...]struct{ name, text string }{
 	1:   {"EPERM", "operation not permitted"},
 	2:   {"ENOENT", "no such file or directory"},
@@ -97,7 +97,7 @@ var errnoNames = [...]struct{ name, text string }{
 	92:  {"ENOPROTOOPT", "protocol not available"},
 	93:  {"EPROTONOSUPPORT", "protocol not supported"},
 	94:  {"ESOCKTNOSUPPORT", "socket type not supported"},
-	95:  {"ENOTSUP", "operation not supported"},
+	95:  {"EOPNOTSUPP", "operation not supported"},
 	96:  {"EPFNOSUPPORT", "protocol family not supported"},
 	97:  {"EAFNOSUPPORT", "address family not supported by protocol"},
 	98:  {"EADDRINUSE", "address already in use"},
@@ -119,7 +119,7 @@ var errnoNames = [...]struct{ name, text string }{
 	114: {"EALREADY", "operation already in progress"},
 	115: {"EINPROGRESS", "operation now in progress"},
 	116: {"ESTALE", "stale file handle"},
-	117: {"EFSCORRUPTED", "structure needs cleaning"},
+	117: {"EUCLEAN", "structure needs cleaning"},
 	118: {"ENOTNAM", "not a XENIX named type file"},
 	119: {"ENAVAIL", "no XENIX semaphores available"},
 	120: {"EISNAM", "is a named type file"},
@@ -135,11 +135,12 @@ var errnoNames = [...]struct{ name, text string }{
 	130: {"EOWNERDEAD", "owner died"},
 	131: {"ENOTRECOVERABLE", "state not recoverable"},
 	132: {"ERFKILL", "operation not possible due to RF-kill"},
-	133: {"EHWPOISON", "errno 133"},
+	133: {"EHWPOISON", "memory page has hardware error"},
 }
 
+// errnoText is the text that Go prints of an error.
 func errnoText(n uint64) string {
-	if n < uint64(len(errnoNames)) && errnoNames[n].text != "" {
+	if n < uint64(len(errnoNames))-1 && errnoNames[n].text != "" { // Go doesn't have the last one's
 		return errnoNames[n].text
 	}
 	return "errno " + strconv.FormatUint(n, 10)
@@ -149,6 +150,15 @@ func errnoText(n uint64) string {
 func errnoName(n uint64) string {
 	if n < uint64(len(errnoNames)) && errnoNames[n].name != "" {
 		return errnoNames[n].name
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+// describeErrno is an error as messages tell it, "ENOENT: no such file or directory"; of a
+// number that Linux doesn't have, the number.
+func describeErrno(n uint64) string {
+	if n < uint64(len(errnoNames)) && errnoNames[n].name != "" {
+		return errnoNames[n].name + ": " + errnoNames[n].text
 	}
 	return strconv.FormatUint(n, 10)
 }

@@ -14,7 +14,6 @@ type function struct {
 	uretprobe bool // its exit is seen after a tail call's
 	args      []param
 	results   []param
-	rule      ErrorRule
 	failure   int // index of the result that says whether it failed (a Go error, a Rust Result), -1 when there is none
 
 	lostExits   uint64 // told by Lost and not yet used to explain something
@@ -47,9 +46,6 @@ func newFunction(f *trace.Function, config *Config) *function {
 		if t != nil && (fn.isGo && t.Kind == trace.KindError || t.IsResult()) {
 			fn.failure = n - 1
 		}
-	}
-	if config.ErrorRule != nil && Ruled(f) {
-		fn.rule = config.ErrorRule(f)
 	}
 	return fn
 }
@@ -156,7 +152,7 @@ func (d *Decoder) result(e *Event, fn *function) []byte {
 
 // failed gives the error that a function returned, nil when it returned none.
 func (d *Decoder) failed(e *Event, fn *function) *trace.Error {
-	if fn.rule != RuleNone {
+	if fn.Failure != nil {
 		return d.ruleError(e, fn)
 	}
 	if fn.failure < 0 {

@@ -45,7 +45,12 @@ func Ruled(f *trace.Function) bool {
 		return false
 	}
 	t := f.ExitPlan.Root.Fields[0].Type
-	if t == nil || t.Size == 0 || t.Size > 8 {
+	if t == nil {
+		return false
+	}
+	switch t.Size {
+	case 1, 2, 4, 8:
+	default:
 		return false
 	}
 	switch t.Kind {
@@ -59,70 +64,82 @@ func isPointer(t *trace.Type) bool {
 	return t.Kind == trace.KindPointer || t.Kind == trace.KindCString || t.Kind == trace.KindFunc
 }
 
-// outcome is a result as rules see it.
+func isSigned(t *trace.Type) bool {
+	return t.Kind == trace.KindInt || (t.Kind == trace.KindChar || t.Kind == trace.KindEnum) && t.Signed
+}
+
+// unknownType says whether nothing is known of a result's type, C's results being without
+// names: all of the register is there.
+func unknownType(f *trace.Field) bool { return f.Name != "" }
+
+// Failure compiles the rule for a function; nil when by its type no result is an error, or
+// rules don't apply.
+func (r ErrorRule) Failure(f *trace.Function) *trace.Failure {
+	if r == RuleNone || !Ruled(f) {
+		return nil
+	}
+	field := &f.ExitPlan.Root.Fields[0]
+	if field.Unavailable != "" || movesOf(f.ExitPlan, *field) == 0 {
+		return nil
+	}
+	t, register := field.Type, unknownType(field)
+	all := ^uint64(0) >> (64 - 8*t.Size)
+	test := &trace.Failure{Rule: r.String(), Offset: field.Offset, Size: uint8(t.Size)}
+	switch {
+	case r == RuleNegative && (register || isSigned(t)):
+		test.Low, test.Span, test.Int = all/2+1, all/2, register
+	case r == RuleNull: // 0
+	case r == RuleNonzero:
+		test.Low, test.Span = 1, all-1
+	case r == RuleErrno && isPointer(t): // -1 and 0
+		test.Low, test.Span = all, 1
+	case r == RuleErrno && t.Size >= 4: // -1
+		test.Low, test.Int = all, register
+	default:
+		return nil
+	}
+	return test
+}
+
+// outcome is a result as messages tell it.
 type outcome struct {
 	bits   uint64 // extended without the sign
 	value  int64  // with the sign, also where the type has none
 	signed bool
-	// register: the type isn't known, and this is all of the register.
-	register bool
 }
 
-// outcomeOf reads a result. Where nothing is known of its type, C's results being
-// without names, the register may hold an int, with zeros above: what would be negative
-// as an int is taken for one, since addresses aren't that low.
+// outcomeOf reads a result. Where nothing is known of its type, the register may hold an
+// int, with zeros above: what would be negative as an int is taken for one, since addresses
+// aren't that low.
 func outcomeOf(f *trace.Field, data []byte) outcome {
-	t := f.Type
-	o := outcome{bits: unsigned(data), value: signed(data), register: f.Name != ""}
-	switch {
-	case o.register:
-		o.signed = true
-		if o.bits>>31 == 1 {
-			o.value = int64(int32(o.bits))
-		}
-	case t.Kind == trace.KindInt, (t.Kind == trace.KindChar || t.Kind == trace.KindEnum) && t.Signed:
-		o.signed = true
+	o := outcome{bits: unsigned(data), value: signed(data), signed: unknownType(f) || isSigned(f.Type)}
+	if unknownType(f) && o.bits>>31 == 1 {
+		o.value = int64(int32(o.bits))
 	}
 	return o
-}
-
-func (r ErrorRule) broken(t *trace.Type, o outcome) bool {
-	switch r {
-	case RuleNegative:
-		return o.signed && o.value < 0
-	case RuleNull:
-		return o.bits == 0
-	case RuleNonzero:
-		return o.bits != 0
-	case RuleErrno:
-		return o.value == -1 && t.Size >= 4 || o.bits == 0 && isPointer(t)
-	}
-	return false
 }
 
 // ruleError gives the error that a result is by the function's rule, nil when it is none.
 func (d *Decoder) ruleError(e *Event, fn *function) *trace.Error {
 	p := &fn.results[0]
-	t := p.field.Type
-	if !p.readable(e) {
+	if !p.readable(e) || !fn.Failure.Holds(e.Root) {
 		return nil
 	}
-	data := e.Root[p.field.Offset:][:t.Size]
-	o := outcomeOf(&p.field, data)
-	if !fn.rule.broken(t, o) {
-		return nil
-	}
-	err := &trace.Error{Type: fn.rule.String(), Message: "returned "}
+	err := &trace.Error{Type: fn.Failure.Rule, Message: "returned "}
 	if p.secret != "" {
 		err.Message += "[redacted: " + p.secret + "]"
 		return err
 	}
+	t := p.field.Type
+	data := e.Root[p.field.Offset:][:t.Size]
+	o := outcomeOf(&p.field, data)
+	errno := err.Type == RuleErrno.String()
 	switch {
 	case isPointer(t) && o.bits == 0:
 		err.Message += "NULL"
-	case o.signed && o.value < 0, fn.rule == RuleErrno:
+	case o.signed && o.value < 0, errno:
 		err.Message += strconv.FormatInt(o.value, 10)
-	case o.register:
+	case unknownType(&p.field):
 		err.Message += strconv.FormatUint(o.bits, 10)
 	default:
 		flags := d.printer.flags
@@ -130,12 +147,39 @@ func (d *Decoder) ruleError(e *Event, fn *function) *trace.Error {
 		err.Message += string(bytes.Trim(d.printer.value(nil, t, data), `"`))
 		d.printer.flags = flags // the result tells of what is missing
 	}
+	// -1, NULL and 0 are what functions return that have no number to tell.
 	switch n := uint64(-o.value); {
-	// -1 is what functions return that have no number to tell.
 	case o.signed && n > 1 && n < uint64(len(errnoNames)) && errnoNames[n].name != "":
-		err.Message += " (" + errnoNames[n].name + ": " + errnoNames[n].text + ")"
-	case fn.rule == RuleErrno:
-		err.Message += "; errno was not read"
+		err.Message += " (" + describeErrno(n) + ")"
+	case errno:
+		n, why := d.errno(e)
+		if why != "" {
+			err.Message += " (errno unavailable: " + why + ")"
+		} else {
+			err.Message += " (errno " + describeErrno(n) + ")"
+		}
+	case o.bits == 0 || o.signed && o.value == -1:
+		// Whether it was this call that has set it, only the function knows.
+		if n, why := d.errno(e); why == "" && n != 0 {
+			err.Message += "; errno was " + describeErrno(n)
+		}
 	}
 	return err
+}
+
+// errno gives what errno was when a call returned, or why that isn't known.
+func (d *Decoder) errno(e *Event) (n uint64, why string) {
+	value, lack := e.errno()
+	switch {
+	case lack == errnoMemory:
+		return 0, "memory not readable"
+	case lack == errnoSeveral:
+		return 0, "the process has several C libraries, each with an errno of its own"
+	case d.config.Errno != nil:
+		why = d.config.Errno(e.TGID, lack == errnoTold)
+	}
+	if lack == errnoPlace && why == "" {
+		why = "nobody knew where it is"
+	}
+	return uint64(value), why
 }

@@ -54,15 +54,18 @@ const (
 	typeFrames    = 2000000003
 )
 
+// typeErrno is TYPE_ERRNO of bpf/event.h: errno when a call that failed returned.
+const typeErrno = 2000000004
+
 // Sizes and limits of bpf/event.h, in bytes unless they are counts.
 const (
 	headerSize      = 88
 	blockHeaderSize = 24
 	maxData         = 8192
-	maxRecord       = 16784
+	maxRecord       = 16816
 	maxRoot         = 4096
 	maxBlocks       = 128
-	stackBlocks     = 2 // behind them
+	otherBlocks     = 3 // behind them: errno, and two of the stack
 	maxMoves        = 32
 )
 
@@ -189,7 +192,7 @@ func ParseEvent(raw []byte) (Event, error) {
 // checkBlocks makes sure that Next can't leave the record.
 func checkBlocks(b []byte) error {
 	for n := 0; len(b) > 0; n++ {
-		if n == maxBlocks+stackBlocks {
+		if n == maxBlocks+otherBlocks {
 			return fmt.Errorf("parse event: %w: more than %d blocks", ErrRecord, n)
 		}
 		if len(b) < blockHeaderSize {
@@ -221,6 +224,33 @@ func (e *Event) stack() (raw trace.RawStack, ok bool) {
 		}
 	}
 	return raw, ok
+}
+
+// errnoLack is enum errno_lack of bpf/event.h: why an event doesn't tell errno.
+type errnoLack uint32
+
+const (
+	errnoTold    errnoLack = iota // it does
+	errnoPlace                    // nobody knew where it is
+	errnoMemory                   // it could not be read
+	errnoSeveral                  // there are several
+)
+
+// errno gives what errno was when the call returned.
+func (e *Event) errno() (uint32, errnoLack) {
+	it := e.Blocks()
+	for b, more := it.Next(); more; b, more = it.Next() {
+		switch {
+		case b.Type != typeErrno:
+		case b.Status == BlockOK && len(b.Data) >= 4:
+			return binary.LittleEndian.Uint32(b.Data), errnoTold
+		case b.Status == BlockFault && b.Want == uint32(errnoSeveral):
+			return 0, errnoSeveral
+		case b.Status != BlockFault || b.Want != uint32(errnoPlace):
+			return 0, errnoMemory
+		}
+	}
+	return 0, errnoPlace
 }
 
 // Blocks iterates over an event's blocks.

@@ -61,10 +61,11 @@ func TestLayout(t *testing.T) {
 	})
 	for name, value := range map[string]int{
 		"MAX_DATA": maxData, "MAX_MOVES": maxMoves, "MAX_BLOCKS": maxBlocks, "MAX_BLOCK": maxRoot, "TYPE_BYTES": typeBytes,
-		"TYPE_REGISTERS": typeRegisters, "TYPE_STACK": typeStack, "TYPE_FRAMES": typeFrames, "MAX_RECORD": maxRecord,
+		"TYPE_REGISTERS": typeRegisters, "TYPE_STACK": typeStack, "TYPE_FRAMES": typeFrames, "TYPE_ERRNO": typeErrno, "MAX_RECORD": maxRecord,
 		"EVENT_ENTRY": int(EventEntry), "EVENT_EXIT": int(EventExit), "EVENT_FORK": int(EventFork), "EVENT_EXEC": int(EventExec), "EVENT_DEATH": int(EventDeath), "EVENT_SIGNAL": int(EventSignal),
 		"EVENT_TAIL": int(EventTail), "EVENT_URETPROBE": int(EventUretprobe), "EVENT_TRUNCATED": int(EventTruncated), "EVENT_NO_G": int(EventNoG),
 		"EVENT_NO_CPU": int(EventNoCPU), "EVENT_NO_RSS": int(EventNoRSS),
+		"ERRNO_PLACE": int(errnoPlace), "ERRNO_MEMORY": int(errnoMemory), "ERRNO_SEVERAL": int(errnoSeveral),
 		"BLOCK_OK": int(BlockOK), "BLOCK_FAULT": int(BlockFault), "BLOCK_CUT": int(BlockCut),
 	} {
 		m := regexp.MustCompile(name + `(?: =)? (\d+)`).FindStringSubmatch(source)
@@ -134,7 +135,7 @@ func TestParseMalformed(t *testing.T) {
 		"block far too long":     func(b []byte) []byte { b[block+offBlockLen+3] = 0xff; return b },
 		"block header cut":       func(b []byte) []byte { b[offSize] -= 16; return b[:len(b)-16] },
 		"too many blocks": func([]byte) []byte {
-			return appendRecord(nil, sampleEvent(), make([]Block, maxBlocks+stackBlocks+1)...)
+			return appendRecord(nil, sampleEvent(), make([]Block, maxBlocks+otherBlocks+1)...)
 		},
 	} {
 		raw := change(append([]byte(nil), good...))

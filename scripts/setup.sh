@@ -25,6 +25,7 @@ needs() {
 		needs deploy
 		echo /usr/bin/g++ g++
 		echo /usr/bin/clang-14 clang-14
+		echo /usr/bin/musl-gcc musl-tools
 		echo /usr/bin/objdump binutils
 		echo /usr/bin/sqlite3 sqlite3
 		echo /usr/bin/ps procps

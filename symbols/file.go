@@ -37,6 +37,8 @@ type Options struct {
 	Root string
 	// Depth is how many pointers behind one another are described, 2 by default.
 	Depth int
+	// Errno says that the place of errno is of interest: see Roles.
+	Errno bool
 }
 
 // File is one executable or shared object. It is safe for concurrent use.

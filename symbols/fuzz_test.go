@@ -24,6 +24,12 @@ func seeds(f *testing.F) [][]byte {
 	return out
 }
 
+// FuzzErrno follows any code for __errno_location: never a panic.
+func FuzzErrno(f *testing.F) {
+	f.Add([]byte{0x48, 0x8b, 0x05, 0x79, 0xb7, 0x1a, 0, 0x64, 0x48, 0x03, 0x04, 0x25, 0, 0, 0, 0, 0xc3})
+	f.Fuzz(func(_ *testing.T, code []byte) { errnoPlace(code, 0x1000) })
+}
+
 // FuzzOpen reads everything in damaged programs: never a panic, and errors
 // instead of functions that lie outside of the file.
 func FuzzOpen(f *testing.F) {
@@ -50,6 +56,7 @@ func readAll(t *testing.T, path string) {
 	file.GoBuildID()
 	file.GoVersion()
 	file.Interpreter()
+	_, _ = file.Errno()
 	file.Segments()
 	for _, addr := range []uint64{file.EntryPoint(), file.EntryPoint() + 16} {
 		_, _ = file.Frames(addr)

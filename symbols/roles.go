@@ -31,11 +31,13 @@ var roleNames = map[string]trace.Role{
 	"rust_panic":             trace.RoleRustPanic,
 	"__rust_panic_cleanup":   trace.RoleCatch,
 	"_dl_debug_state":        trace.RoleLibraryMap,
+	"__libc_start_main":      trace.RoleLibcStart,
+	"__libc_early_init":      trace.RoleLibcStart,
 }
 
 // role is what a symbol's function means to other calls; RoleCall for most.
 func role(raw string) trace.Role {
-	if r, ok := roleNames[raw]; ok {
+	if r, ok := roleNames[unversioned(raw)]; ok {
 		return r
 	}
 	// Rust mangles its runtime's functions from 1.88 on: __rustc::rust_panic.
@@ -46,6 +48,13 @@ func role(raw string) trace.Role {
 		return trace.RoleCatch
 	}
 	return trace.RoleCall
+}
+
+// unversioned is the name of a symbol that has its version behind it, as those have in
+// .symtab that a library defines in several versions: "__libc_start_main@@GLIBC_2.34".
+func unversioned(raw string) string {
+	name, _, _ := strings.Cut(raw, "@")
+	return name
 }
 
 // isRustCatch recognises the function that a frame calls which has caught a
@@ -64,7 +73,8 @@ func isRustCatch(raw string) bool {
 }
 
 // Roles returns the functions of the file that have a role other than
-// RoleCall. They have an entry site and an entry plan, and no exits.
+// RoleCall. They have an entry site and an entry plan, and no exits. RoleLibcStart is among
+// them where it can tell the place of errno, and Options.Errno asks for it.
 func (f *File) Roles() (found []*trace.Function, err error) {
 	err = f.read(func() error {
 		t, err := f.functions()
@@ -77,10 +87,20 @@ func (f *File) Roles() (found []*trace.Function, err error) {
 			if r == trace.RoleCall {
 				continue
 			}
+			var errno *trace.ErrnoPlace
+			if r == trace.RoleLibcStart {
+				place, err := f.errno()
+				if !f.opts.Errno || err != nil {
+					continue
+				}
+				errno = &place
+			}
 			if p == nil {
 				p = newPlanner(f, t, nil)
 			}
-			found = append(found, p.role(e, r, raw))
+			fn := p.role(e, r, raw)
+			fn.Errno = errno
+			found = append(found, fn)
 		}
 		return nil
 	})

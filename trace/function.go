@@ -50,6 +50,9 @@ type Function struct {
 	EntryPlan *Plan
 	ExitPlan  *Plan
 	Go        *GoABI // nil unless Language is LangGo
+	// Failure says which results mean that a call failed, where the language doesn't; nil: none.
+	Failure *Failure
+	Errno   *ErrnoPlace // of RoleLibcStart
 }
 
 // GoABI is what a probe must know of a Go function and the runtime that it is linked with.
@@ -77,6 +80,7 @@ const (
 	RoleRustPanic              // rust_panic or begin_panic_handler: a Rust panic starts
 	RoleLibraryMap             // _dl_debug_state: the dynamic linker mapped or unmapped something
 	RoleGoRecovery             // runtime.recovery(gp): a panic is recovered; the probes take no note of it
+	RoleLibcStart              // __libc_early_init (glibc from 2.32 on, for each that is loaded), __libc_start_main: a C library is relocated, no code of the program has run
 )
 
 // Param is a parameter or a result.

@@ -89,6 +89,9 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	notes := &notes{w: cmd.ErrOrStderr(), quiet: f.quiet}
 	opts.Warn = notes.warn
 	opts.Precondition = rules.precondition()
+	if len(rules.errors) > 0 {
+		opts.Failure = rules.failure
+	}
 	if rules.showSecrets {
 		notes.warn(errors.New("--no-redact: passwords, tokens, keys and card numbers are stored and shown as they are"))
 	}

@@ -62,7 +62,7 @@ func newRecorder(session *attach.Session, store *writer.Store, capture captureFl
 		Stack:       session.Stack,
 		Emit:        r.emit,
 		Gap:         r.gap,
-		ErrorRule:   rules.errorRule,
+		Errno:       session.Errno,
 		Redact:      rules.redact,
 		ShowSecrets: rules.showSecrets,
 		MaxString:   int(capture.maxString),

@@ -29,7 +29,7 @@ func (f *ruleFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.redact, "redact", nil, "also withhold values whose parameter, field or key name matches this `PATTERN`: a glob or /regex/ (repeatable)")
 	fl.BoolVar(&f.noRedact, "no-redact", false, "store and show passwords, tokens, keys and card numbers as they are")
-	fl.StringArrayVar(&f.errors, "error", nil, "C and C++: which results are errors, `PATTERN=RULE`: negative, null (NULL, 0, false), nonzero, or errno (-1, NULL); the first whose pattern matches decides (repeatable)")
+	fl.StringArrayVar(&f.errors, "error", nil, "C and C++: which results are errors, `PATTERN=RULE`: negative, null (NULL, 0, false), nonzero, or errno (-1, NULL; with what errno was); the first whose pattern matches decides (repeatable)")
 	fl.StringVar(&f.filter, "filter", "", "record only calls of which this `EXPRESSION` is true: 'amount > 100 && o.Currency == \"EUR\" || status == \"ERR\"'; the others are only counted")
 	fl.DurationVar(&f.minimum, "min-duration", 0, "record only calls that took at least this long, and those that failed or have not ended; the others are only counted")
 }
@@ -126,14 +126,15 @@ func (r *errorRule) matches(f *trace.Function) bool {
 	return r.function.Match(f.Name) || r.function.Match(f.RawName)
 }
 
-// errorRule gives the rule of the first pattern that matches a function.
-func (r *rules) errorRule(f *trace.Function) decode.ErrorRule {
+// failure says which results of a function are errors, by the rule of the first pattern
+// that matches it; nil when none are.
+func (r *rules) failure(f *trace.Function) *trace.Failure {
 	for i := range r.errors {
 		if r.errors[i].matches(f) {
-			return r.errors[i].rule
+			return r.errors[i].rule.Failure(f)
 		}
 	}
-	return decode.RuleNone
+	return nil
 }
 
 // idle says which --error flags say nothing of any of the functions, and which names in

@@ -45,8 +45,13 @@ func TestErrorFlags(t *testing.T) {
 	for name, want := range map[string]decode.ErrorRule{
 		"operator=": decode.RuleNull, "store_open": decode.RuleErrno, "store_close": decode.RuleNegative, "restore": decode.RuleNone,
 	} {
-		if got := r.errorRule(&trace.Function{Name: name, RawName: name}); got != want {
-			t.Errorf("%s: %v, want %v", name, got, want)
+		result := &trace.Type{Kind: trace.KindInt, Size: 4}
+		f := &trace.Function{Name: name, RawName: name, ExitPlan: &trace.Plan{
+			Root:  &trace.Type{Kind: trace.KindStruct, Size: 4, Fields: []trace.Field{{Type: result}}},
+			Moves: []trace.Move{{Size: 4, Source: trace.SourceRegister}},
+		}}
+		if got, want := r.failure(f), want.Failure(f); (got == nil) != (want == nil) || got != nil && *got != *want {
+			t.Errorf("%s: %+v, want %+v", name, got, want)
 		}
 	}
 }

@@ -19,8 +19,8 @@ func TestErrorRules(t *testing.T) {
 		target testenv.Target
 		want   string
 	}{
-		{testenv.Target{Source: "c/values"}, "enumeration|nonzero|returned BLUE\nnegative|negative|returned -2 (ENOENT: no such file or directory)\nnull_result|errno|returned NULL; errno was not read"},
-		{testenv.Target{Source: "c/values", Opt: "-O0"}, "enumeration|nonzero|returned BLUE\nnegative|negative|returned -2 (ENOENT: no such file or directory)\nnull_result|errno|returned NULL; errno was not read"},
+		{testenv.Target{Source: "c/values"}, "enumeration|nonzero|returned BLUE\nnegative|negative|returned -2 (ENOENT: no such file or directory)\nnull_result|errno|returned NULL (errno ENOENT: no such file or directory)"},
+		{testenv.Target{Source: "c/values", Opt: "-O0"}, "enumeration|nonzero|returned BLUE\nnegative|negative|returned -2 (ENOENT: no such file or directory)\nnull_result|errno|returned NULL (errno ENOENT: no such file or directory)"},
 		{testenv.Target{Source: "c/values", Strip: testenv.StripDebug}, "enumeration|nonzero|returned 6\nnegative|negative|returned -2 (ENOENT: no such file or directory)\n" +
 			"unsigned_ints|negative|returned -4294906112"}, // nothing tells that it is unsigned
 	} {
