@@ -80,6 +80,21 @@ func (p *printer) pointer(dst []byte, addr uint64) []byte {
 	return appendAddress(dst, "$ptr", addr)
 }
 
+// place prints a pointer that has nothing to be followed to: where it leads, if that
+// has a name, and whether anything is known of what is there.
+func (p *printer) place(dst []byte, t *trace.Type, addr uint64) []byte {
+	dst = p.pointer(dst, addr)
+	if name := p.nameOf(addr); name != "" {
+		dst = appendString(append(dst[:len(dst)-1], `,"$symbol":`...), name)
+		dst = append(dst, '}')
+	}
+	if t.Form == trace.FormOpaque {
+		p.flags |= trace.FlagUnavailable
+		dst = append(dst[:len(dst)-1], `,"$unavailable":"type not described"}`...)
+	}
+	return dst
+}
+
 func (p *printer) full(dst []byte) bool {
 	if len(dst) < p.limit {
 		return false
@@ -139,6 +154,9 @@ func (p *printer) kind(dst []byte, t *trace.Type, data []byte) []byte {
 	case trace.KindEnum:
 		return p.enum(dst, t, data)
 	case trace.KindPointer:
+		if t.Form == trace.FormWeak {
+			return p.weak(dst, t, data)
+		}
 		return p.reference(dst, t, data)
 	case trace.KindCString:
 		return p.cString(dst, t, data)
@@ -150,11 +168,22 @@ func (p *printer) kind(dst []byte, t *trace.Type, data []byte) []byte {
 			return p.cells(dst, t, data)
 		case trace.FormRing:
 			return p.ring(dst, t, data)
+		case trace.FormChain:
+			return p.chain(dst, t, data)
+		case trace.FormBlocks:
+			return p.doubleEnded(dst, t, data)
+		case trace.FormBits:
+			return p.bits(dst, t, data)
+		case trace.FormFixed:
+			return p.fixed(dst, t, data)
 		}
 		return p.slice(dst, t, data)
 	case trace.KindInterface, trace.KindError:
 		return p.iface(dst, t, data)
 	case trace.KindFunc:
+		if t.Form == trace.FormInvoker || t.Form == trace.FormObject {
+			return p.callable(dst, t, data)
+		}
 		return p.function(dst, t, data)
 	case trace.KindMap:
 		return p.container(dst, t, data)
@@ -162,6 +191,10 @@ func (p *printer) kind(dst []byte, t *trace.Type, data []byte) []byte {
 		return p.channel(dst, t, data)
 	case trace.KindDuration:
 		return p.duration(dst, t, data)
+	case trace.KindTime:
+		return p.time(dst, t, data)
+	case trace.KindAny:
+		return p.anything(dst, t, data)
 	case trace.KindVariant:
 		return p.variant(dst, t, data)
 	}
@@ -346,7 +379,7 @@ func (p *printer) reference(dst []byte, t *trace.Type, data []byte) []byte {
 		switch {
 		case t.Elem.Kind == trace.KindChar:
 			return p.textAt(dst, addr)
-		case t.Elem.Kind == trace.KindFunc && t.Lang != trace.LangGo:
+		case t.Elem.Kind == trace.KindFunc && t.Elem.Form == trace.FormPlain && t.Lang != trace.LangGo:
 			return p.symbol(dst, addr)
 		}
 	}
@@ -367,7 +400,7 @@ func (p *printer) target(dst []byte, t *trace.Type, data []byte) (*Block, []byte
 	case addr == 0:
 		return nil, append(dst, "null"...)
 	case t.Elem == nil || t.Elem.ID == 0:
-		return nil, p.pointer(dst, addr)
+		return nil, p.place(dst, t, addr)
 	}
 	b := p.find(addr, t.Elem.ID)
 	switch {
@@ -526,6 +559,12 @@ func header(t *trace.Type, data []byte) (ptr, n uint64, ok bool) {
 }
 
 func (p *printer) string(dst []byte, t *trace.Type, data []byte) []byte {
+	if t.Form == trace.FormBits {
+		return p.digits(dst, t, data)
+	}
+	if text, ok := shortText(t, data); ok {
+		return p.appendText(dst, text, uint64(len(text)), false)
+	}
 	ptr, n, ok := header(t, data)
 	if !ok {
 		return p.unavailable(dst, "string layout not known")
@@ -743,15 +782,11 @@ func (p *printer) structure(dst []byte, t *trace.Type, data []byte) []byte {
 // duration prints a number of ticks in Go's form, or, where that has no room for
 // it, as the number.
 func (p *printer) duration(dst []byte, t *trace.Type, data []byte) []byte {
-	n, tick := signed(data), t.Tick
-	if tick[1] == 0 {
-		return p.unavailable(dst, "length of a tick not known")
+	ns, ok := ticks(t, data)
+	if !ok {
+		return strconv.AppendInt(dst, signed(data), 10)
 	}
-	ns := new(big.Int).Mul(big.NewInt(n), big.NewInt(int64(tick[0])*int64(time.Second)))
-	if ns.Quo(ns, big.NewInt(int64(tick[1]))); !ns.IsInt64() {
-		return strconv.AppendInt(dst, n, 10)
-	}
-	return appendString(dst, time.Duration(ns.Int64()).String())
+	return appendString(dst, time.Duration(ns).String())
 }
 
 // rustDuration is a core::time::Duration in Go's form, as far as that has room for it.
@@ -940,10 +975,7 @@ func elemID(t *trace.Type) uint32 {
 }
 
 func (p *printer) symbol(dst []byte, addr uint64) []byte {
-	name := ""
-	if p.config.Symbol != nil {
-		name = strings.TrimSuffix(p.config.Symbol(p.tgid, addr), "·f")
-	}
+	name := strings.TrimSuffix(p.nameOf(addr), "·f")
 	if name == "" {
 		return p.pointer(dst, addr)
 	}

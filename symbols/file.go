@@ -46,14 +46,15 @@ type File struct {
 	opts   Options
 	img    *image
 
-	mu     sync.Mutex // guards everything below, which is read when first needed
-	golang *goProgram
-	noGo   bool // it is known not to be a Go program
-	debug  *debugInfo
-	prog   *program
-	table  *table
-	unwind *ehframe.Table
-	warned []error
+	mu      sync.Mutex // guards everything below, which is read when first needed
+	golang  *goProgram
+	noGo    bool // it is known not to be a Go program
+	debug   *debugInfo
+	prog    *program
+	table   *table
+	objects *objects
+	unwind  *ehframe.Table
+	warned  []error
 }
 
 // Segment is a part of the file that is mapped into memory.

@@ -31,6 +31,8 @@ const (
 	KindError          // Go's error interface: KindInterface whose message is sought
 	KindDuration       // a signed number of ticks, of Tick seconds each
 	KindVariant        // Rust enum with payloads: one of Variants, as Tag says
+	KindTime           // a signed number of ticks, of Tick seconds each, since 1970 UTC
+	KindAny            // C++ std::any: the value or its address at PtrOff, at LenOff the function that manages it
 )
 
 // Type is the layout of a value. Types form a graph (pointers may lead back);
@@ -55,8 +57,8 @@ type Type struct {
 	// Links lead from a container, or a part of one, to its contents. Fields at their
 	// offsets are not pointers to be followed in themselves.
 	Links []Link
-	Form  Form      // KindMap, KindSlice
-	Tick  [2]uint32 // KindDuration: numerator and denominator
+	Form  Form      // KindMap, KindSlice, KindString, KindPointer, KindFunc
+	Tick  [2]uint32 // KindDuration, KindTime: numerator and denominator
 }
 
 // Form is how a container keeps its contents.
@@ -81,6 +83,30 @@ const (
 	// FormRing is Rust's VecDeque: as a plain slice, but the values begin at the index that Tag
 	// has, and go on at the first after the last that there is room for (Links[0] says how many).
 	FormRing
+	// FormChain is as FormList, without a number of values: C++ std::forward_list.
+	FormChain
+	// FormBlocks is C++ std::deque: Count elements in each block, Links[0] leads to an
+	// array of pointers to the blocks. libstdc++: at PtrOff and LenOff are iterators (element, its block's
+	// beginning and end, the pointer to the block) to the first and behind the last element, and Links[1] leads to
+	// those of the last block. libc++: LenOff has the number of elements, Tag the number of the first one in the first block;
+	// where that is 0, Links[1] leads to the array, and of each block only a part is copied.
+	FormBlocks
+	// FormBits is C++ std::vector<bool>: Links[0] leads to words of bits; LenOff has their number or, with Tag,
+	// the address of the last word, and Tag the number of bits in it. KindString: std::bitset, Count bits at PtrOff.
+	FormBits
+	// FormFixed is of Count elements, which the type alone says: Links[0] leads to an array of them.
+	FormFixed
+	// FormShort is libc++'s std::string: a plain one when the lowest bit of its first byte is set, else
+	// its length is in the other bits of that byte and the text behind it.
+	FormShort
+	// FormWeak is C++ std::weak_ptr: Links[0] leads to the count of owners, in which Tag is Count when there are none.
+	FormWeak
+	// FormOpaque is a pointer to what is only declared.
+	FormOpaque
+	// FormInvoker is libstdc++'s std::function: what is called at PtrOff, at LenOff the function that calls it.
+	FormInvoker
+	// FormObject is libc++'s std::function: Links[0] leads to an object of virtual functions that has what is called behind them.
+	FormObject
 )
 
 // Count is how many values a Link leads to; the numbers are those of enum count_form in bpf/event.h.

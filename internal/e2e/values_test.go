@@ -23,9 +23,13 @@ func TestValues(t *testing.T) {
 		{Source: "c/values"},
 		{Source: "c/values", Opt: "-O0"},
 		{Source: "c/values", Compiler: "clang-19", DWARF: 5},
+		{Source: "c/values", Compiler: "clang-19", Opt: "-O0"},
 		{Source: "cpp/values"},
 		{Source: "cpp/values", Opt: "-O0"},
 		{Source: "cpp/values", Compiler: "clang++-19"},
+		{Source: "cpp/values", Compiler: "clang++-19", Opt: "-O0"},
+		{Source: "cpp/values", Compiler: "clang++-19", Flags: []string{"-stdlib=libc++"}},
+		{Source: "cpp/values", Compiler: "clang++-19", Opt: "-O0", Flags: []string{"-stdlib=libc++"}},
 		{Source: "rust/values"},
 		{Source: "rust/values", Opt: "-O0"},
 	} {

@@ -213,7 +213,9 @@ func (s *scanner) value(t *trace.Type, at uint32, nesting int) {
 		}
 		s.add(at, draft{Edge: Edge{Kind: kind, Type: TypeBytes}})
 	case trace.KindString:
-		s.counted(t, at, nil)
+		if t.Form != trace.FormBits {
+			s.counted(t, at, nil)
+		}
 	case trace.KindSlice:
 		if t.Form <= trace.FormEnd {
 			s.counted(t, at, t.Elem)

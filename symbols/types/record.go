@@ -294,18 +294,34 @@ func (m *record) copies(ctor *dwarf.Entry, class dwarf.Offset) bool {
 // layout (pointer, length, 16 bytes of room) is part of the library's ABI.
 const libstdcxxString = "std::__cxx11::basic_string<char,"
 
+// libcxxString is libc++'s, of three words: see trace.FormShort. Its alternate
+// layout goes with another inline namespace.
+const libcxxString = "std::__1::basic_string<char,"
+
 // fillDeclared handles a type that is defined elsewhere. clang leaves out the
-// definition of std::string, whose layout is fixed by libstdc++'s ABI.
+// definition of std::string, whose layout is fixed by the library's ABI.
 func (r *Reader) fillDeclared(n *node, t *trace.Type, e *dwarf.Entry) error {
 	if r.lang == trace.LangCPP && strings.HasPrefix(t.Name, libstdcxxString) {
 		asText(t, "std::string", 0, 8)
-		t.Size, n.align, n.byRef = 32, 8, true
-		n.leaves = []leaf{{size: 8}, {off: 8, size: 8}, {off: 16, size: 8}, {off: 24, size: 8}}
+		n.words(t, 4)
+		return nil
+	}
+	if r.lang == trace.LangCPP && strings.HasPrefix(t.Name, libcxxString) {
+		asShort(t)
+		n.words(t, 3)
 		return nil
 	}
 	t.Kind, t.Size, n.incomp = trace.KindUnknown, 0, true
 	n.align = 1
 	return nil
+}
+
+// words makes a class one of so many words, passed by reference, of which all is known.
+func (n *node) words(t *trace.Type, count uint32) {
+	t.Size, n.align, n.byRef, n.partial, n.leaves = 8*count, 8, true, false, nil
+	for i := range count {
+		n.leaves = append(n.leaves, leaf{off: 8 * i, size: 8})
+	}
 }
 
 // recogniseCPP finds the standard library's strings by their members.
@@ -316,13 +332,17 @@ func (r *Reader) recogniseCPP(n *node, t *trace.Type) {
 	}
 	switch {
 	case strings.HasPrefix(base, "basic_string_view<char,"):
-		if ptr, ok := fieldOffset(t, "_M_str"); ok {
-			if length, ok := fieldOffset(t, "_M_len"); ok {
-				asText(t, "std::string_view", ptr, length)
-			}
+		ptr, ok := n.part(t, "_M_str", "__data_", "__data")
+		length, ok2 := n.part(t, "_M_len", "__size_", "__size")
+		if ok && ok2 {
+			asText(t, "std::string_view", ptr.offset, length.offset)
 		}
+	case t.Size == 24 && strings.HasPrefix(t.Name, libcxxString):
+		asShort(t)
+		n.words(t, 3)
 	case t.Size == 32 && strings.HasPrefix(t.Name, libstdcxxString): // clang may leave its pointer undescribed
 		asText(t, "std::string", 0, 8)
+		n.words(t, 4)
 	case strings.HasPrefix(base, "basic_string<char,"):
 		ptr, ok := fieldOffset(t, "_M_dataplus", "_M_p")
 		if !ok {
@@ -334,6 +354,11 @@ func (r *Reader) recogniseCPP(n *node, t *trace.Type) {
 			t.Kind, t.Name, t.Fields = trace.KindCString, "std::string", nil
 		}
 	}
+}
+
+func asShort(t *trace.Type) {
+	asText(t, "std::string", 16, 8)
+	t.Form = trace.FormShort
 }
 
 func asText(t *trace.Type, name string, ptr, length uint32) {
