@@ -168,12 +168,17 @@ func (s *Session) holder(tgid uint32, address uint64) (*image, uint64) {
 	if i == nil {
 		return nil, 0
 	}
-	inFile, ok := i.address(r.Offset)
-	inFile += address - r.Start
-	if !ok || !i.holds(inFile) {
-		return nil, 0
+	offset := address - r.Start + r.Offset
+	if inFile, ok := i.address(offset); ok {
+		return i, inFile
 	}
-	return i, inFile
+	for _, s := range i.segments {
+		// What the file has no bytes for lies behind those of its segment.
+		if offset >= s.Offset && offset-s.Offset < s.Memsz && r.Offset < s.Offset+s.Filesz && s.Memsz > s.Filesz {
+			return i, offset - s.Offset + s.Vaddr
+		}
+	}
+	return nil, 0
 }
 
 // imageOf is the file of a region, traced or not; nil when it can't be read.

@@ -828,20 +828,39 @@ func goTime(t *trace.Type, data []byte) (string, bool) {
 
 // fields prints a struct's members, or a union's alternatives.
 func (p *printer) fields(dst []byte, t *trace.Type, data []byte) []byte {
+	dst = append(dst, '{')
+	dst, whole := p.members(dst, len(dst), t, data)
+	if !whole {
+		dst = append(dst, `"$unavailable":"value too large"`...)
+	}
+	return append(dst, '}')
+}
+
+// members prints members into an object that begins at first; whole is false when
+// there was no room for all.
+func (p *printer) members(dst []byte, first int, t *trace.Type, data []byte) (out []byte, whole bool) {
 	secrets := p.secretFields(t)
 	var name string // the rule by which the name is a secret's, in a pair of name and value
-	dst = append(dst, '{')
-	first := len(dst)
 	for i := range t.Fields {
 		f := &t.Fields[i]
-		if f.Embedded && f.Type != nil && f.Type.Kind == trace.KindStruct && len(f.Type.Fields) == 0 && f.Unavailable == "" {
+		inner := f.Embedded && f.Type != nil && f.Unavailable == "" && (f.Type.Kind == trace.KindStruct || f.Type.Kind == trace.KindUnion)
+		if inner && len(f.Type.Fields) == 0 {
 			continue // a base class without members
+		}
+		if inner && f.Name == "" && uint64(f.Offset) <= uint64(len(data)) && p.nesting < maxNesting {
+			// Members of a member without a name are the struct's.
+			p.nesting++
+			dst, whole = p.members(dst, first, f.Type, data[f.Offset:])
+			if p.nesting--; !whole {
+				return dst, false
+			}
+			continue
 		}
 		if len(dst) > first {
 			dst = append(dst, ',')
 		}
 		if p.full(dst) {
-			return append(dst, `"$unavailable":"value too large"}`...)
+			return dst, false
 		}
 		dst = appendString(dst, f.Name)
 		dst = append(dst, ':')
@@ -859,7 +878,7 @@ func (p *printer) fields(dst []byte, t *trace.Type, data []byte) []byte {
 			name = p.secretKey(dst[start:])
 		}
 	}
-	return append(dst, '}')
+	return dst, true
 }
 
 // variant prints a Rust enum: its variant's name, and what that holds.

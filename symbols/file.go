@@ -88,7 +88,7 @@ func (f *File) Close() error {
 	if f.debug != nil && f.debug.img != f.img {
 		err = errors.Join(err, f.debug.img.close())
 	}
-	f.debug, f.prog, f.table, f.golang, f.unwind = nil, nil, nil, nil, nil
+	f.debug, f.prog, f.table, f.objects, f.golang, f.unwind = nil, nil, nil, nil, nil, nil
 	return err
 }
 
