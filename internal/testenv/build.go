@@ -439,7 +439,7 @@ func rustDWARF(target Target) (flag string, environment []string, err error) {
 func compileC(target Target, source, output string) error {
 	suffix, standard := ".c", "-std=gnu11"
 	if language(target) == "cpp" {
-		suffix, standard = ".cpp", "-std=c++20"
+		suffix, standard = ".cpp", "-std=c++17"
 	}
 	files, err := sourceFiles(source, suffix)
 	if err != nil {
