@@ -154,7 +154,11 @@ func (p *printer) kind(dst []byte, t *trace.Type, data []byte) []byte {
 	case trace.KindEnum:
 		return p.enum(dst, t, data)
 	case trace.KindPointer:
-		if t.Form == trace.FormWeak {
+		switch {
+		case t.Form != trace.FormWeak:
+		case t.Lang == trace.LangRust:
+			return p.rustWeak(dst, t, data)
+		default:
 			return p.weak(dst, t, data)
 		}
 		return p.reference(dst, t, data)
@@ -193,6 +197,8 @@ func (p *printer) kind(dst []byte, t *trace.Type, data []byte) []byte {
 		return p.duration(dst, t, data)
 	case trace.KindTime:
 		return p.time(dst, t, data)
+	case trace.KindIOError:
+		return p.ioError(dst, t, data)
 	case trace.KindAny:
 		return p.anything(dst, t, data)
 	case trace.KindVariant:
@@ -381,6 +387,8 @@ func (p *printer) reference(dst []byte, t *trace.Type, data []byte) []byte {
 			return p.textAt(dst, addr)
 		case t.Elem.Kind == trace.KindFunc && t.Elem.Form == trace.FormPlain && t.Lang != trace.LangGo:
 			return p.symbol(dst, addr)
+		case t.Elem.Size == 0 && t.Lang == trace.LangRust:
+			return p.value(dst, t.Elem, nil)
 		}
 	}
 	b, out := p.target(dst, t, data)
@@ -549,6 +557,9 @@ func header(t *trace.Type, data []byte) (ptr, n uint64, ok bool) {
 	if t.PtrOff == t.LenOff+4 {
 		n &= math.MaxUint32
 	}
+	if t.Form == trace.FormNUL && n > 0 {
+		n--
+	}
 	if t.Form == trace.FormEnd {
 		if n < ptr || t.Elem == nil || t.Elem.Size == 0 {
 			return 0, 0, n == ptr
@@ -559,8 +570,11 @@ func header(t *trace.Type, data []byte) (ptr, n uint64, ok bool) {
 }
 
 func (p *printer) string(dst []byte, t *trace.Type, data []byte) []byte {
-	if t.Form == trace.FormBits {
+	switch t.Form {
+	case trace.FormBits:
 		return p.digits(dst, t, data)
+	case trace.FormShared:
+		return p.sharedText(dst, t, data)
 	}
 	if text, ok := shortText(t, data); ok {
 		return p.appendText(dst, text, uint64(len(text)), false)
@@ -768,9 +782,9 @@ func (p *printer) structure(dst []byte, t *trace.Type, data []byte) []byte {
 			return out
 		}
 	}
-	if t.Lang == trace.LangRust && t.Name == "core::time::Duration" {
-		if d, ok := rustDuration(t, data); ok {
-			return appendString(dst, d)
+	if t.Lang == trace.LangRust {
+		if out, ok := rustStandard(dst, t, data); ok {
+			return out
 		}
 	}
 	if len(t.Fields) > 0 && t.Fields[0].Name == "__0" {
@@ -889,7 +903,7 @@ func (p *printer) variant(dst []byte, t *trace.Type, data []byte) []byte {
 		return p.unavailable(dst, "variant not known")
 	case v.Null:
 		return append(dst, "null"...)
-	case v.Name == "" && v.Type != nil && len(v.Type.Fields) > 0:
+	case (v.Name == "" || transparentEnum(t)) && v.Type != nil && len(v.Type.Fields) > 0:
 		return p.payload(dst, v.Type, data)
 	case v.Type == nil || len(v.Type.Fields) == 0:
 		return appendString(dst, v.Name)

@@ -32,6 +32,7 @@ const (
 	KindDuration       // a signed number of ticks, of Tick seconds each
 	KindVariant        // Rust enum with payloads: one of Variants, as Tag says
 	KindTime           // a signed number of ticks, of Tick seconds each, since 1970 UTC
+	KindIOError        // Rust std::io::Error: a word whose lowest two bits say what it is; Links[0] leads to the rest
 	KindAny            // C++ std::any: the value or its address at PtrOff, at LenOff the function that manages it
 )
 
@@ -99,7 +100,11 @@ const (
 	// FormShort is libc++'s std::string: a plain one when the lowest bit of its first byte is set, else
 	// its length is in the other bits of that byte and the text behind it.
 	FormShort
-	// FormWeak is C++ std::weak_ptr: Links[0] leads to the count of owners, in which Tag is Count when there are none.
+	// FormNUL is a text whose last byte is a NUL that is no part of it: Rust's CString, CStr.
+	FormNUL
+	// FormShared is Rust's Arc<str>, Rc<str>: two counts of 8 bytes lie before the text.
+	FormShared
+	// FormWeak is Rust's Weak, which leads to a count of owners with the value behind it; C++ std::weak_ptr: Links[0] leads to the count of owners, in which Tag is Count when there are none.
 	FormWeak
 	// FormOpaque is a pointer to what is only declared.
 	FormOpaque
@@ -142,6 +147,7 @@ type Link struct {
 	WhenOffset uint32
 	WhenValue  uint32
 	Back       bool  // the values end at the address, the first one last
+	Untag      bool  // the lowest two bits of the pointer are no part of it
 	Per        uint8 // elements of the container in one value, 0 for one
 }
 
