@@ -42,7 +42,7 @@ func (p *printer) time(dst []byte, t *trace.Type, data []byte) []byte {
 // weak prints a std::weak_ptr: what it leads to as long as that has an owner, else null.
 func (p *printer) weak(dst []byte, t *trace.Type, data []byte) []byte {
 	addr, _ := word(data, 0)
-	if len(t.Links) != 1 || t.Tag == nil || t.Tag.Type == nil {
+	if len(t.Links) != 1 || t.Links[0].Target == nil || t.Tag == nil || t.Tag.Type == nil {
 		return p.unavailable(dst, "container layout not known")
 	}
 	at, _ := word(data, t.Links[0].Offset)
@@ -131,7 +131,7 @@ func (p *printer) digits(dst []byte, t *trace.Type, data []byte) []byte {
 // fixed prints a sequence whose type says how many values it has.
 func (p *printer) fixed(dst []byte, t *trace.Type, data []byte) []byte {
 	addr, ok := word(data, t.PtrOff)
-	if !ok || len(t.Links) != 1 || t.Links[0].Target == nil {
+	if !ok || len(t.Links) != 1 || t.Links[0].Target == nil || t.Links[0].Target.Elem == nil {
 		return p.unavailable(dst, "container layout not known")
 	}
 	b := p.find(addr, t.Links[0].Target.ID)

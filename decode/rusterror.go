@@ -49,7 +49,7 @@ const maxRustPanic = 1 << 32
 func (p *printer) panicText(t *trace.Type, data []byte) (string, bool) {
 	addr, ok := word(data, 0)
 	if !ok || t.Kind != trace.KindPointer || t.Elem == nil {
-		return "", false
+		return p.firstText(t, data, 0)
 	}
 	b := p.find(addr, t.Elem.ID)
 	if b == nil {
@@ -57,6 +57,9 @@ func (p *printer) panicText(t *trace.Type, data []byte) (string, bool) {
 	}
 	for i := range t.Elem.Fields {
 		f := &t.Elem.Fields[i]
+		if f.Type == nil || f.Type.Kind != trace.KindString || uint64(f.Offset) > uint64(len(b.Data)) {
+			continue
+		}
 		n, ok := word(b.Data, f.Offset+f.Type.LenOff)
 		if !ok || n >= maxRustPanic {
 			continue
