@@ -102,9 +102,12 @@ func containerTypes(first uint32) []*trace.Type {
 		{Kind: trace.KindPointer, Form: trace.FormWeak, Size: 16, Elem: tuple, Tag: &trace.Field{Offset: 8, Type: int32Type}, Links: []trace.Link{one(8, words16)}},
 		{Kind: trace.KindPointer, Form: trace.FormWeak, Size: 8, Elem: tuple, Lang: trace.LangRust},
 		{Kind: trace.KindPointer, Form: trace.FormOpaque, Size: 8},
-		{Kind: trace.KindFunc, Form: trace.FormInvoker, Size: 32, LenOff: 24}, {Kind: trace.KindFunc, Form: trace.FormObject, Size: 32, PtrOff: 24, Links: []trace.Link{one(24, words16)}},
-		{Kind: trace.KindAny, Size: 16, PtrOff: 8}, {Kind: trace.KindIOError, Size: 8, Links: []trace.Link{one(0, ioTarget)}},
-		{Kind: trace.KindTime, Size: 8, Tick: [2]uint32{1 << 31, 1}}, {Kind: trace.KindTime, Size: 8},
+		{Kind: trace.KindFunc, Form: trace.FormInvoker, Size: 32, LenOff: 24},
+		{Kind: trace.KindFunc, Form: trace.FormObject, Size: 32, PtrOff: 24, Links: []trace.Link{one(24, words16)}},
+		{Kind: trace.KindAny, Size: 16, PtrOff: 8},
+		{Kind: trace.KindIOError, Size: 8, Links: []trace.Link{one(0, ioTarget)}},
+		{Kind: trace.KindTime, Size: 8, Tick: [2]uint32{1 << 31, 1}},
+		{Kind: trace.KindTime, Size: 8},
 		{Kind: trace.KindChan, Size: 8, Elem: structType(first+11, at("qcount", 0, number), at("dataqsiz", 8, number)), Lang: trace.LangGo},
 	}
 }

@@ -298,8 +298,10 @@ fn heap(numbers: &BinaryHeap<i32>) -> usize {
     numbers.len()
 }
 
+type Row = [i16; 2];
+
 #[inline(never)]
-fn nested(rows: &[&[i32]], grid: &[[i16; 2]; 2], words: &[&str; 2], bytes: &[u8; 4]) -> usize {
+fn nested(rows: &[&[i32]], grid: &[Row; 2], words: &[&str; 2], bytes: &[u8; 4]) -> usize {
     rows.len() + grid.len() + words[0].len() + bytes[0] as usize
 }
 
@@ -314,7 +316,10 @@ fn call(f: fn(i32) -> i32, x: i32) -> i32 {
 }
 
 #[inline(never)]
-fn apply<F: Fn(i32) -> i32>(f: &F, x: i32) -> i32 {
+fn apply<F>(f: &F, x: i32) -> i32
+where
+    F: Fn(i32) -> i32,
+{
     f(x)
 }
 
