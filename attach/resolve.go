@@ -190,10 +190,14 @@ func (s *Session) imageOf(tgid uint32, r region) *image {
 		return f.image
 	}
 	i, ok := s.modules[r.ID]
-	if !ok && len(s.modules) < maxModules {
-		i = openModule(tgid, r)
-		s.modules[r.ID] = i
+	if ok || len(s.modules) >= maxModules {
+		return i
 	}
+	// Data files and devices are mapped, too: they are not opened.
+	if slices.ContainsFunc(s.spaces[tgid].regions, func(o region) bool { return o.exec && o.ID == r.ID }) {
+		i = openModule(tgid, r)
+	}
+	s.modules[r.ID] = i
 	return i
 }
 

@@ -88,11 +88,18 @@ func (p *printer) place(dst []byte, t *trace.Type, addr uint64) []byte {
 		dst = appendString(append(dst[:len(dst)-1], `,"$symbol":`...), name)
 		dst = append(dst, '}')
 	}
-	if t.Form == trace.FormOpaque {
-		p.flags |= trace.FlagUnavailable
-		dst = append(dst[:len(dst)-1], `,"$unavailable":"type not described"}`...)
+	reason := ""
+	switch t.Form {
+	case trace.FormOpaque:
+		reason = "type not described"
+	case trace.FormUnsized:
+		reason = "unsized value"
+	default:
+		return dst
 	}
-	return dst
+	p.flags |= trace.FlagUnavailable
+	dst = appendString(append(dst[:len(dst)-1], `,"$unavailable":`...), reason)
+	return append(dst, '}')
 }
 
 func (p *printer) full(dst []byte) bool {

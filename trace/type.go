@@ -108,6 +108,8 @@ const (
 	FormWeak
 	// FormOpaque is a pointer to what is only declared.
 	FormOpaque
+	// FormUnsized is a Rust pointer with the length of a slice that its target ends in.
+	FormUnsized
 	// FormInvoker is libstdc++'s std::function: what is called at PtrOff, at LenOff the function that calls it.
 	FormInvoker
 	// FormObject is libc++'s std::function: Links[0] leads to an object of virtual functions that has what is called behind them.

@@ -1,6 +1,7 @@
 package types
 
 import (
+	"cmp"
 	"debug/dwarf"
 	"math"
 	"strings"
@@ -55,17 +56,18 @@ func (r *Reader) recogniseSmall(n *node, t *trace.Type, e *dwarf.Entry, parts []
 			only(n, t, "locked", p)
 			t.Fields[0].Type = &trace.Type{Name: "bool", Kind: trace.KindBool, Size: p.node.t.Size, Lang: t.Lang}
 		}
-	case "error_code", "error_condition":
+	case "error_code", "error_condition", "unique_lock":
 		for i, f := range t.Fields {
-			switch f.Name {
-			case "_M_value", "__val_":
-				t.Fields[i].Name = "value"
-			case "_M_cat", "__cat_":
-				t.Fields[i].Name = "category"
-			}
+			t.Fields[i].Name = cmp.Or(plainMembers[f.Name], f.Name)
 		}
 	}
 	return nil
+}
+
+// plainMembers are the libraries' names of members that are shown by plainer ones.
+var plainMembers = map[string]string{
+	"_M_value": "value", "__val_": "value", "_M_cat": "category", "__cat_": "category",
+	"_M_device": "mutex", "__m_": "mutex", "_M_owns": "owns", "__owns_": "owns",
 }
 
 // only makes a struct one of a single member, of that name, wherever it lies.

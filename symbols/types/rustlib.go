@@ -300,7 +300,7 @@ func (r *Reader) fat(n *node, t *trace.Type, ptr, length uint32) {
 		asSlice(n, t, ptr, length, target)
 		return
 	default:
-		t.Kind, t.Form, t.Fields = trace.KindPointer, trace.FormOpaque, nil
+		t.Kind, t.Form, t.Fields = trace.KindPointer, trace.FormUnsized, nil
 	}
 	n.target, n.inline = 0, nil
 }

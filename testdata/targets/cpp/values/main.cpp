@@ -281,10 +281,10 @@ TRACED std::size_t files(const std::filesystem::path &path, const std::error_cod
 	return path.native().size() + error.value();
 }
 
-TRACED int locks(std::mutex &held, std::mutex &idle)
+TRACED int locks(std::mutex &held, std::mutex &idle, const std::unique_lock<std::mutex> &lock)
 {
 	READ;
-	return &held != &idle;
+	return &held != &idle && lock.owns_lock();
 }
 
 } // namespace shop
@@ -370,9 +370,8 @@ int main(int argc, char **argv)
 	sink = holders(3, true, points[1], owner, gone);
 	sink = (long)files("/var/log/shop.log", std::make_error_code(std::errc::permission_denied));
 	std::mutex held, idle;
-	held.lock();
-	sink = locks(held, idle);
-	held.unlock();
+	std::unique_lock<std::mutex> lock(held);
+	sink = locks(held, idle, lock);
 	puts("done");
 	return 0;
 }

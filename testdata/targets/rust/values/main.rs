@@ -301,8 +301,8 @@ fn heap(numbers: &BinaryHeap<i32>) -> usize {
 type Row = [i16; 2];
 
 #[inline(never)]
-fn nested(rows: &[&[i32]], grid: &[Row; 2], words: &[&str; 2], bytes: &[u8; 4]) -> usize {
-    rows.len() + grid.len() + words[0].len() + bytes[0] as usize
+fn nested(rows: &[&[i32]], grid: &[Row; 2], words: &[&str; 2], bytes: &[u8; 4], shared: &Arc<[i32]>) -> usize {
+    shared.len() + rows.len() + grid.len() + words[0].len() + bytes[0] as usize
 }
 
 #[inline(never)]
@@ -419,7 +419,7 @@ fn call_library_values() {
     sink(i64::from(holders(&opaque(pin), &opaque(Rc::downgrade(&kept)), &opaque(gone), &opaque(Weak::new()), &opaque(RwLock::new(Point { x: 3, y: 4 })))));
     sink(once(&opaque(OnceCell::from(7)), &opaque(OnceCell::new()), &opaque(OnceLock::from("set".to_string())), &opaque(OnceLock::new())) as i64);
     sink(heap(&opaque(BinaryHeap::from([8, 9]))) as i64);
-    sink(nested(opaque(&[&[1, 2], &[], &[3]]), &opaque([[1, 2], [3, 4]]), &opaque(["a", "bb"]), &opaque([0, 1, 2, 255])) as i64);
+    sink(nested(opaque(&[&[1, 2], &[], &[3]]), &opaque([[1, 2], [3, 4]]), &opaque(["a", "bb"]), &opaque([0, 1, 2, 255]), &opaque(Arc::from([1, 2]))) as i64);
     sink(i64::from(call(opaque(double), opaque(21))));
     let (base, name) = (opaque(10), opaque("adder".to_string()));
     sink(i64::from(apply(&opaque(move |x| x + base + name.len() as i32), opaque(4))));
