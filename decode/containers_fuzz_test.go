@@ -60,7 +60,7 @@ func containerTypes(first uint32) []*trace.Type {
 	ioTarget := structType(first+15, at("message", 0, ioText), at("error", 0, box), at("kind", 16, byte1))
 	ioTarget.Size = 24
 	text := func(form trace.Form) *trace.Type {
-		return &trace.Type{Kind: trace.KindString, Form: form, Size: 24, PtrOff: 16, LenOff: 8, Count: 100}
+		return &trace.Type{Kind: trace.KindString, Form: form, Size: 24, PtrOff: 16, LenOff: 8}
 	}
 
 	container := func(kind trace.Kind, form trace.Form, links ...trace.Link) *trace.Type {
@@ -98,7 +98,10 @@ func containerTypes(first uint32) []*trace.Type {
 		{Kind: trace.KindSlice, Form: trace.FormFixed, Size: 8, Count: 4, Links: []trace.Link{one(0, row)}},
 		{Kind: trace.KindSlice, Form: trace.FormBlocks, Size: 80, LenOff: 32, Count: 4, Links: []trace.Link{one(24, rows), one(40, tuple)}},
 		{Kind: trace.KindSlice, Form: trace.FormBlocks, Size: 32, LenOff: 24, Count: 4, Tag: &trace.Field{Offset: 16, Type: number}, Links: []trace.Link{one(0, rows), one(0, rows)}},
-		text(trace.FormBits), text(trace.FormShort), text(trace.FormNUL), text(trace.FormShared),
+		{Kind: trace.KindString, Size: 24, PtrOff: 16, LenOff: 8, Count: 2},
+		{Kind: trace.KindString, Form: trace.FormShort, Size: 24, PtrOff: 16, LenOff: 8, Count: 4},
+		{Kind: trace.KindString, Form: trace.FormBits, Size: 24, Count: 200},
+		text(trace.FormShort), text(trace.FormNUL), text(trace.FormShared),
 		{Kind: trace.KindPointer, Form: trace.FormWeak, Size: 16, Elem: tuple, Tag: &trace.Field{Offset: 8, Type: int32Type}, Links: []trace.Link{one(8, words16)}},
 		{Kind: trace.KindPointer, Form: trace.FormWeak, Size: 8, Elem: tuple, Lang: trace.LangRust},
 		{Kind: trace.KindPointer, Form: trace.FormOpaque, Size: 8},

@@ -16,8 +16,45 @@ func shortText(t *trace.Type, data []byte) (text []byte, short bool) {
 	if t.Form != trace.FormShort || len(data) == 0 || data[0]&1 != 0 {
 		return nil, false
 	}
-	n := int(data[0]>>1) + 1
-	return data[1:min(n, len(data))], true
+	width := max(int(t.Count), 1)
+	n := (int(data[0]>>1) + 1) * width
+	return data[min(width, len(data)):min(n, len(data))], true
+}
+
+// wideString prints a string of n characters of more than one byte each.
+func (p *printer) wideString(dst []byte, t *trace.Type, data []byte) []byte {
+	width := t.Count
+	b, short := shortText(t, data)
+	n := uint64(len(b)) / width
+	if !short {
+		var ptr uint64
+		var ok bool
+		if ptr, n, ok = header(t, data); !ok {
+			return p.unavailable(dst, "string layout not known")
+		}
+		block := p.find(ptr, typeBytes)
+		switch {
+		case n == 0:
+		case block == nil:
+			p.flags |= trace.FlagTruncated
+			return appendLen(append(dst, `{"$string":""`...), n)
+		case block.Status == BlockFault:
+			return p.unavailable(dst, "memory not readable")
+		default:
+			b = block.Data[:min(n, uint64(len(block.Data))/width)*width]
+		}
+	}
+	b = b[:min(len(b), p.config.MaxString)/int(width)*int(width)]
+	whole := uint64(len(b)) == n*width
+	text, rule := p.withhold([]byte(wideRunes(b, int(width))), !whole)
+	switch {
+	case rule != "":
+		return p.redacted(dst, rule)
+	case whole:
+		return appendString(dst, text)
+	}
+	p.flags |= trace.FlagTruncated
+	return appendLen(appendString(append(dst, `{"$string":`...), text), n)
 }
 
 // ticks is a number of ticks in nanoseconds; ok is false where those have no room for it.
@@ -130,6 +167,9 @@ func (p *printer) digits(dst []byte, t *trace.Type, data []byte) []byte {
 
 // fixed prints a sequence whose type says how many values it has.
 func (p *printer) fixed(dst []byte, t *trace.Type, data []byte) []byte {
+	if t.Count == 0 {
+		return append(dst, "[]"...)
+	}
 	addr, ok := word(data, t.PtrOff)
 	if !ok || len(t.Links) != 1 || t.Links[0].Target == nil || t.Links[0].Target.Elem == nil {
 		return p.unavailable(dst, "container layout not known")

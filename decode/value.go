@@ -471,13 +471,30 @@ func (p *printer) wideText(dst []byte, addr uint64, width int) []byte {
 	case b.Status == BlockFault:
 		return p.unavailable(dst, "memory not readable")
 	}
+	data, whole := b.Data[:len(b.Data)/width*width], false
+	for i := 0; i < len(data) && !whole; i += width {
+		if unsigned(data[i:i+width]) == 0 {
+			data, whole = data[:i], true
+		}
+	}
+	text, rule := p.withhold([]byte(wideRunes(data, width)), !whole)
+	switch {
+	case rule != "":
+		return p.redacted(dst, rule)
+	case whole:
+		return appendString(dst, text)
+	}
+	p.flags |= trace.FlagTruncated
+	dst = append(dst, `{"$string":`...)
+	return append(appendString(dst, text), '}')
+}
+
+// wideRunes reads characters of 2 (UTF-16) or 4 bytes (UTF-32).
+func wideRunes(data []byte, width int) string {
 	var units []uint16
 	var runes []rune
-	whole := false
-	for data := b.Data; len(data) >= width && !whole; data = data[width:] {
+	for ; len(data) >= width; data = data[width:] {
 		switch c := unsigned(data[:width]); {
-		case c == 0:
-			whole = true
 		case width == 2:
 			units = append(units, uint16(c))
 		case c > utf8.MaxRune:
@@ -489,16 +506,7 @@ func (p *printer) wideText(dst []byte, addr uint64, width int) []byte {
 	if width == 2 {
 		runes = utf16.Decode(units)
 	}
-	text, rule := p.withhold([]byte(string(runes)), !whole)
-	switch {
-	case rule != "":
-		return p.redacted(dst, rule)
-	case whole:
-		return appendString(dst, text)
-	}
-	p.flags |= trace.FlagTruncated
-	dst = append(dst, `{"$string":`...)
-	return append(appendString(dst, text), '}')
+	return string(runes)
 }
 
 // textAt prints the C string at an address. How long a cut one is nobody
@@ -582,6 +590,9 @@ func (p *printer) string(dst []byte, t *trace.Type, data []byte) []byte {
 		return p.digits(dst, t, data)
 	case trace.FormShared:
 		return p.sharedText(dst, t, data)
+	}
+	if t.Count > 1 {
+		return p.wideString(dst, t, data)
 	}
 	if text, ok := shortText(t, data); ok {
 		return p.appendText(dst, text, uint64(len(text)), false)

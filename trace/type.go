@@ -22,7 +22,7 @@ const (
 	KindStruct         // Fields
 	KindUnion          // Fields, all at offset 0
 	KindArray          // Count of Elem, inline
-	KindString         // pointer at PtrOff, length in bytes at LenOff
+	KindString         // pointer at PtrOff, length in characters at LenOff; those have Count bytes each when that is more than 1
 	KindSlice          // pointer at PtrOff, length in elements at LenOff, Elem
 	KindInterface      // Go: type word at 0 (an itab unless Empty), data word at 8
 	KindFunc           // a code pointer; Go: a pointer to one
@@ -98,7 +98,7 @@ const (
 	// FormFixed is of Count elements, which the type alone says: Links[0] leads to an array of them.
 	FormFixed
 	// FormShort is libc++'s std::string: a plain one when the lowest bit of its first byte is set, else
-	// its length is in the other bits of that byte and the text behind it.
+	// its length is in the other bits of that byte and the text one character behind it.
 	FormShort
 	// FormNUL is a text whose last byte is a NUL that is no part of it: Rust's CString, CStr.
 	FormNUL

@@ -271,6 +271,9 @@ func (s *scanner) counted(t *trace.Type, at uint32, elem *trace.Type) {
 	if t.Form == trace.FormEnd {
 		d.Count = trace.CountEnd
 	}
+	if t.Kind == trace.KindString && t.Count > 1 && t.Form != trace.FormBits {
+		d.Stride = uint32(t.Count)
+	}
 	if at+t.LenOff > maxBlock-8 {
 		s.compiler.dropped++
 		return

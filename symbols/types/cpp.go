@@ -8,6 +8,9 @@ import (
 	"github.com/observatory-trace/observatory-trace/trace"
 )
 
+// sourceName leaves out of a name the inline namespaces that programs don't write.
+var sourceName = strings.NewReplacer("std::__1::", "std::", "std::__cxx11::", "std::")
+
 // templateName is a class's own name: without its namespaces and its arguments.
 func templateName(name string) string {
 	name = name[:strings.IndexByte(name+"<", '<')]
@@ -25,6 +28,10 @@ func (r *Reader) recogniseLibrary(n *node, t *trace.Type, e *dwarf.Entry, parts 
 	case "vector":
 		r.vector(n, t)
 	case "array":
+		if count, ok, err := r.extentOf(e); err != nil || ok && count == 0 {
+			t.Kind, t.Form, t.Count, t.Fields, n.inline = trace.KindSlice, trace.FormFixed, 0, nil, nil
+			return err
+		}
 		if e, ok := n.part(t, "_M_elems", "__elems_"); ok && e.node.t.Kind == trace.KindArray && len(t.Fields) == 1 {
 			t.Kind, t.Elem, t.Count, t.Fields = trace.KindArray, e.node.t.Elem, e.node.t.Count, nil
 		}
@@ -241,7 +248,7 @@ func (r *Reader) variant(n *node, t *trace.Type, e *dwarf.Entry) error {
 		}
 		field := trace.Field{Name: "__0", Offset: u.offset + first.offset + storage.offset, Type: value.t}
 		form := &trace.Type{Kind: trace.KindStruct, Size: t.Size, Lang: t.Lang, Fields: []trace.Field{field}}
-		variants = append(variants, trace.Variant{Name: value.t.Name, Value: uint64(len(variants)), Type: form})
+		variants = append(variants, trace.Variant{Name: sourceName.Replace(value.t.Name), Value: uint64(len(variants)), Type: form})
 		inline = append(inline, value)
 		rest, ok := u.node.part(u.node.t, "_M_rest", "__tail")
 		if !ok {

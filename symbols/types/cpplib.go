@@ -205,7 +205,7 @@ func (r *Reader) blocks(n *node, t *trace.Type, parts []*dwarf.Entry) {
 		n.links = []link{{Link: nodes, target: value, array: true, block: block}}
 		// Of blocks that are filled from their beginning that is enough.
 		nodes.When = trace.Equal
-		n.links = append(n.links, link{Link: nodes, target: value, array: true, block: min(block, max(min(1024/size, 128), 1))})
+		n.links = append(n.links, link{Link: nodes, target: value, array: true, block: min(block, max(min(1024/size, 128), min(4096/size, 4), 1))})
 		t.PtrOff, t.LenOff, t.Count = begin.offset, length.offset, uint64(block)
 		t.Tag = &trace.Field{Offset: start.offset, Type: start.node.t}
 	}

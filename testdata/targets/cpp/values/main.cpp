@@ -281,6 +281,27 @@ TRACED std::size_t files(const std::filesystem::path &path, const std::error_cod
 	return path.native().size() + error.value();
 }
 
+TRACED std::size_t wide_strings(const std::wstring &wide, const std::u16string &heap, std::u32string empty, const std::array<int, 0> &nothing)
+{
+	READ;
+	return wide.size() + heap.size() + empty.size() + nothing.size();
+}
+
+// A directory of files, some of which lead back.
+struct Folder {
+	std::string name;
+	std::vector<std::shared_ptr<Folder>> folders;
+	std::weak_ptr<Folder> above;
+	std::map<std::string, std::optional<int>> sizes;
+};
+
+TRACED std::size_t nested(const Folder &folder, const std::vector<std::pair<std::string_view, std::unique_ptr<int>>> &pairs,
+			  const std::deque<std::deque<short>> &rows)
+{
+	READ;
+	return folder.folders.size() + pairs.size() + rows.size();
+}
+
 TRACED int locks(std::mutex &held, std::mutex &idle, const std::unique_lock<std::mutex> &lock)
 {
 	READ;
@@ -369,6 +390,13 @@ int main(int argc, char **argv)
 	std::weak_ptr<Point> gone = std::make_shared<Point>(Point{7, 8});
 	sink = holders(3, true, points[1], owner, gone);
 	sink = (long)files("/var/log/shop.log", std::make_error_code(std::errc::permission_denied));
+	sink = (long)wide_strings(L"gr\u00fc\u00dfe", u"too long to be kept inside of the object \U0001f600", U"", {});
+	auto top = std::make_shared<Folder>(Folder{"top", {}, {}, {{"a", 1}, {"b", {}}}});
+	top->folders.push_back(std::make_shared<Folder>(Folder{"below", {}, top, {}}));
+	std::vector<std::pair<std::string_view, std::unique_ptr<int>>> pairs;
+	pairs.emplace_back("one", std::make_unique<int>(1));
+	pairs.emplace_back("none", nullptr);
+	sink = (long)nested(*top, pairs, {{1, 2}, {}, {3}});
 	std::mutex held, idle;
 	std::unique_lock<std::mutex> lock(held);
 	sink = locks(held, idle, lock);
