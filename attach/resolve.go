@@ -104,15 +104,41 @@ func (i *image) code(address uint64) bool {
 	return false
 }
 
-// Symbol names the function at an address of a process, or (Go's function
-// values) the one that the word there leads to; empty when it is not known.
+// object names the data object at an address of the file, as "table" or "table+8";
+// empty when there is none.
+func (i *image) object(address uint64) string {
+	if name, ok := i.names[address]; ok {
+		return name
+	}
+	if len(i.names) >= maxNames {
+		clear(i.names)
+	}
+	name := ""
+	if f := i.open(); f != nil {
+		var off uint64
+		if name, off, _ = f.ObjectAt(address); name != "" && off > 0 {
+			name = fmt.Sprintf("%s+%d", name, off)
+		}
+	}
+	i.names[address] = name
+	return name
+}
+
+// Symbol names the function or the data object at an address of a process, in any
+// file that it has mapped, or (Go's function values) the function that the word
+// there leads to; empty when it is not known. Of an address behind an object's
+// beginning it tells how far: "table+8". Like Dynamic it is for the goroutine that
+// calls Next.
 func (s *Session) Symbol(tgid uint32, address uint64) string {
-	i, inFile, _ := s.image(tgid, address)
+	i, inFile := s.holder(tgid, address)
 	if i == nil {
 		return ""
 	}
 	if i.code(inFile) {
 		return i.name(inFile)
+	}
+	if name := i.object(inFile); name != "" {
+		return name
 	}
 	target, ok := readWord(tgid, address)
 	if !ok {
@@ -122,6 +148,58 @@ func (s *Session) Symbol(tgid uint32, address uint64) string {
 		return ""
 	}
 	return i.name(inFile)
+}
+
+// holder finds the file that an address of a process belongs to, traced or not:
+// one that it is mapped from, or whose zeroed data it is, which lie behind.
+func (s *Session) holder(tgid uint32, address uint64) (*image, uint64) {
+	if i, inFile, _ := s.image(tgid, address); i != nil {
+		return i, inFile
+	}
+	r, ok := s.at(tgid, address)
+	if !ok {
+		return nil, 0
+	}
+	if r.ID.Inode == 0 {
+		if r, ok = s.spaces[tgid].at(r.Start - 1); !ok || r.ID.Inode == 0 {
+			return nil, 0
+		}
+	}
+	i := s.imageOf(tgid, r)
+	if i == nil {
+		return nil, 0
+	}
+	offset := address - r.Start + r.Offset
+	if inFile, ok := i.address(offset); ok {
+		return i, inFile
+	}
+	for _, s := range i.segments {
+		// What the file has no bytes for lies behind those of its segment.
+		if offset >= s.Offset && offset-s.Offset < s.Memsz && r.Offset < s.Offset+s.Filesz && s.Memsz > s.Filesz {
+			return i, offset - s.Offset + s.Vaddr
+		}
+	}
+	return nil, 0
+}
+
+// imageOf is the file of a region, traced or not; nil when it can't be read.
+func (s *Session) imageOf(tgid uint32, r region) *image {
+	s.mu.Lock()
+	f := s.fileOf(r)
+	s.mu.Unlock()
+	if f != nil && f.image != nil {
+		return f.image
+	}
+	i, ok := s.modules[r.ID]
+	if ok || len(s.modules) >= maxModules {
+		return i
+	}
+	// Data files and devices are mapped, too: they are not opened.
+	if slices.ContainsFunc(s.spaces[tgid].regions, func(o region) bool { return o.exec && o.ID == r.ID }) {
+		i = openModule(tgid, r)
+	}
+	s.modules[r.ID] = i
+	return i
 }
 
 // holds tells whether an address of the file is in one of its segments.

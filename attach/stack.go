@@ -17,7 +17,7 @@ const (
 	maxFrames = 64
 	// maxPlaces bounds how many instructions' places are remembered for a file.
 	maxPlaces = 1 << 14
-	// maxModules bounds the files that are kept open only because stacks pass through them.
+	// maxModules bounds the files that are kept open only because stacks pass through them, or pointers lead there.
 	maxModules = 256
 )
 
@@ -236,14 +236,7 @@ func (s *Session) mapped(tgid uint32, address uint64) (*image, uint64) {
 	if !ok || r.ID.Inode == 0 {
 		return nil, 0
 	}
-	i, ok := s.modules[r.ID]
-	if !ok {
-		if len(s.modules) >= maxModules {
-			return nil, 0
-		}
-		i = openModule(tgid, r)
-		s.modules[r.ID] = i
-	}
+	i := s.imageOf(tgid, r)
 	if i == nil {
 		return nil, 0
 	}

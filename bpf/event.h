@@ -257,6 +257,7 @@ enum edge_when {
 enum edge_flag {
 	EDGE_INNER = 1, /* from a container to its contents: no step deeper */
 	EDGE_BACK = 2,  /* EDGE_COUNTED: the values end at the address, the first one last */
+	EDGE_UNTAG = 4, /* the pointer's lowest two bits are no part of it */
 };
 
 struct edge {

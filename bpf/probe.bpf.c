@@ -383,6 +383,8 @@ __noinline int follow_edge(struct scratch *s, __u32 i)
 		return 0;
 	item = &s->item;
 	item->addr = *(__u64 *)&s->data[bounded(s->span.base + e->off, MAX_DATA)];
+	if (e->flags & EDGE_UNTAG)
+		item->addr &= ~3ULL;
 	item->type = e->type;
 	item->want = item->size = 0;
 	item->depth = e->flags & EDGE_INNER ? s->span.depth : s->span.depth + 1;

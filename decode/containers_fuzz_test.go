@@ -49,6 +49,20 @@ func containerTypes(first uint32) []*trace.Type {
 		inner.Links = append(inner.Links, one(96+8*i, inner))
 	}
 
+	row := &trace.Type{ID: first + 12, Kind: trace.KindArray, Size: 32, Count: 4, Elem: tuple}
+	rows := structType(first + 13)
+	rows.Size, rows.Links = 8, []trace.Link{one(0, row)}
+	words16 := structType(first+14, at("value", 0, number))
+	words16.Size = 16
+	ioText := &trace.Type{Kind: trace.KindString, Size: 16, LenOff: 8, Lang: trace.LangRust}
+	box := structType(0)
+	box.Size, box.Links = 16, []trace.Link{one(0, words16), one(8, words16)}
+	ioTarget := structType(first+15, at("message", 0, ioText), at("error", 0, box), at("kind", 16, byte1))
+	ioTarget.Size = 24
+	text := func(form trace.Form) *trace.Type {
+		return &trace.Type{Kind: trace.KindString, Form: form, Size: 24, PtrOff: 16, LenOff: 8}
+	}
+
 	container := func(kind trace.Kind, form trace.Form, links ...trace.Link) *trace.Type {
 		return &trace.Type{Kind: kind, Form: form, Size: 48, LenOff: 40, PtrOff: 8, Links: links, Tag: &trace.Field{Offset: 16, Type: number}}
 	}
@@ -78,6 +92,25 @@ func containerTypes(first uint32) []*trace.Type {
 		goType("sync.WaitGroup", 16, at("state", 0, structType(0, at("v", 0, number)))), goType("sync/atomic.Int64", 8, at("v", 0, number)),
 		goType("net/url.URL", 120, at("Scheme", 0, scriptText)),
 		{Kind: trace.KindSlice, Name: "encoding/json.RawMessage", Size: 24, LenOff: 8, Elem: byteType, Lang: trace.LangGo},
+		container(trace.KindSlice, trace.FormChain, one(0, node)), container(trace.KindSlice, trace.FormChain),
+		container(trace.KindSlice, trace.FormBits, one(8, number)), container(trace.KindSlice, trace.FormBits),
+		{Kind: trace.KindSlice, Form: trace.FormBits, Size: 24, LenOff: 8, Links: []trace.Link{one(0, number)}},
+		{Kind: trace.KindSlice, Form: trace.FormFixed, Size: 8, Count: 4, Links: []trace.Link{one(0, row)}},
+		{Kind: trace.KindSlice, Form: trace.FormBlocks, Size: 80, LenOff: 32, Count: 4, Links: []trace.Link{one(24, rows), one(40, tuple)}},
+		{Kind: trace.KindSlice, Form: trace.FormBlocks, Size: 32, LenOff: 24, Count: 4, Tag: &trace.Field{Offset: 16, Type: number}, Links: []trace.Link{one(0, rows), one(0, rows)}},
+		{Kind: trace.KindString, Size: 24, PtrOff: 16, LenOff: 8, Count: 2},
+		{Kind: trace.KindString, Form: trace.FormShort, Size: 24, PtrOff: 16, LenOff: 8, Count: 4},
+		{Kind: trace.KindString, Form: trace.FormBits, Size: 24, Count: 200},
+		text(trace.FormShort), text(trace.FormNUL), text(trace.FormShared),
+		{Kind: trace.KindPointer, Form: trace.FormWeak, Size: 16, Elem: tuple, Tag: &trace.Field{Offset: 8, Type: int32Type}, Links: []trace.Link{one(8, words16)}},
+		{Kind: trace.KindPointer, Form: trace.FormWeak, Size: 8, Elem: tuple, Lang: trace.LangRust},
+		{Kind: trace.KindPointer, Form: trace.FormOpaque, Size: 8},
+		{Kind: trace.KindFunc, Form: trace.FormInvoker, Size: 32, LenOff: 24},
+		{Kind: trace.KindFunc, Form: trace.FormObject, Size: 32, PtrOff: 24, Links: []trace.Link{one(24, words16)}},
+		{Kind: trace.KindAny, Size: 16, PtrOff: 8},
+		{Kind: trace.KindIOError, Size: 8, Links: []trace.Link{one(0, ioTarget)}},
+		{Kind: trace.KindTime, Size: 8, Tick: [2]uint32{1 << 31, 1}},
+		{Kind: trace.KindTime, Size: 8},
 		{Kind: trace.KindChan, Size: 8, Elem: structType(first+11, at("qcount", 0, number), at("dataqsiz", 8, number)), Lang: trace.LangGo},
 	}
 }

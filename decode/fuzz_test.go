@@ -67,7 +67,7 @@ func FuzzValue(f *testing.F) {
 	f.Add(uint16(200), le(0x1000), appendRecord(nil, sampleEvent(), Block{Addr: 0x1000, Type: 31, Want: 16, Data: le(1, 0x1000)}))
 	for i := range types { // blocks for every container form: each at an address of its own, and leading to the others
 		blocks := []Block{text(0x1008, "\x01\x02\xff\x80")}
-		for id := range uint32(12) {
+		for id := range uint32(16) {
 			blocks = append(blocks, Block{Addr: 0x1000, Type: 100 + id, Want: 96, Data: le(3, 0x1000, 2, 0x1000, 0x1000, 1, 0, 0, 0x1000, 5, 1, 0x1000)})
 		}
 		f.Add(uint16(i), le(0x1000, 1, 0, 3, 0x1000, 3), appendRecord(nil, sampleEvent(), blocks...))

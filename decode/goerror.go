@@ -472,8 +472,11 @@ func (v *errorValue) bounds() string {
 // goString is the captured text of a string value, for a message: its secrets are
 // replaced. What was cut ends in "…".
 func (p *printer) goString(t *trace.Type, data []byte) (string, bool) {
-	if t == nil || t.Kind != trace.KindString {
+	if t == nil || t.Kind != trace.KindString || t.Count > 1 || t.Form == trace.FormBits || t.Form == trace.FormShared {
 		return "", false
+	}
+	if text, ok := shortText(t, data); ok {
+		return strings.ToValidUTF8(string(p.replaceSecrets(text, false)), "\ufffd"), true
 	}
 	ptr, n, ok := header(t, data)
 	if !ok || n == 0 {

@@ -430,7 +430,7 @@ func (d *Decoder) rustPanic(o *owner, e *Event, fn *function) {
 		if !p.readable(e) {
 			continue
 		}
-		if s, ok := d.printer.firstText(p.field.Type, e.Root[p.field.Offset:], 0); ok {
+		if s, ok := d.printer.panicText(p.field.Type, e.Root[p.field.Offset:]); ok {
 			err.Message = s
 			break
 		}

@@ -22,6 +22,10 @@ func (p *printer) resultError(t *trace.Type, data []byte) *trace.Error {
 	}
 	f := &v.Type.Fields[0]
 	err := &trace.Error{Type: f.Type.Name}
+	if f.Type.Kind == trace.KindIOError && uint64(f.Offset) <= uint64(len(data)) {
+		err.Message = p.ioErrorText(f.Type, data[f.Offset:])
+		return err
+	}
 	flags := p.flags
 	p.begin(nil)
 	p.limit = maxErrorValue
@@ -44,4 +48,39 @@ func (p *printer) errorValue(err *trace.Error, f *trace.Field, data []byte) []by
 		}
 	}
 	return p.field(nil, f, data)
+}
+
+// maxRustPanic is above the length of any message, and below the addresses that
+// other payloads have in its place.
+const maxRustPanic = 1 << 32
+
+// panicText gives the message of a panic: the payload is a text or a String behind
+// its capacity. Others are passed on by resume_unwind: an address and a table of
+// virtual functions, of which nothing is known.
+func (p *printer) panicText(t *trace.Type, data []byte) (string, bool) {
+	addr, ok := word(data, 0)
+	if !ok || t.Kind != trace.KindPointer || t.Elem == nil {
+		return p.firstText(t, data, 0)
+	}
+	b := p.find(addr, t.Elem.ID)
+	if b == nil {
+		return "", false
+	}
+	for i := range t.Elem.Fields {
+		f := &t.Elem.Fields[i]
+		if f.Type == nil || f.Type.Kind != trace.KindString || uint64(f.Offset) > uint64(len(b.Data)) {
+			continue
+		}
+		n, ok := word(b.Data, f.Offset+f.Type.LenOff)
+		if !ok || n >= maxRustPanic {
+			continue
+		}
+		if capacity, _ := word(b.Data, 0); f.Offset > 0 && (capacity >= maxRustPanic || capacity < n) {
+			continue
+		}
+		if s, ok := p.goString(f.Type, b.Data[f.Offset:]); ok && s != "" {
+			return s, true
+		}
+	}
+	return "", false
 }

@@ -80,6 +80,28 @@ func (p *printer) pointer(dst []byte, addr uint64) []byte {
 	return appendAddress(dst, "$ptr", addr)
 }
 
+// place prints a pointer that has nothing to be followed to: where it leads, if that
+// has a name, and whether anything is known of what is there.
+func (p *printer) place(dst []byte, t *trace.Type, addr uint64) []byte {
+	dst = p.pointer(dst, addr)
+	if name := p.nameOf(addr); name != "" {
+		dst = appendString(append(dst[:len(dst)-1], `,"$symbol":`...), name)
+		dst = append(dst, '}')
+	}
+	reason := ""
+	switch t.Form {
+	case trace.FormOpaque:
+		reason = "type not described"
+	case trace.FormUnsized:
+		reason = "unsized value"
+	default:
+		return dst
+	}
+	p.flags |= trace.FlagUnavailable
+	dst = appendString(append(dst[:len(dst)-1], `,"$unavailable":`...), reason)
+	return append(dst, '}')
+}
+
 func (p *printer) full(dst []byte) bool {
 	if len(dst) < p.limit {
 		return false
@@ -139,6 +161,13 @@ func (p *printer) kind(dst []byte, t *trace.Type, data []byte) []byte {
 	case trace.KindEnum:
 		return p.enum(dst, t, data)
 	case trace.KindPointer:
+		switch {
+		case t.Form != trace.FormWeak:
+		case t.Lang == trace.LangRust:
+			return p.rustWeak(dst, t, data)
+		default:
+			return p.weak(dst, t, data)
+		}
 		return p.reference(dst, t, data)
 	case trace.KindCString:
 		return p.cString(dst, t, data)
@@ -150,11 +179,22 @@ func (p *printer) kind(dst []byte, t *trace.Type, data []byte) []byte {
 			return p.cells(dst, t, data)
 		case trace.FormRing:
 			return p.ring(dst, t, data)
+		case trace.FormChain:
+			return p.chain(dst, t, data)
+		case trace.FormBlocks:
+			return p.doubleEnded(dst, t, data)
+		case trace.FormBits:
+			return p.bits(dst, t, data)
+		case trace.FormFixed:
+			return p.fixed(dst, t, data)
 		}
 		return p.slice(dst, t, data)
 	case trace.KindInterface, trace.KindError:
 		return p.iface(dst, t, data)
 	case trace.KindFunc:
+		if t.Form == trace.FormInvoker || t.Form == trace.FormObject {
+			return p.callable(dst, t, data)
+		}
 		return p.function(dst, t, data)
 	case trace.KindMap:
 		return p.container(dst, t, data)
@@ -162,6 +202,12 @@ func (p *printer) kind(dst []byte, t *trace.Type, data []byte) []byte {
 		return p.channel(dst, t, data)
 	case trace.KindDuration:
 		return p.duration(dst, t, data)
+	case trace.KindTime:
+		return p.time(dst, t, data)
+	case trace.KindIOError:
+		return p.ioError(dst, t, data)
+	case trace.KindAny:
+		return p.anything(dst, t, data)
 	case trace.KindVariant:
 		return p.variant(dst, t, data)
 	}
@@ -346,10 +392,12 @@ func (p *printer) reference(dst []byte, t *trace.Type, data []byte) []byte {
 		switch {
 		case t.Elem.Kind == trace.KindChar:
 			return p.textAt(dst, addr)
-		case t.Elem.Kind == trace.KindFunc && t.Lang != trace.LangGo:
+		case t.Elem.Kind == trace.KindFunc && t.Elem.Form == trace.FormPlain && t.Lang != trace.LangGo:
 			return p.symbol(dst, addr)
 		case t.Elem.Virtual && !t.Exact:
 			return p.virtual(dst, t, data)
+		case t.Elem.Size == 0 && t.Lang == trace.LangRust:
+			return p.value(dst, t.Elem, nil)
 		}
 	}
 	b, out := p.target(dst, t, data)
@@ -369,7 +417,7 @@ func (p *printer) target(dst []byte, t *trace.Type, data []byte) (*Block, []byte
 	case addr == 0:
 		return nil, append(dst, "null"...)
 	case t.Elem == nil || t.Elem.ID == 0:
-		return nil, p.pointer(dst, addr)
+		return nil, p.place(dst, t, addr)
 	}
 	b := p.find(addr, t.Elem.ID)
 	switch {
@@ -425,13 +473,30 @@ func (p *printer) wideText(dst []byte, addr uint64, width int) []byte {
 	case b.Status == BlockFault:
 		return p.unavailable(dst, "memory not readable")
 	}
+	data, whole := b.Data[:len(b.Data)/width*width], false
+	for i := 0; i < len(data) && !whole; i += width {
+		if unsigned(data[i:i+width]) == 0 {
+			data, whole = data[:i], true
+		}
+	}
+	text, rule := p.withhold([]byte(wideRunes(data, width)), !whole)
+	switch {
+	case rule != "":
+		return p.redacted(dst, rule)
+	case whole:
+		return appendString(dst, text)
+	}
+	p.flags |= trace.FlagTruncated
+	dst = append(dst, `{"$string":`...)
+	return append(appendString(dst, text), '}')
+}
+
+// wideRunes reads characters of 2 (UTF-16) or 4 bytes (UTF-32).
+func wideRunes(data []byte, width int) string {
 	var units []uint16
 	var runes []rune
-	whole := false
-	for data := b.Data; len(data) >= width && !whole; data = data[width:] {
+	for ; len(data) >= width; data = data[width:] {
 		switch c := unsigned(data[:width]); {
-		case c == 0:
-			whole = true
 		case width == 2:
 			units = append(units, uint16(c))
 		case c > utf8.MaxRune:
@@ -443,16 +508,7 @@ func (p *printer) wideText(dst []byte, addr uint64, width int) []byte {
 	if width == 2 {
 		runes = utf16.Decode(units)
 	}
-	text, rule := p.withhold([]byte(string(runes)), !whole)
-	switch {
-	case rule != "":
-		return p.redacted(dst, rule)
-	case whole:
-		return appendString(dst, text)
-	}
-	p.flags |= trace.FlagTruncated
-	dst = append(dst, `{"$string":`...)
-	return append(appendString(dst, text), '}')
+	return string(runes)
 }
 
 // textAt prints the C string at an address. How long a cut one is nobody
@@ -518,6 +574,9 @@ func header(t *trace.Type, data []byte) (ptr, n uint64, ok bool) {
 	if t.PtrOff == t.LenOff+4 {
 		n &= math.MaxUint32
 	}
+	if t.Form == trace.FormNUL && n > 0 {
+		n--
+	}
 	if t.Form == trace.FormEnd {
 		if n < ptr || t.Elem == nil || t.Elem.Size == 0 {
 			return 0, 0, n == ptr
@@ -528,6 +587,18 @@ func header(t *trace.Type, data []byte) (ptr, n uint64, ok bool) {
 }
 
 func (p *printer) string(dst []byte, t *trace.Type, data []byte) []byte {
+	switch t.Form {
+	case trace.FormBits:
+		return p.digits(dst, t, data)
+	case trace.FormShared:
+		return p.sharedText(dst, t, data)
+	}
+	if t.Count > 1 {
+		return p.wideString(dst, t, data)
+	}
+	if text, ok := shortText(t, data); ok {
+		return p.appendText(dst, text, uint64(len(text)), false)
+	}
 	ptr, n, ok := header(t, data)
 	if !ok {
 		return p.unavailable(dst, "string layout not known")
@@ -731,9 +802,9 @@ func (p *printer) structure(dst []byte, t *trace.Type, data []byte) []byte {
 			return out
 		}
 	}
-	if t.Lang == trace.LangRust && t.Name == "core::time::Duration" {
-		if d, ok := rustDuration(t, data); ok {
-			return appendString(dst, d)
+	if t.Lang == trace.LangRust {
+		if out, ok := rustStandard(dst, t, data); ok {
+			return out
 		}
 	}
 	if len(t.Fields) > 0 && t.Fields[0].Name == "__0" {
@@ -745,15 +816,11 @@ func (p *printer) structure(dst []byte, t *trace.Type, data []byte) []byte {
 // duration prints a number of ticks in Go's form, or, where that has no room for
 // it, as the number.
 func (p *printer) duration(dst []byte, t *trace.Type, data []byte) []byte {
-	n, tick := signed(data), t.Tick
-	if tick[1] == 0 {
-		return p.unavailable(dst, "length of a tick not known")
+	ns, ok := ticks(t, data)
+	if !ok {
+		return strconv.AppendInt(dst, signed(data), 10)
 	}
-	ns := new(big.Int).Mul(big.NewInt(n), big.NewInt(int64(tick[0])*int64(time.Second)))
-	if ns.Quo(ns, big.NewInt(int64(tick[1]))); !ns.IsInt64() {
-		return strconv.AppendInt(dst, n, 10)
-	}
-	return appendString(dst, time.Duration(ns.Int64()).String())
+	return appendString(dst, time.Duration(ns).String())
 }
 
 // rustDuration is a core::time::Duration in Go's form, as far as that has room for it.
@@ -795,20 +862,39 @@ func goTime(t *trace.Type, data []byte) (string, bool) {
 
 // fields prints a struct's members, or a union's alternatives.
 func (p *printer) fields(dst []byte, t *trace.Type, data []byte) []byte {
+	dst = append(dst, '{')
+	dst, whole := p.members(dst, len(dst), t, data)
+	if !whole {
+		dst = append(dst, `"$unavailable":"value too large"`...)
+	}
+	return append(dst, '}')
+}
+
+// members prints members into an object that begins at first; whole is false when
+// there was no room for all.
+func (p *printer) members(dst []byte, first int, t *trace.Type, data []byte) (out []byte, whole bool) {
 	secrets := p.secretFields(t)
 	var name string // the rule by which the name is a secret's, in a pair of name and value
-	dst = append(dst, '{')
-	first := len(dst)
 	for i := range t.Fields {
 		f := &t.Fields[i]
-		if f.Embedded && f.Type != nil && f.Type.Kind == trace.KindStruct && len(f.Type.Fields) == 0 && f.Unavailable == "" {
+		inner := f.Embedded && f.Type != nil && f.Unavailable == "" && (f.Type.Kind == trace.KindStruct || f.Type.Kind == trace.KindUnion)
+		if inner && len(f.Type.Fields) == 0 {
 			continue // a base class without members
+		}
+		if inner && f.Name == "" && uint64(f.Offset) <= uint64(len(data)) && p.nesting < maxNesting {
+			// Members of a member without a name are the struct's.
+			p.nesting++
+			dst, whole = p.members(dst, first, f.Type, data[f.Offset:])
+			if p.nesting--; !whole {
+				return dst, false
+			}
+			continue
 		}
 		if len(dst) > first {
 			dst = append(dst, ',')
 		}
 		if p.full(dst) {
-			return append(dst, `"$unavailable":"value too large"}`...)
+			return dst, false
 		}
 		dst = appendString(dst, f.Name)
 		dst = append(dst, ':')
@@ -826,7 +912,7 @@ func (p *printer) fields(dst []byte, t *trace.Type, data []byte) []byte {
 			name = p.secretKey(dst[start:])
 		}
 	}
-	return append(dst, '}')
+	return dst, true
 }
 
 // variant prints a Rust enum: its variant's name, and what that holds.
@@ -837,7 +923,7 @@ func (p *printer) variant(dst []byte, t *trace.Type, data []byte) []byte {
 		return p.unavailable(dst, "variant not known")
 	case v.Null:
 		return append(dst, "null"...)
-	case v.Name == "" && v.Type != nil && len(v.Type.Fields) > 0:
+	case (v.Name == "" || transparentEnum(t)) && v.Type != nil && len(v.Type.Fields) > 0:
 		return p.payload(dst, v.Type, data)
 	case v.Type == nil || len(v.Type.Fields) == 0:
 		return appendString(dst, v.Name)
@@ -942,10 +1028,7 @@ func elemID(t *trace.Type) uint32 {
 }
 
 func (p *printer) symbol(dst []byte, addr uint64) []byte {
-	name := ""
-	if p.config.Symbol != nil {
-		name = strings.TrimSuffix(p.config.Symbol(p.tgid, addr), "·f")
-	}
+	name := strings.TrimSuffix(p.nameOf(addr), "·f")
 	if name == "" {
 		return p.pointer(dst, addr)
 	}

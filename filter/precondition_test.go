@@ -9,7 +9,9 @@ import (
 )
 
 func TestPrecondition(t *testing.T) {
-	check := func(name string, op trace.Op, value int64) trace.Check { return trace.Check{Param: name, Op: op, Value: value} }
+	check := func(name string, op trace.Op, value int64) trace.Check {
+		return trace.Check{Param: name, Op: op, Value: value}
+	}
 	for _, c := range []struct {
 		text string
 		want trace.Precondition

@@ -26,6 +26,8 @@ needs() {
 		echo /usr/bin/g++ g++
 		echo /usr/bin/clang-14 clang-14
 		echo /usr/bin/musl-gcc musl-tools
+		echo /usr/lib/llvm-19/include/c++/v1/vector libc++-19-dev
+		echo /usr/lib/llvm-19/lib/libc++abi.so libc++abi-19-dev
 		echo /usr/bin/objdump binutils
 		echo /usr/bin/sqlite3 sqlite3
 		echo /usr/bin/ps procps

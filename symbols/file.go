@@ -48,14 +48,15 @@ type File struct {
 	opts   Options
 	img    *image
 
-	mu     sync.Mutex // guards everything below, which is read when first needed
-	golang *goProgram
-	noGo   bool // it is known not to be a Go program
-	debug  *debugInfo
-	prog   *program
-	table  *table
-	unwind *ehframe.Table
-	warned []error
+	mu      sync.Mutex // guards everything below, which is read when first needed
+	golang  *goProgram
+	noGo    bool // it is known not to be a Go program
+	debug   *debugInfo
+	prog    *program
+	table   *table
+	objects *objects
+	unwind  *ehframe.Table
+	warned  []error
 }
 
 // Segment is a part of the file that is mapped into memory.
@@ -89,7 +90,7 @@ func (f *File) Close() error {
 	if f.debug != nil && f.debug.img != f.img {
 		err = errors.Join(err, f.debug.img.close())
 	}
-	f.debug, f.prog, f.table, f.golang, f.unwind = nil, nil, nil, nil, nil
+	f.debug, f.prog, f.table, f.objects, f.golang, f.unwind = nil, nil, nil, nil, nil, nil
 	return err
 }
 

@@ -60,6 +60,7 @@ func readAll(t *testing.T, path string) {
 	file.Segments()
 	for _, addr := range []uint64{file.EntryPoint(), file.EntryPoint() + 16} {
 		_, _ = file.Frames(addr)
+		_, _, _ = file.ObjectAt(addr)
 		file.GoCode(addr)
 		_, _ = file.Caller(addr, &ehframe.Registers{PC: addr}, func(uint64) (uint64, bool) { return addr, true })
 	}

@@ -1,6 +1,7 @@
 package symbols
 
 import (
+	"debug/elf"
 	"errors"
 	"maps"
 	"os"
@@ -231,6 +232,50 @@ func TestNearest(t *testing.T) {
 	near, err := f.Nearest("shop::Order::totl", 3)
 	if err != nil || len(near) == 0 || near[0] != "shop::Order::total" {
 		t.Errorf("%q, %v", near, err)
+	}
+}
+
+// Data symbols are found by any address within them, demangled, and no functions are.
+func TestObjectAt(t *testing.T) {
+	program := testenv.Build(t, testenv.Target{Source: "cpp/counts"})
+	f, err := Open(program, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	e, err := elf.Open(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	symbols, err := e.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, tables := 0, 0
+	for _, s := range symbols {
+		if elf.ST_TYPE(s.Info) == elf.STT_FUNC && s.Value != 0 {
+			if name, _, err := f.ObjectAt(s.Value); name != "" || err != nil {
+				t.Errorf("%s is taken for the object %s (%v)", s.Name, name, err)
+			}
+		}
+		if elf.ST_TYPE(s.Info) != elf.STT_OBJECT || s.Section == elf.SHN_UNDEF || s.Size == 0 {
+			continue
+		}
+		objects++
+		name, off, err := f.ObjectAt(s.Value + s.Size - 1)
+		if name == "" || off != s.Size-1 || err != nil {
+			t.Errorf("%s: got %q+%d, %v", s.Name, name, off, err)
+		}
+		if strings.HasPrefix(s.Name, "_ZTV") && strings.HasPrefix(name, "vtable for ") {
+			tables++
+		}
+	}
+	if objects < 5 || tables == 0 {
+		t.Errorf("%d objects, %d of them tables of virtual functions", objects, tables)
+	}
+	if name, _, err := f.ObjectAt(1 << 60); name != "" || err != nil {
+		t.Errorf("beyond the end: got %q, %v", name, err)
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 	KindStruct         // Fields
 	KindUnion          // Fields, all at offset 0
 	KindArray          // Count of Elem, inline
-	KindString         // pointer at PtrOff, length in bytes at LenOff
+	KindString         // pointer at PtrOff, length in characters at LenOff; those have Count bytes each when that is more than 1
 	KindSlice          // pointer at PtrOff, length in elements at LenOff, Elem
 	KindInterface      // Go: type word at 0 (an itab unless Empty), data word at 8. Rust: a trait object: data word at PtrOff, vtable at LenOff
 	KindFunc           // a code pointer; Go: a pointer to one
@@ -31,6 +31,9 @@ const (
 	KindError          // Go's error interface: KindInterface whose message is sought
 	KindDuration       // a signed number of ticks, of Tick seconds each
 	KindVariant        // Rust enum with payloads: one of Variants, as Tag says
+	KindTime           // a signed number of ticks, of Tick seconds each, since 1970 UTC
+	KindIOError        // Rust std::io::Error: a word whose lowest two bits say what it is; Links[0] leads to the rest
+	KindAny            // C++ std::any: the value or its address at PtrOff, at LenOff the function that manages it
 )
 
 // Type is the layout of a value. Types form a graph (pointers may lead back);
@@ -62,8 +65,8 @@ type Type struct {
 	// Links lead from a container, or a part of one, to its contents. Fields at their
 	// offsets are not pointers to be followed in themselves.
 	Links []Link
-	Form  Form      // KindMap, KindSlice
-	Tick  [2]uint32 // KindDuration: numerator and denominator
+	Form  Form      // KindMap, KindSlice, KindString, KindPointer, KindFunc
+	Tick  [2]uint32 // KindDuration, KindTime: numerator and denominator
 }
 
 // Form is how a container keeps its contents.
@@ -88,6 +91,36 @@ const (
 	// FormRing is Rust's VecDeque: as a plain slice, but the values begin at the index that Tag
 	// has, and go on at the first after the last that there is room for (Links[0] says how many).
 	FormRing
+	// FormChain is as FormList, without a number of values: C++ std::forward_list.
+	FormChain
+	// FormBlocks is C++ std::deque: Count elements in each block, Links[0] leads to an
+	// array of pointers to the blocks. libstdc++: at PtrOff and LenOff are iterators (element, its block's
+	// beginning and end, the pointer to the block) to the first and behind the last element, and Links[1] leads to
+	// those of the last block. libc++: LenOff has the number of elements, Tag the number of the first one in the first block;
+	// where that is 0, Links[1] leads to the array, and of each block only a part is copied.
+	FormBlocks
+	// FormBits is C++ std::vector<bool>: Links[0] leads to words of bits; LenOff has their number or, with Tag,
+	// the address of the last word, and Tag the number of bits in it. KindString: std::bitset, Count bits at PtrOff.
+	FormBits
+	// FormFixed is of Count elements, which the type alone says: Links[0] leads to an array of them.
+	FormFixed
+	// FormShort is libc++'s std::string: a plain one when the lowest bit of its first byte is set, else
+	// its length is in the other bits of that byte and the text one character behind it.
+	FormShort
+	// FormNUL is a text whose last byte is a NUL that is no part of it: Rust's CString, CStr.
+	FormNUL
+	// FormShared is Rust's Arc<str>, Rc<str>: two counts of 8 bytes lie before the text.
+	FormShared
+	// FormWeak is Rust's Weak, which leads to a count of owners with the value behind it; C++ std::weak_ptr: Links[0] leads to the count of owners, in which Tag is Count when there are none.
+	FormWeak
+	// FormOpaque is a pointer to what is only declared.
+	FormOpaque
+	// FormUnsized is a Rust pointer with the length of a slice that its target ends in.
+	FormUnsized
+	// FormInvoker is libstdc++'s std::function: what is called at PtrOff, at LenOff the function that calls it.
+	FormInvoker
+	// FormObject is libc++'s std::function: Links[0] leads to an object of virtual functions that has what is called behind them.
+	FormObject
 )
 
 // Count is how many values a Link leads to; the numbers are those of enum count_form in bpf/event.h.
@@ -123,6 +156,7 @@ type Link struct {
 	WhenOffset uint32
 	WhenValue  uint32
 	Back       bool  // the values end at the address, the first one last
+	Untag      bool  // the lowest two bits of the pointer are no part of it
 	Per        uint8 // elements of the container in one value, 0 for one
 }
 

@@ -38,9 +38,14 @@ Whatever can't be had says so in its place, as ` + "`{\"$unavailable\": \"why\"}
 | calling convention changed by the optimiser | the same | and the debug information doesn't say what |
 | memory not readable | what a pointer leads to | it leads nowhere |
 | cut at the limit, value too large, nested too deep | parts of large values | ` + "`--max-bytes`, `--max-string`, `--max-items`, `--depth`" + ` bound what is copied |
-| type not described, type not known | values of types that are only declared | the debug information is elsewhere, or there is none |
+| type not described, type not known | values of types that are only declared; what a ` + "`std::any`" + ` holds, unless it is a number; the error inside of Rust's ` + "`io::Error`" + `, unless it was made of a text | the debug information is elsewhere, or there is none |
 | flexible array: its length is not known | C's ` + "`T tail[]`" + ` | only the program knows |
+| unsized value | Rust's ` + "`Arc<[T]>`, `Rc<[T]>`" + `, structs that end in a slice | the elements lie behind other members |
 | variant not known | enums and variants | the tag has a value that no variant has |
+
+A pointer of which nothing is known but where it leads (` + "`void *`" + `, a pointer to a type that is only declared) has the name of the function or variable
+there, in whatever file of the process it is: ` + "`{\"$ptr\": \"0x…\", \"$symbol\": \"table+8\"}`" + `. A ` + "`std::weak_ptr`" + ` or ` + "`Weak`" + ` whose last owner is gone is ` + "`null`" + `. Points in time
+are in UTC; those of clocks that only run on (` + "`std::chrono::steady_clock`, `Instant`" + `) are the time since the machine was started.
 
 `
 

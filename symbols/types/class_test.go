@@ -18,7 +18,7 @@ func TestPlacesClasses(t *testing.T) {
 		"_ZN4shop4madeEi":          {`n=10`, `&10`},
 		"_ZN4shop4text":            {`s=&"some" p=&"other" b=true`, `"someother"`},
 		"shop8pointers":            {`data=8 method=member f=func n=nil item=` + coffee, `6`},
-		"shop6called":              {`f=&function a=&[1 2 3]`, `3`},
+		"shop6called":              {`f=&func a=&[1 2 3]`, `3`},
 	}
 	for _, compiler := range []string{"g++ -std=c++17", "clang++-14 -std=c++17"} {
 		for _, flags := range []string{"-O0 -gdwarf-4", "-O2 -gdwarf-5", "-O0 -gdwarf-5 -fdebug-types-section"} {

@@ -43,6 +43,7 @@ type Edge struct {
 	When      trace.When
 	Inner     bool // from a container to its contents: no step deeper
 	Back      bool
+	Untag     bool // the pointer's lowest two bits are cleared
 	Per       uint8
 	WhenOff   uint16
 	WhenValue uint32
@@ -215,7 +216,13 @@ func (s *scanner) value(t *trace.Type, at uint32, nesting int) {
 		}
 		s.add(at, draft{Edge: Edge{Kind: kind, Type: TypeBytes}})
 	case trace.KindString:
-		s.counted(t, at, nil)
+		switch t.Form {
+		case trace.FormBits:
+		case trace.FormShared: // the counts before it are copied, too
+			s.add(at+t.PtrOff, draft{Edge: Edge{Kind: EdgeWide, Type: TypeBytes}})
+		default:
+			s.counted(t, at, nil)
+		}
 	case trace.KindSlice:
 		if t.Form <= trace.FormEnd {
 			s.counted(t, at, t.Elem)
@@ -270,6 +277,9 @@ func (s *scanner) counted(t *trace.Type, at uint32, elem *trace.Type) {
 	if t.Form == trace.FormEnd {
 		d.Count = trace.CountEnd
 	}
+	if t.Kind == trace.KindString && t.Count > 1 && t.Form != trace.FormBits {
+		d.Stride = uint32(t.Count)
+	}
 	if at+t.LenOff > maxBlock-8 {
 		s.compiler.dropped++
 		return
@@ -297,7 +307,7 @@ func (s *scanner) link(l trace.Link, at uint32) {
 		return
 	}
 	e := Edge{
-		Kind: EdgePointer, Inner: true, Count: l.Count, LenOff: uint16(at + l.LenOffset), LenSize: 8, Stride: l.Target.Size, Back: l.Back, Per: l.Per,
+		Kind: EdgePointer, Inner: true, Count: l.Count, LenOff: uint16(at + l.LenOffset), LenSize: 8, Stride: l.Target.Size, Back: l.Back, Untag: l.Untag, Per: l.Per,
 		When: l.When, WhenOff: uint16(at + l.WhenOffset), WhenValue: l.WhenValue,
 	}
 	if l.Count != trace.CountOne {

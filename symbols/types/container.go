@@ -2,6 +2,7 @@ package types
 
 import (
 	"debug/dwarf"
+	"slices"
 	"strings"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -17,6 +18,8 @@ type link struct {
 	cell *cell
 	// height: the target is a leaf of a B-tree, and this is the height of the node.
 	height uint32
+	// block: the pointer, or each of the array's, leads to so many targets.
+	block uint32
 }
 
 // cell is what a linked container keeps a value in: pointers to others, then the value.
@@ -48,10 +51,10 @@ type part struct {
 	node   *node
 }
 
-// part finds a member by its name.
-func (n *node) part(t *trace.Type, name string) (part, bool) {
+// part finds a member that has one of the names.
+func (n *node) part(t *trace.Type, names ...string) (part, bool) {
 	for i, f := range t.Fields {
-		if f.Name == name && f.Unavailable == "" && i < len(n.inline) {
+		if f.Unavailable == "" && i < len(n.inline) && slices.Contains(names, f.Name) {
 			return part{f.Offset, n.inline[i]}, true
 		}
 	}
@@ -59,8 +62,8 @@ func (n *node) part(t *trace.Type, name string) (part, bool) {
 }
 
 // deep finds a member by its name, also in the members and bases of members.
-func (n *node) deep(t *trace.Type, name string) (part, bool) {
-	if p, ok := n.part(t, name); ok {
+func (n *node) deep(t *trace.Type, names ...string) (part, bool) {
+	if p, ok := n.part(t, names...); ok {
 		return p, true
 	}
 	for i, f := range t.Fields {
@@ -68,7 +71,7 @@ func (n *node) deep(t *trace.Type, name string) (part, bool) {
 			continue
 		}
 		if in := n.inline[i]; in.t != nil && (in.t.Kind == trace.KindStruct || in.t.Kind == trace.KindUnion) {
-			if p, ok := in.deep(in.t, name); ok {
+			if p, ok := in.deep(in.t, names...); ok {
 				p.offset += f.Offset
 				return p, true
 			}
@@ -184,8 +187,11 @@ func (r *Reader) expandLinks(n *node, level int) error {
 				return err
 			}
 		}
+		if l.block > 0 {
+			l.Target = &trace.Type{Kind: trace.KindArray, Size: l.block * target.t.Size, Count: uint64(l.block), Elem: target.t, Lang: n.t.Lang}
+		}
 		if l.array {
-			l.Target = &trace.Type{Kind: trace.KindStruct, Size: 8, Lang: n.t.Lang, Links: []trace.Link{{Count: trace.CountOne, Target: target.t}}}
+			l.Target = &trace.Type{Kind: trace.KindStruct, Size: 8, Lang: n.t.Lang, Links: []trace.Link{{Count: trace.CountOne, Target: l.Target}}}
 		}
 		links = append(links, l.Link)
 	}

@@ -131,6 +131,12 @@ func (r *Reader) expand(n *node, level int) error {
 	if target.incomp || target.t.Size == 0 || target.t.Kind == trace.KindUnknown {
 		n.t.Elem = r.stranger(n.target, target.t.Name)
 		n.target = 0
+		if !target.incomp && target.t.Kind == trace.KindStruct && n.t.Lang == trace.LangRust && strings.HasPrefix(n.t.Name, "&") {
+			n.t.Elem = target.t // nothing is to be read of it
+		}
+		if target.incomp && n.t.Kind == trace.KindPointer && n.t.Form == trace.FormPlain && target.t.Kind == trace.KindUnknown {
+			n.t.Form = trace.FormOpaque
+		}
 		return nil
 	}
 	n.t.Elem = target.t

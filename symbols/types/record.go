@@ -297,17 +297,66 @@ func (m *record) copies(ctor *dwarf.Entry, class dwarf.Offset) bool {
 	return err == nil && target != nil && target.Offset == class
 }
 
-// libstdcxxString is how libstdc++'s std::string has begun since GCC 5; its
-// layout (pointer, length, 16 bytes of room) is part of the library's ABI.
-const libstdcxxString = "std::__cxx11::basic_string<char,"
+// charOf is the type of a string's characters, as the name of the class template
+// std::basic_string (or the one given) has it, and its size in bytes; 0 for all
+// other types. libcxx says that it is libc++'s, of inline namespace __1: the alternate
+// layout of its strings goes with another one.
+func charOf(name, template string) (size uint32, libcxx bool) {
+	rest, ok := strings.CutPrefix(name, "std::")
+	if !ok {
+		return 0, false
+	}
+	for _, namespace := range []string{"__cxx11::", "__1::"} {
+		if cut, ok := strings.CutPrefix(rest, namespace); ok {
+			rest, libcxx = cut, namespace == "__1::"
+			break
+		}
+	}
+	if rest, ok = strings.CutPrefix(rest, template+"<"); !ok {
+		return 0, false
+	}
+	char, _, _ := strings.Cut(rest, ",")
+	switch char {
+	case "char", "char8_t":
+		return 1, libcxx
+	case "char16_t":
+		return 2, libcxx
+	case "wchar_t", "char32_t":
+		return 4, libcxx
+	}
+	return 0, false
+}
+
+// knownString makes a class the library's string when it has that one's size: in libstdc++
+// since GCC 5 pointer, length and 16 bytes of room, in libc++ as trace.FormShort
+// says. Both are part of the library's ABI.
+func (n *node) knownString(t *trace.Type, size uint32) bool {
+	width, libcxx := charOf(t.Name, "basic_string")
+	switch {
+	case width == 0:
+		return false
+	case libcxx && size == 24:
+		asText(t, "std::string", 16, 8)
+		t.Form = trace.FormShort
+	case !libcxx && size == 32 && strings.HasPrefix(t.Name, "std::__cxx11::"):
+		asText(t, "std::string", 0, 8)
+	default:
+		return false
+	}
+	if width > 1 {
+		t.Name, t.Count = wideNames[width], uint64(width)
+	}
+	n.words(t, size/8)
+	return true
+}
+
+// wideNames are strings of wide characters, by their size in bytes.
+var wideNames = map[uint32]string{2: "std::u16string", 4: "std::wstring"}
 
 // fillDeclared handles a type that is defined elsewhere. clang leaves out the
-// definition of std::string, whose layout is fixed by libstdc++'s ABI.
+// definition of std::string, whose layout is fixed by the library's ABI.
 func (r *Reader) fillDeclared(n *node, t *trace.Type, e *dwarf.Entry) error {
-	if r.lang == trace.LangCPP && strings.HasPrefix(t.Name, libstdcxxString) {
-		asText(t, "std::string", 0, 8)
-		t.Size, n.align, n.byRef = 32, 8, true
-		n.leaves = []leaf{{size: 8}, {off: 8, size: 8}, {off: 16, size: 8}, {off: 24, size: 8}}
+	if r.lang == trace.LangCPP && (n.knownString(t, 32) || n.knownString(t, 24)) {
 		return nil
 	}
 	if off, ok := r.definition(e); ok {
@@ -336,31 +385,41 @@ func (r *Reader) definition(e *dwarf.Entry) (dwarf.Offset, bool) {
 	return off, ok && off != e.Offset
 }
 
+// words makes a class one of so many words, passed by reference, of which all is known.
+func (n *node) words(t *trace.Type, count uint32) {
+	t.Size, n.align, n.byRef, n.partial, n.leaves = 8*count, 8, true, false, nil
+	for i := range count {
+		n.leaves = append(n.leaves, leaf{off: 8 * i, size: 8})
+	}
+}
+
 // recogniseCPP finds the standard library's strings by their members.
 func (r *Reader) recogniseCPP(n *node, t *trace.Type) {
-	base := t.Name
-	if i := strings.LastIndex(base[:strings.IndexByte(base+"<", '<')], "::"); i >= 0 {
-		base = base[i+2:]
+	if n.knownString(t, t.Size) { // clang may leave its pointer undescribed
+		return
 	}
-	switch {
-	case strings.HasPrefix(base, "basic_string_view<char,"):
-		if ptr, ok := fieldOffset(t, "_M_str"); ok {
-			if length, ok := fieldOffset(t, "_M_len"); ok {
-				asText(t, "std::string_view", ptr, length)
+	if width, _ := charOf(t.Name, "basic_string_view"); width > 0 {
+		ptr, ok := n.part(t, "_M_str", "__data_", "__data")
+		length, ok2 := n.part(t, "_M_len", "__size_", "__size")
+		if ok && ok2 {
+			asText(t, "std::string_view", ptr.offset, length.offset)
+			if width > 1 {
+				t.Count = uint64(width)
 			}
 		}
-	case t.Size == 32 && strings.HasPrefix(t.Name, libstdcxxString): // clang may leave its pointer undescribed
-		asText(t, "std::string", 0, 8)
-	case strings.HasPrefix(base, "basic_string<char,"):
-		ptr, ok := fieldOffset(t, "_M_dataplus", "_M_p")
-		if !ok {
-			return
-		}
-		if length, ok := fieldOffset(t, "_M_string_length"); ok {
-			asText(t, "std::string", ptr, length)
-		} else if t.Size == 8 { // the reference-counted string of before GCC 5
-			t.Kind, t.Name, t.Fields = trace.KindCString, "std::string", nil
-		}
+		return
+	}
+	if width, _ := charOf(t.Name, "basic_string"); width != 1 {
+		return
+	}
+	ptr, ok := fieldOffset(t, "_M_dataplus", "_M_p")
+	if !ok {
+		return
+	}
+	if length, ok := fieldOffset(t, "_M_string_length"); ok {
+		asText(t, "std::string", ptr, length)
+	} else if t.Size == 8 { // the reference-counted string of before GCC 5
+		t.Kind, t.Name, t.Fields = trace.KindCString, "std::string", nil
 	}
 }
 

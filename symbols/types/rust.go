@@ -187,16 +187,12 @@ func (m *record) dense() bool {
 // recogniseRust finds text and sequences by their members: Rust's layout isn't
 // fixed, but its names are.
 func (r *Reader) recogniseRust(n *node, t *trace.Type, parts []*dwarf.Entry) {
-	if r.recogniseWrapper(n, t) || r.traitObject(n, t) {
+	if r.recogniseWrapper(n, t) || r.recogniseStd(n, t) || r.traitObject(n, t) {
 		return
 	}
 	length, hasLen := fieldOffset(t, "length")
 	if ptr, ok := fieldOffset(t, "data_ptr"); ok && hasLen && t.Size == 16 {
-		if strings.HasSuffix(strings.TrimSuffix(t.Name, ", alloc::alloc::Global>"), "str") {
-			asText(t, t.Name, ptr, length)
-			return
-		}
-		asSlice(n, t, ptr, length, pointee(n, t, "data_ptr"))
+		r.fat(n, t, ptr, length)
 		return
 	}
 	switch {

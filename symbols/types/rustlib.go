@@ -20,9 +20,7 @@ var wrappers = []struct{ prefix, member string }{
 	{"std::sync::poison::rwlock::RwLock<", "data"},
 	{"core::sync::atomic::Atomic", "v"},
 	{"alloc::rc::Rc<", "ptr"},
-	{"alloc::rc::Weak<", "ptr"},
 	{"alloc::sync::Arc<", "ptr"},
-	{"alloc::sync::Weak<", "ptr"},
 	{"alloc::rc::RcBox<", "value"},
 	{"alloc::rc::RcInner<", "value"},
 	{"alloc::sync::ArcInner<", "data"},
@@ -37,6 +35,12 @@ var wrappers = []struct{ prefix, member string }{
 	{"hashbrown::set::HashSet<", "map"},
 	{"alloc::collections::btree::set::BTreeSet<", "map"},
 	{"core::mem::maybe_uninit::MaybeUninit<", "value"},
+	{"alloc::collections::binary_heap::BinaryHeap<", "data"},
+	{"std::ffi::os_str::OsString", "inner"},
+	{"std::path::PathBuf", "inner"},
+	{"std::sys::os_str::bytes::Buf", "inner"},
+	{"std::sys::unix::os_str::Buf", "inner"},
+	{"std::sys_common::os_str_bytes::Buf", "inner"},
 }
 
 // recogniseWrapper leaves of a wrapper what it wraps, under the name that
@@ -185,4 +189,118 @@ func (r *Reader) innerNode(leaf *node, height uint32, level int) (*trace.Type, e
 		return t, nil
 	}
 	return nil, nil
+}
+
+// recogniseStd finds types of Rust's library that stand for something else than their members.
+func (r *Reader) recogniseStd(n *node, t *trace.Type) bool {
+	switch {
+	case strings.HasPrefix(t.Name, "alloc::rc::Weak<"), strings.HasPrefix(t.Name, "alloc::sync::Weak<"):
+		p, ok := n.firstPointer(t)
+		if !ok || p.offset != 0 || t.Size != 8 {
+			return false
+		}
+		asPointer(n, t, p)
+		t.Form = trace.FormWeak
+	case strings.HasPrefix(t.Name, "std::sync::once_lock::OnceLock<"):
+		return onceLock(n, t)
+	case t.Name == "alloc::ffi::c_str::CString":
+		inner, ok := n.part(t, "inner")
+		if !ok || inner.node.t.Kind != trace.KindSlice {
+			return false
+		}
+		asText(t, t.Name, inner.offset+inner.node.t.PtrOff, inner.offset+inner.node.t.LenOff)
+		t.Form, n.inline = trace.FormNUL, nil
+	case t.Name == "std::time::SystemTime", t.Name == "std::time::Instant":
+		secs, ok := n.deep(t, "tv_sec")
+		nanos, ok2 := n.deep(t, "tv_nsec")
+		if !ok || !ok2 {
+			return false
+		}
+		t.Fields = []trace.Field{
+			{Name: "secs", Offset: secs.offset, Type: &trace.Type{Name: "i64", Kind: trace.KindInt, Size: 8, Lang: t.Lang}},
+			{Name: "nanos", Offset: nanos.offset, Type: &trace.Type{Name: "u32", Kind: trace.KindUint, Size: 4, Lang: t.Lang}},
+		}
+		n.inline = []*node{secs.node, nanos.node}
+	case t.Name == "std::io::error::Error" && t.Size == 8:
+		repr, ok := n.part(t, "repr")
+		if !ok || !strings.HasPrefix(repr.node.t.Name, "std::io::error::repr_bitpacked::") {
+			return false
+		}
+		t.Kind, t.Fields, n.inline = trace.KindIOError, nil, nil
+		t.Links = []trace.Link{{Count: trace.CountOne, Untag: true, Target: ioErrorTarget()}}
+	default:
+		return false
+	}
+	return true
+}
+
+// ioErrorTarget is what a std::io::Error leads to: a text (pointer and length) or another
+// error (pointer and table of virtual functions), and the kind. Reading the one as the other
+// leads nowhere. Of other errors only a String behind its capacity is looked at.
+func ioErrorTarget() *trace.Type {
+	text := func(at uint32) *trace.Type {
+		return &trace.Type{Name: "str", Kind: trace.KindString, Size: at + 16, PtrOff: at, LenOff: at + 8, Lang: trace.LangRust}
+	}
+	owned := &trace.Type{Name: "String", Kind: trace.KindStruct, Size: 24, Lang: trace.LangRust, Fields: []trace.Field{{Name: "text", Type: text(8)}}}
+	table := &trace.Type{Name: "table", Kind: trace.KindStruct, Size: 64, Lang: trace.LangRust}
+	other := &trace.Type{Name: "Box<dyn Error>", Kind: trace.KindStruct, Size: 16, Lang: trace.LangRust, Links: []trace.Link{
+		{Count: trace.CountOne, Target: owned}, {Offset: 8, Count: trace.CountOne, Target: table},
+	}}
+	kind := &trace.Type{Name: "u8", Kind: trace.KindUint, Size: 1, Lang: trace.LangRust}
+	return &trace.Type{Name: "std::io::error", Kind: trace.KindStruct, Size: 24, Lang: trace.LangRust, Fields: []trace.Field{
+		{Name: "message", Type: text(0)}, {Name: "error", Type: other}, {Name: "kind", Offset: 16, Type: kind},
+	}}
+}
+
+// onceLock reads a OnceLock: its value is there when its Once is complete, which
+// is 0 since that has its state and who waits in one word, 4 before (std::sys::sync::once::futex).
+func onceLock(n *node, t *trace.Type) bool {
+	value, ok := n.part(t, "value")
+	complete := uint64(0)
+	state, ok2 := n.deep(t, "state_and_queued")
+	if !ok2 {
+		complete = 4
+		state, ok2 = n.deep(t, "state")
+	}
+	if !ok || !ok2 || state.node.t.Size != 4 {
+		return false
+	}
+	some := &trace.Type{Kind: trace.KindStruct, Size: t.Size, Lang: t.Lang, Fields: []trace.Field{{Name: "__0", Offset: value.offset, Type: value.node.t}}}
+	t.Kind, t.Fields, n.inline = trace.KindVariant, nil, []*node{value.node}
+	t.Tag = &trace.Field{Offset: state.offset, Type: &trace.Type{Name: "u32", Kind: trace.KindUint, Size: 4, Lang: t.Lang}}
+	t.Variants = []trace.Variant{{Name: "Some", Value: complete, Type: some}, {Name: "None", Default: true}}
+	return true
+}
+
+// fat reads a pointer with a length: to a str, to a slice, to a struct that is nothing
+// but one of those, or to one that ends in one.
+func (r *Reader) fat(n *node, t *trace.Type, ptr, length uint32) {
+	name := strings.TrimSuffix(t.Name, ", alloc::alloc::Global>")
+	for _, prefix := range []string{"&mut ", "&", "*const ", "*mut ", "alloc::boxed::Box<"} {
+		if rest, ok := strings.CutPrefix(name, prefix); ok {
+			name = rest
+			break
+		}
+	}
+	target := pointee(n, t, "data_ptr")
+	shared := false
+	for _, prefix := range []string{"alloc::sync::ArcInner<", "alloc::rc::RcInner<", "alloc::rc::RcBox<"} {
+		shared = shared || strings.HasPrefix(name, prefix)
+	}
+	switch {
+	case name == "str", name == "std::path::Path", name == "std::ffi::os_str::OsStr":
+		asText(t, t.Name, ptr, length)
+	case name == "core::ffi::c_str::CStr":
+		asText(t, t.Name, ptr, length)
+		t.Form = trace.FormNUL
+	case shared && strings.HasSuffix(name, "<str>"):
+		asText(t, t.Name, ptr, length)
+		t.Form = trace.FormShared
+	case strings.HasPrefix(name, "["):
+		asSlice(n, t, ptr, length, target)
+		return
+	default:
+		t.Kind, t.Form, t.Fields = trace.KindPointer, trace.FormUnsized, nil
+	}
+	n.target, n.inline = 0, nil
 }

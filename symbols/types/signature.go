@@ -338,7 +338,7 @@ const notDescribed = "type not described"
 
 func (r *Reader) placeArgument(a *allocator, n *node, rust bool) placed {
 	switch {
-	case n.incomp || n.partial:
+	case n.incomp || n.partial && !n.byRef: // the address is passed whatever the class's parts are
 		a.astray = true
 		return placed{reason: notDescribed}
 	case a.astray:
@@ -353,7 +353,7 @@ func (r *Reader) placeArgument(a *allocator, n *node, rust bool) placed {
 }
 
 func (r *Reader) placeResult(a *allocator, n *node, rust bool) placed {
-	if n.incomp || n.partial {
+	if n.incomp || n.partial && !n.byRef {
 		a.astray = true // its address may have been passed
 		return placed{reason: notDescribed}
 	}

@@ -85,6 +85,9 @@ func (r *Reader) correct(fn *function, places []placed, unsure bool) (reason str
 	altered := fn.altered || isClone(fn.Symbol)
 	for i, p := range fn.params {
 		p.at, p.known = r.entryLocation(fn, p)
+		if swapped(places[i], p) {
+			p.at = places[i].pieces
+		}
 		if p.known == located && !agrees(places[i], p.at) {
 			altered = true
 		}
@@ -105,6 +108,22 @@ func (r *Reader) correct(fn *function, places []placed, unsure bool) (reason str
 		}
 	}
 	return reason
+}
+
+// swapped says whether a parameter is an integer of two registers of which the
+// wrong one is described as the lower half: gcc does that when it splits them,
+// and no optimiser has use for it.
+func swapped(at placed, p *parameter) bool {
+	if p.known != located || p.node.t.Size != 16 || p.node.t.Kind != trace.KindInt && p.node.t.Kind != trace.KindUint || len(at.pieces) != 2 || len(p.at) != 2 {
+		return false
+	}
+	for i, d := range p.at {
+		c := at.pieces[1-i]
+		if d.reason != "" || c.reason != "" || d.source != trace.SourceRegister || c.source != trace.SourceRegister || d.off != 8*uint32(i) || d.size != 8 || c.reg != d.reg {
+			return false
+		}
+	}
+	return true
 }
 
 // doubtful says whether LLVM may have removed parameters, or the result, without

@@ -3,7 +3,10 @@
  * ../../README.md how to start it.
  */
 #define _GNU_SOURCE
+#include <complex.h>
+#include <ctype.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -42,6 +45,9 @@ struct bits {
 	int middle : 5;
 	unsigned high : 24;
 };
+
+/* What a parameter leads to is read, too: an optimiser leaves out nothing of it. */
+#define READ __asm__ volatile("" : : : "memory")
 
 volatile long sink;
 
@@ -138,6 +144,80 @@ TRACED int linked(struct chain *c) { return c->value; }
 
 TRACED int matrix(const int (*rows)[3], const char *const *words, int count) { return rows[1][2] + count + (words != NULL); }
 
+int table[4] = {1, 2, 3, 4};
+long zeroed[4096];
+
+TRACED int places(void *function, void *start, void *inside, void *zeros, void *foreign)
+{
+	READ;
+	return function && start && inside && zeros && foreign;
+}
+
+struct session;
+extern struct session a_session;
+
+TRACED int declared(struct session *s, struct session **where)
+{
+	READ;
+	return s == *where;
+}
+
+TRACED int foreign(int (*f)(int)) { return f('A'); }
+
+TRACED int log_line(int level, const char *format, ...)
+{
+	va_list list;
+	int n;
+
+	va_start(list, format);
+	n = level + va_arg(list, int);
+	va_end(list);
+	return n;
+}
+
+enum mode { READABLE = 1, WRITABLE = 2, RUNNABLE = 4 };
+
+struct entry {
+	struct {
+		int id;
+		union {
+			int whole;
+			unsigned char parts[4];
+		};
+	};
+	struct point corners[2];
+	int grid[2][3];
+	char name[16];
+	union {
+		struct {
+			unsigned low : 4, high : 4;
+		};
+		unsigned char both;
+	} nibbles;
+	_Bool open : 1, shut : 1;
+	enum mode mode : 3;
+	enum mode rights;
+	struct point *owner;
+};
+
+TRACED int nested(const struct entry *e, struct point **place, struct point *const *list)
+{
+	READ;
+	return e->id + (*place)->x + list[0]->y;
+}
+
+TRACED __int128 wide_ints(__int128 a, unsigned __int128 b, const __int128 *c)
+{
+	READ;
+	return a + (b > 0) + *c;
+}
+
+TRACED int more_floats(long double a, const long double *b, const double _Complex *c, const float *d, const double e[2])
+{
+	READ;
+	return a > *b && creal(*c) < *d && e[0] < e[1];
+}
+
 TRACED int negative(int code)
 {
 	errno = ENOENT;
@@ -205,6 +285,20 @@ int main(int argc, char **argv)
 	second.next = &first;
 	sink = linked(&first);
 	sink = matrix((const int[2][3]){{1, 2, 3}, {4, 5, 6}}, (const char *const[]){"word", NULL}, 1);
+	sink = places(twice, table, &table[2], &zeroed[4095], tolower);
+	struct session *where = &a_session;
+	sink = declared(where, &where);
+	sink = foreign(tolower);
+	sink = log_line(1, "%d items", 2);
+	struct entry entry = {
+		.id = 1, .whole = 258, .corners = {{1, 2}, {3, 4}}, .grid = {{1, 2, 3}, {4, 5, 6}}, .name = "entry",
+		.nibbles = {.both = 0x5a}, .shut = true, .mode = WRITABLE, .rights = READABLE | RUNNABLE, .owner = &p,
+	};
+	struct point *place = &p;
+	sink = nested(&entry, &place, (struct point *const[]){&p, NULL});
+	__int128 huge = ((__int128)1 << 100) + 7;
+	sink = (long)wide_ints(-huge, (unsigned __int128)huge, &huge);
+	sink = more_floats(1.5L, &(long double){-0.25L}, &(double _Complex){1.5 - 2.5 * I}, &(float){2.5f}, (double[]){0.1, 1e300});
 	sink = negative(2);
 	sink = (long)null_result(64);
 	puts("done");

@@ -1,17 +1,30 @@
 // Calls each function once with known values: golden.json says which, and
 // ../../README.md how to start it.
+#include <any>
 #include <array>
+#include <atomic>
+#include <bitset>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <deque>
+#include <filesystem>
+#include <forward_list>
+#include <functional>
+#include <initializer_list>
 #include <list>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <queue>
 #include <set>
+#include <span>
+#include <stack>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <tuple>
 #include <unordered_map>
 #include <unordered_set>
@@ -24,6 +37,9 @@
 #else
 #define TRACED __attribute__((noipa, used))
 #endif
+
+// What a parameter leads to is read, too: an optimiser leaves out nothing of it.
+#define READ asm volatile("" : : : "memory")
 
 volatile long sink;
 
@@ -62,6 +78,7 @@ TRACED double floats(float a, double b, int n) { return a + b + n; }
 
 TRACED std::size_t by_reference(const std::string &s, const std::string &heap, const std::string &empty)
 {
+	READ;
 	return s.size() + heap.size() + empty.size();
 }
 
@@ -189,6 +206,110 @@ TRACED int call_lambda(int n)
 	return add(1);
 }
 
+TRACED std::size_t queues(const std::deque<int> &numbers, const std::deque<std::string> &words, const std::deque<Point> &none,
+			  const std::stack<int> &stack, const std::queue<short> &queue, const std::priority_queue<int> &heap)
+{
+	READ;
+	return numbers.size() + words.size() + none.size() + stack.size() + queue.size() + heap.size();
+}
+
+TRACED std::size_t long_queue(const std::deque<int> &numbers)
+{
+	READ;
+	return numbers.size();
+}
+
+TRACED std::size_t front_queue(const std::deque<int> &numbers)
+{
+	READ;
+	return numbers.size();
+}
+
+TRACED std::size_t bits(const std::vector<bool> &flags, const std::vector<bool> &none, const std::bitset<12> &set)
+{
+	READ;
+	return flags.size() + none.size() + set.count();
+}
+
+TRACED std::size_t forward(const std::forward_list<std::string> &words, const std::forward_list<int> &none)
+{
+	READ;
+	return words.front().size() + none.empty();
+}
+
+TRACED std::size_t spans(std::span<const int> some, std::span<Point> points, std::initializer_list<int> list)
+{
+	READ;
+	return some.size() + points.size() + list.size();
+}
+
+TRACED std::size_t fixed_span(const std::span<int, 3> &three)
+{
+	READ;
+	return three.size();
+}
+
+TRACED long instants(std::chrono::system_clock::time_point at, std::chrono::time_point<std::chrono::system_clock, std::chrono::milliseconds> coarse,
+		     std::chrono::steady_clock::time_point since_boot)
+{
+	READ;
+	return at > coarse && since_boot.time_since_epoch().count() > 0;
+}
+
+int twice(int x) { return 2 * x; }
+
+TRACED int functions(const std::function<int(int)> &plain, const std::function<int(int)> &lambda, const std::function<int(int)> &none)
+{
+	READ;
+	return plain(2) + lambda(2) + (none == nullptr);
+}
+
+TRACED std::size_t anything(const std::any &number, const std::any &text, const std::any &none)
+{
+	READ;
+	return number.has_value() + text.has_value() + none.has_value();
+}
+
+TRACED int holders(const std::atomic<int> &count, const std::atomic<bool> &ready, std::reference_wrapper<Point> point, const std::weak_ptr<Point> &alive,
+		   const std::weak_ptr<Point> &gone)
+{
+	READ;
+	return count + ready + point.get().x + alive.use_count() + gone.use_count();
+}
+
+TRACED std::size_t files(const std::filesystem::path &path, const std::error_code &error)
+{
+	READ;
+	return path.native().size() + error.value();
+}
+
+TRACED std::size_t wide_strings(const std::wstring &wide, const std::u16string &heap, std::u32string empty, const std::array<int, 0> &nothing)
+{
+	READ;
+	return wide.size() + heap.size() + empty.size() + nothing.size();
+}
+
+// A directory of files, some of which lead back.
+struct Folder {
+	std::string name;
+	std::vector<std::shared_ptr<Folder>> folders;
+	std::weak_ptr<Folder> above;
+	std::map<std::string, std::optional<int>> sizes;
+};
+
+TRACED std::size_t nested(const Folder &folder, const std::vector<std::pair<std::string_view, std::unique_ptr<int>>> &pairs,
+			  const std::deque<std::deque<short>> &rows)
+{
+	READ;
+	return folder.folders.size() + pairs.size() + rows.size();
+}
+
+TRACED int locks(std::mutex &held, std::mutex &idle, const std::unique_lock<std::mutex> &lock)
+{
+	READ;
+	return &held != &idle && lock.owns_lock();
+}
+
 } // namespace shop
 
 template <typename F> static void caught(F f)
@@ -247,6 +368,41 @@ int main(int argc, char **argv)
 	caught([] { throw_runtime("books"); });
 	caught([] { throw_custom(2); });
 	caught([] { passes(3); });
+	std::deque<int> numbers;
+	for (int i = 0; i < 300; i++)
+		numbers.push_back(i);
+	for (int i = 0; i < 100; i++)
+		numbers.pop_front();
+	sink = (long)long_queue(numbers);
+	std::deque<int> front{2};
+	front.push_front(1);
+	sink = (long)front_queue(front);
+	sink = (long)queues({1, 2, 3}, {"front", "too long to be kept inside of the object"}, {}, std::stack<int>({4, 5}), std::queue<short>({6, 7}), std::priority_queue<int>({}, std::vector<int>{8, 9}));
+	sink = (long)bits({true, false, false, true, true, false, true, false, true}, {}, std::bitset<12>(0xb5));
+	sink = (long)forward({"a", "bb"}, {});
+	int three[] = {1, 2, 3};
+	Point points[] = {{1, 2}, {3, 4}};
+	sink = (long)spans(three, points, {7, 8});
+	sink = (long)fixed_span(three);
+	auto leap = std::chrono::system_clock::from_time_t(1709209845);
+	sink = instants(leap + std::chrono::microseconds(123456), std::chrono::time_point_cast<std::chrono::milliseconds>(leap),
+			std::chrono::steady_clock::time_point(std::chrono::seconds(90)));
+	sink = functions(twice, [n = 3](int x) { return x + n; }, nullptr);
+	sink = (long)anything(7, std::string("text"), {});
+	auto owner = std::make_shared<Point>(Point{5, 6});
+	std::weak_ptr<Point> gone = std::make_shared<Point>(Point{7, 8});
+	sink = holders(3, true, points[1], owner, gone);
+	sink = (long)files("/var/log/shop.log", std::make_error_code(std::errc::permission_denied));
+	sink = (long)wide_strings(L"gr\u00fc\u00dfe", u"too long to be kept inside of the object \U0001f600", U"", {});
+	auto top = std::make_shared<Folder>(Folder{"top", {}, {}, {{"a", 1}, {"b", {}}}});
+	top->folders.push_back(std::make_shared<Folder>(Folder{"below", {}, top, {}}));
+	std::vector<std::pair<std::string_view, std::unique_ptr<int>>> pairs;
+	pairs.emplace_back("one", std::make_unique<int>(1));
+	pairs.emplace_back("none", nullptr);
+	sink = (long)nested(*top, pairs, {{1, 2}, {}, {3}});
+	std::mutex held, idle;
+	std::unique_lock<std::mutex> lock(held);
+	sink = locks(held, idle, lock);
 	puts("done");
 	return 0;
 }

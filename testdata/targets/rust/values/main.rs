@@ -1,17 +1,23 @@
 //! Calls each function once with known values: golden.json says which, and
 //! ../../README.md how to start it.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::borrow::Cow;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::error::Error;
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fmt;
 use std::hint::black_box as opaque;
 use std::io::{self, BufRead, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::{NonZeroI64, NonZeroU32};
 use std::panic;
-use std::rc::Rc;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 static SINK: AtomicI64 = AtomicI64::new(0);
 
@@ -320,6 +326,100 @@ fn said(what: &str) -> Result<(), Box<dyn Error>> {
 }
 
 #[inline(never)]
+fn read_file(path: &str) -> io::Result<usize> {
+    std::fs::read(path).map(|bytes| bytes.len())
+}
+
+#[inline(never)]
+fn read_exactly(from: &mut &[u8], into: &mut [u8; 4]) -> io::Result<()> {
+    io::Read::read_exact(from, into)
+}
+
+#[inline(never)]
+fn refuse_io(why: &str) -> io::Result<u8> {
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+}
+
+#[inline(never)]
+fn io_errors(os: &io::Error, kind: &io::Error, custom: &io::Error) -> bool {
+    os.kind() == kind.kind() && custom.raw_os_error().is_some()
+}
+
+#[inline(never)]
+fn paths(os: &OsString, os_ref: &OsStr, buf: &PathBuf, path: &Path) -> usize {
+    os.len() + os_ref.len() + buf.as_os_str().len() + path.as_os_str().len()
+}
+
+#[inline(never)]
+fn texts(borrowed: &Cow<str>, owned: &Cow<str>, c: &CString, c_ref: &CStr, boxed: &Box<str>, shared: &Arc<str>) -> usize {
+    borrowed.len() + owned.len() + c.as_bytes().len() + c_ref.to_bytes().len() + boxed.len() + shared.len()
+}
+
+#[inline(never)]
+fn addresses(v4: &Ipv4Addr, v6: &Ipv6Addr, any: &IpAddr, socket: &SocketAddr, socket6: &SocketAddr) -> u16 {
+    u16::from(v4.is_loopback()) + u16::from(v6.is_loopback()) + u16::from(any.is_ipv4()) + socket.port() + socket6.port()
+}
+
+#[inline(never)]
+fn times(at: &SystemTime, early: &SystemTime, since_boot: &Instant) -> bool {
+    at > early && since_boot.elapsed().as_nanos() > 0
+}
+
+#[inline(never)]
+fn numbers(a: u128, b: i128, one: NonZeroU32, big: &NonZeroI64, none: Option<NonZeroU32>) -> u128 {
+    a.wrapping_add(b.unsigned_abs()) + u128::from(one.get()) + u128::from(big.get() < 0) + u128::from(none.is_some())
+}
+
+#[inline(never)]
+fn holders(fixed: &Pin<Box<Point>>, weak: &Weak<Point>, gone: &Weak<Point>, never: &Weak<Point>, lock: &RwLock<Point>) -> i32 {
+    fixed.x + weak.strong_count() as i32 + gone.strong_count() as i32 + never.strong_count() as i32 + lock.read().map_or(0, |p| p.y)
+}
+
+#[inline(never)]
+fn once(cell: &OnceCell<i32>, empty: &OnceCell<i32>, lock: &OnceLock<String>, unset: &OnceLock<String>) -> usize {
+    usize::from(cell.get().is_some()) + usize::from(empty.get().is_some()) + lock.get().map_or(0, |s| s.len()) + usize::from(unset.get().is_some())
+}
+
+#[inline(never)]
+fn heap(numbers: &BinaryHeap<i32>) -> usize {
+    numbers.len()
+}
+
+type Row = [i16; 2];
+
+#[inline(never)]
+fn nested(rows: &[&[i32]], grid: &[Row; 2], words: &[&str; 2], bytes: &[u8; 4], shared: &Arc<[i32]>) -> usize {
+    shared.len() + rows.len() + grid.len() + words[0].len() + bytes[0] as usize
+}
+
+#[inline(never)]
+fn double(x: i32) -> i32 {
+    2 * x
+}
+
+#[inline(never)]
+fn call(f: fn(i32) -> i32, x: i32) -> i32 {
+    f(x)
+}
+
+#[inline(never)]
+fn apply<F>(f: &F, x: i32) -> i32
+where
+    F: Fn(i32) -> i32,
+{
+    f(x)
+}
+
+struct Unit;
+struct Corner(Point);
+struct Pair(i32, Color);
+
+#[inline(never)]
+fn structs(unit: &Unit, corner: &Corner, pair: &Pair, nothing: ()) -> i32 {
+    corner.0.x + pair.0 + std::mem::size_of_val(unit) as i32 + std::mem::size_of_val(&nothing) as i32
+}
+
+#[inline(never)]
 fn panics(why: &str) -> i32 {
     panic!("on purpose: {}", why)
 }
@@ -327,6 +427,12 @@ fn panics(why: &str) -> i32 {
 #[inline(never)]
 fn passes(why: &str) -> i32 {
     panics(why) + 1
+}
+
+// What it panics with is no text to those that don't know its type.
+#[inline(never)]
+fn resumes(why: &'static str) -> i32 {
+    panic::resume_unwind(Box::new(why))
 }
 
 // The arguments are opaque, so that no call is worked out by the compiler.
@@ -378,6 +484,44 @@ fn call_values() {
     sink(said(opaque("lamps")).map_or(1, |()| 0));
 }
 
+fn call_library_values() {
+    sink(read_file(opaque("/no/such/file")).map_or(1, |n| n as i64));
+    sink(read_exactly(opaque(&mut &[1u8, 2][..]), opaque(&mut [0; 4])).map_or(1, |()| 0));
+    sink(refuse_io(opaque("not yours")).map_or(1, i64::from));
+    sink(i64::from(io_errors(
+        &opaque(io::Error::from_raw_os_error(13)),
+        &opaque(io::Error::from(io::ErrorKind::TimedOut)),
+        &opaque(io::Error::new(io::ErrorKind::Other, "on fire")),
+    )));
+    let path = PathBuf::from("/etc/shop");
+    sink(paths(&opaque(OsString::from("os")), opaque(OsStr::new("part")), &opaque(path), opaque(Path::new("a/b"))) as i64);
+    let c = CString::new("c text").unwrap_or_default();
+    sink(texts(&opaque(Cow::from("lent")), &opaque(Cow::from("own".to_string())), &opaque(c.clone()), opaque(c.as_c_str()), &opaque("boxed".into()), &opaque("shared".into())) as i64);
+    sink(i64::from(addresses(
+        &opaque(Ipv4Addr::new(192, 0, 2, 7)),
+        &opaque(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+        &opaque(IpAddr::from([198, 51, 100, 9])),
+        &opaque(SocketAddr::from(([127, 0, 0, 1], 8080))),
+        &opaque(SocketAddr::from((Ipv6Addr::LOCALHOST, 443))),
+    )));
+    let at = UNIX_EPOCH + Duration::new(1709209845, 123456789);
+    sink(i64::from(times(&opaque(at), &opaque(UNIX_EPOCH - Duration::from_millis(1)), &opaque(Instant::now()))));
+    let one = NonZeroU32::MIN;
+    sink(numbers(opaque((1 << 100) + 7), opaque(-(1 << 100) - 7), opaque(one), &opaque(NonZeroI64::MIN), opaque(None)) as i64);
+    let (kept, dropped) = (Rc::new(Point { x: 1, y: 2 }), Rc::new(Point { x: 7, y: 8 }));
+    let gone = Rc::downgrade(&dropped);
+    drop(dropped);
+    let pin = Box::pin(Point { x: 5, y: 6 });
+    sink(i64::from(holders(&opaque(pin), &opaque(Rc::downgrade(&kept)), &opaque(gone), &opaque(Weak::new()), &opaque(RwLock::new(Point { x: 3, y: 4 })))));
+    sink(once(&opaque(OnceCell::from(7)), &opaque(OnceCell::new()), &opaque(OnceLock::from("set".to_string())), &opaque(OnceLock::new())) as i64);
+    sink(heap(&opaque(BinaryHeap::from([8, 9]))) as i64);
+    sink(nested(opaque(&[&[1, 2], &[], &[3]]), &opaque([[1, 2], [3, 4]]), &opaque(["a", "bb"]), &opaque([0, 1, 2, 255]), &opaque(Arc::from([1, 2]))) as i64);
+    sink(i64::from(call(opaque(double), opaque(21))));
+    let (base, name) = (opaque(10), opaque("adder".to_string()));
+    sink(i64::from(apply(&opaque(move |x| x + base + name.len() as i32), opaque(4))));
+    sink(i64::from(structs(&opaque(Unit), &opaque(Corner(Point { x: 1, y: 2 })), &opaque(Pair(3, Color::Red)), opaque(()))));
+}
+
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("-wait") {
         println!("ready");
@@ -389,9 +533,11 @@ fn main() {
     }
     panic::set_hook(Box::new(|_| {}));
     call_values();
+    call_library_values();
     let mut account = Account { owner: "ada".to_string(), cents: 100 };
     sink(opaque(&mut account).deposit(opaque(25)));
     sink(refuse(opaque("too late")).map_or(1, i64::from));
     let _ = panic::catch_unwind(|| passes(opaque("here")));
+    let _ = panic::catch_unwind(|| resumes(opaque("here")));
     println!("done");
 }
