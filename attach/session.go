@@ -136,11 +136,15 @@ func Start(opts Options) (_ *Session, err error) {
 	if err := s.addTargets(); err != nil {
 		return nil, err
 	}
+	// Mapped only now, the buffer and what reading the files took don't add up.
+	if s.ring, err = s.objs.OpenRing(); err != nil {
+		return nil, err
+	}
 	s.wait.Go(s.look)
 	return s, s.objs.Activate()
 }
 
-// load loads the programs and opens the ring buffer.
+// load loads the programs.
 func (s *Session) load() error {
 	perf := s.opts.PerfEvents
 	if err := bpf.HaveUprobeMulti(); errors.Is(err, ebpf.ErrNotSupported) {
@@ -160,9 +164,6 @@ func (s *Session) load() error {
 	s.objs = objs
 	s.linker = linker{objs: objs, perfEvents: perf}
 	s.cat = newCatalog(objs, types.NewCompiler(int(s.opts.MaxDepth)))
-	if s.ring, err = objs.OpenRing(); err != nil {
-		return errors.Join(err, objs.Close())
-	}
 	return nil
 }
 

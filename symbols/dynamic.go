@@ -17,7 +17,7 @@ const maxDynamic = 8192
 // Dynamic describes the types that a Go program's interface values can hold.
 // It is empty for other programs, and without debug information. Their graph is
 // that of the functions which Select returned.
-func (f *File) Dynamic() (list []types.Dynamic) {
+func (f *File) Dynamic() (dynamic []types.Dynamic) {
 	_ = f.read(func() error {
 		start, ok := f.symbolValue("runtime.types")
 		if !ok || f.goInfo() == nil {
@@ -27,17 +27,19 @@ func (f *File) Dynamic() (list []types.Dynamic) {
 		if reader == nil {
 			return nil
 		}
-		for _, t := range f.runtimeTypes(start) {
+		list := f.runtimeTypes(start)
+		f.img.forget(f.img.data) // the function table has been read
+		for _, t := range list {
 			d, err := reader.Dynamic(t)
 			if err != nil {
 				f.warn(fmt.Errorf("read types of %s: %w", f.path, err))
 				continue
 			}
-			list = append(list, d)
+			dynamic = append(dynamic, d)
 		}
 		return nil
 	})
-	return list
+	return dynamic
 }
 
 // runtimeTypes lists the types that are worth describing.
