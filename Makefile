@@ -14,7 +14,7 @@ TEST_FLAGS ?= -count=1 -p 2 -timeout 15m
 PKG ?= ./...
 FUZZTIME ?= 100000x
 
-.PHONY: fuzz help setup build image generate generate-check docs lint fmt test bench check demo clean
+.PHONY: fuzz help setup build image generate generate-check docs lint fmt test bench bench-loading check demo clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ fuzz: ## Runs every fuzz target for FUZZTIME (100000x)
 bench: ## Measures what a call costs
 	@scripts/setup.sh bench
 	@go run ./internal/bench
+
+bench-loading: build ## Measures what one function of a 150 MB program takes, beside Delve
+	@go run ./internal/bench/loading
 
 check: lint generate-check test ## Runs everything that a change must pass
 
