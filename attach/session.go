@@ -343,6 +343,9 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
 		return nil
 	}
 	dynamic := file.Dynamic()
+	if t.wanted {
+		s.opts.warnOf(file)
+	}
 	if a.image, err = newImage(file, dynamic); err != nil {
 		return err
 	}

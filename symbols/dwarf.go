@@ -5,7 +5,6 @@ import (
 	"debug/dwarf"
 	"debug/elf"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -39,7 +38,7 @@ func (f *File) dwarf() *program {
 	}
 	index, err := f.prog.open(f.codeRange())
 	if err != nil {
-		f.warn(fmt.Errorf("read debug information of %s: %w", f.path, err))
+		f.warnDebug(err)
 	}
 	f.prog.index = index
 	return f.prog
@@ -88,7 +87,7 @@ func (f *File) unitFunctions(u *units.Unit) []units.Function {
 	}
 	list, err := p.index.Functions(u)
 	if err != nil {
-		f.warn(fmt.Errorf("read debug information of %s: %w", f.path, err))
+		f.warnDebug(err)
 	}
 	slices.SortStableFunc(list, func(a, b units.Function) int { return cmp.Compare(a.Low, b.Low) })
 	p.scanned[u] = list
@@ -121,7 +120,7 @@ func (f *File) signatures(locations bool) *types.Reader {
 		return p.reader
 	}
 	if err := p.read(locations, f.typesArch()); err != nil {
-		f.warn(fmt.Errorf("read types of %s: %w", f.path, err))
+		f.warnDebug(err)
 		p.index = nil
 	} else if f.opts.Depth > 0 {
 		p.reader.SetDepth(f.opts.Depth)

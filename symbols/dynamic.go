@@ -4,7 +4,6 @@ import (
 	"debug/dwarf"
 	"debug/elf"
 	"encoding/binary"
-	"fmt"
 	"strings"
 
 	"github.com/observatory-trace/observatory-trace/symbols/types"
@@ -32,7 +31,7 @@ func (f *File) Dynamic() (dynamic []types.Dynamic) {
 		for _, t := range list {
 			d, err := reader.Dynamic(t)
 			if err != nil {
-				f.warn(fmt.Errorf("read types of %s: %w", f.path, err))
+				f.warnDebug(err)
 				continue
 			}
 			dynamic = append(dynamic, d)

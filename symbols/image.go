@@ -81,7 +81,7 @@ func (m *image) parse() (err error) {
 	}
 	m.elf, err = elf.NewFile(bytes.NewReader(m.data))
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotELF, err)
+		return fmt.Errorf("%w, or one that is damaged or cut off: %w (copy it again, or build it anew)", ErrNotELF, err)
 	}
 	if m.elf.Machine != elf.EM_X86_64 && m.elf.Machine != elf.EM_AARCH64 {
 		return fmt.Errorf("%w: built for %s; only x86-64 and arm64 programs can be traced", ErrUnsupported, m.elf.Machine)

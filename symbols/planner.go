@@ -227,7 +227,7 @@ func (p *planner) signature(fn *trace.Function, e entry, b body) {
 				p.sign(fn, sig)
 				return
 			}
-			p.f.warn(fmt.Errorf("read the signature of %s: %w", fn.Name, err))
+			p.f.warn(fmt.Errorf("%s is traced without its parameters: %w", fn.Name, err))
 		}
 	}
 	if b.abi0 {

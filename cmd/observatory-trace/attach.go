@@ -83,11 +83,11 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	if err != nil {
 		return usageError{err}
 	}
+	notes := &notes{w: cmd.ErrOrStderr(), quiet: f.quiet}
+	opts.Warn = notes.warn
 	if f.dryRun {
 		return dryRun(cmd.OutOrStdout(), opts, command)
 	}
-	notes := &notes{w: cmd.ErrOrStderr(), quiet: f.quiet}
-	opts.Warn = notes.warn
 	if rules.showSecrets {
 		notes.warn(errors.New("--no-redact: passwords, tokens, keys and card numbers are stored and shown as they are"))
 	}
