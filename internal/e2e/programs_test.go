@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/base64"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -84,8 +86,8 @@ func TestPostgresAll(t *testing.T) {
 // TestPython traces the interpreter's shared library in a running script.
 func TestPython(t *testing.T) {
 	testenv.RequireBPF(t)
-	want := testenv.StartCommand(t, testenv.PythonScript(t, 1, false)).Wait()
-	p := testenv.StartCommand(t, testenv.PythonScript(t, 1, true)).Ready()
+	want := testenv.StartCommand(t, testenv.PythonScript(t, "script.py", 1, false)).Wait()
+	p := testenv.StartCommand(t, testenv.PythonScript(t, "script.py", 1, true)).Ready()
 	tr := attachPID(t, p.PID, "-l", "libpython3.11*", "-s", "Py[A-Z]*", "-s", "_Py*", "-x", "_PyEval_EvalFrameDefault", "--ring-buffer", "256MiB", "--max-bytes", "256")
 	if functions, _ := tr.attached(); functions < 1000 {
 		t.Errorf("attached to only %d functions", functions)
@@ -101,6 +103,143 @@ func TestPython(t *testing.T) {
 	if n := number(t, db, "SELECT count(DISTINCT process) FROM process_trace"); n < 200 {
 		t.Errorf("calls of only %d functions are recorded", n)
 	}
+}
+
+// TestPythonObjects looks into the objects that Python's functions work on, which
+// the debug information that Debian packages for itself describes.
+func TestPythonObjects(t *testing.T) {
+	testenv.RequireBPF(t)
+	const rounds = 20
+	want := testenv.StartCommand(t, testenv.PythonScript(t, "objects.py", rounds, false)).Wait()
+	p := testenv.StartCommand(t, testenv.PythonScript(t, "objects.py", rounds, true)).Ready()
+	tr := attachPID(t, p.PID, "-l", "libpython3.11*", "-s", "PyObject_*", "-s", "PyDict_{SetItem,DelItemString}", "-s", "PyList_Append", "-s", "_PyEval_Vector",
+		"--error", "PyDict_DelItemString=negative", "--depth", "2", "--ring-buffer", "256MiB")
+	if functions, _ := tr.attached(); functions < 70 {
+		t.Errorf("attached to only %d functions", functions)
+	}
+	p.Go()
+	got := p.Wait()
+	if got.Stdout != "ready\n"+want.Stdout || got.Stderr != want.Stderr || got.ExitCode != want.ExitCode {
+		t.Errorf("traced it ended with %+v, untraced with %+v", got, want)
+	}
+	tr.end()
+	db := tr.open()
+	sound(t, db)
+	const name = "json_extract(args, '$.%s.ob_type.tp_name')"
+	for _, c := range []struct{ what, query, want string }{
+		{"PyDict_SetItem", "SELECT count(*), min(key), max(key), min(op), max(op) FROM (SELECT " +
+			fmt.Sprintf(name, "op") + " op, " + fmt.Sprintf(name, "key") + " key, " + fmt.Sprintf(name, "value") + " value FROM data_trace WHERE process = 'PyDict_SetItem') WHERE value = 'Marked'",
+			"20|str|str|dict|dict"},
+		{"PyList_Append", "SELECT count(*), min(op), max(op), min(result), max(result) FROM (SELECT result, " +
+			fmt.Sprintf(name, "op") + " op, " + fmt.Sprintf(name, "newitem") + " item FROM data_trace WHERE process = 'PyList_Append') WHERE item = 'Marked'",
+			"20|list|list|0|0"},
+		{"PyObject_Repr", "SELECT count(*), min(v), max(v), min(json_extract(result, '$.ob_type.tp_name')), max(json_extract(result, '$.ob_type.tp_repr')), min(refs) > 0, min(size), max(size), min(f), max(f) FROM (SELECT result, " +
+			fmt.Sprintf(name, "v") + " v, json_extract(args, '$.v.ob_refcnt') refs, json_extract(args, '$.v.ob_type.tp_basicsize') size, json_extract(args, '$.v.ob_type.tp_repr') f FROM data_trace WHERE process = 'PyObject_Repr')",
+			"20|Marked|Marked|str|unicode_repr|1|24|24|slot_tp_repr|slot_tp_repr"},
+		{"PyDict_DelItemString", "SELECT group_concat(key, ','), count(*), min(status), max(status), min(error), min(v), max(result) FROM (SELECT json_extract(args, '$.key') key, " +
+			fmt.Sprintf(name, "v") + " v, status, error, result FROM data_trace JOIN process_trace USING (id) WHERE data_trace.process = 'PyDict_DelItemString' ORDER BY id)",
+			"missing 0,missing 1,missing 2,missing 3,missing 4,missing 5,missing 6,missing 7,missing 8,missing 9,missing 10,missing 11,missing 12,missing 13,missing 14,missing 15,missing 16,missing 17,missing 18,missing 19|20|ERR|ERR|returned -1|dict|-1"},
+		// Marked.__init__ and __repr__, and what the sort calls.
+		{"calls of Python functions from C", "SELECT count(*) >= 60 FROM process_trace WHERE process = '_PyEval_Vector'", "1"},
+	} {
+		if got := text(t, db, c.query); got != c.want {
+			t.Errorf("%s: %s, want %s", c.what, got, c.want)
+		}
+	}
+}
+
+// TestEtcd traces a large Go server: generic functions, types that go deep, errors.
+func TestEtcd(t *testing.T) {
+	testenv.RequireBPF(t)
+	const keys = 20
+	e := testenv.StartEtcd(t)
+	put := func(key, value string, lease int) string {
+		return fmt.Sprintf(`{"key":%q,"value":%q,"lease":%d}`, base64.StdEncoding.EncodeToString([]byte(key)), base64.StdEncoding.EncodeToString([]byte(value)), lease)
+	}
+	const (
+		btree  = "k8s.io/utils/third_party/forked/golang/btree.(*BTree[go.shape.*uint8]).ReplaceOrInsert"
+		server = "go.etcd.io/etcd/server/v3/etcdserver.(*EtcdServer)."
+		index  = "go.etcd.io/etcd/server/v3/storage/mvcc.(*treeIndex).Put"
+		apply  = "go.etcd.io/etcd/server/v3/etcdserver/apply.(*applierV3backend).Put"
+	)
+	tr := attachPID(t, e.PID, "-s", "*etcdserver.(*EtcdServer).{Put,Range,Authenticate}", "-s", "*mvcc.(*treeIndex).Put", "-s", "*mvcc.(*keyIndex).put",
+		"-s", "*btree.(*BTree[[]*).*", "-s", "*apply.(*applierV3backend).Put", "--depth", "2", "--max-bytes", "8192", "--ring-buffer", "64MiB")
+	for i := range keys {
+		if got := e.Ask("kv/put", put(fmt.Sprintf("key %d", i), fmt.Sprintf("value %d", i), 0)); !strings.Contains(got, fmt.Sprintf(`"revision":"%d"`, i+2)) {
+			t.Errorf("put %d: %s", i, got)
+		}
+	}
+	if got := e.Ask("kv/range", `{"key":"a2V5IDc="}`); !strings.Contains(got, "dmFsdWUgNw==") { // "key 7", "value 7"
+		t.Errorf("range: %s", got)
+	}
+	if got := e.Ask("kv/put", put("leased", "x", 77)); !strings.Contains(got, "requested lease not found") {
+		t.Errorf("put with a lease that there isn't: %s", got)
+	}
+	if got := e.Ask("auth/authenticate", `{"name":"root","password":"hunter2"}`); !strings.Contains(got, "authentication is not enabled") {
+		t.Errorf("authenticate: %s", got)
+	}
+	tr.stop()
+	if got := e.Ask("kv/range", `{"key":"a2V5IDE5"}`); !strings.Contains(got, "dmFsdWUgMTk=") { // "key 19", "value 19"
+		t.Errorf("after being traced it answers %s", got)
+	}
+	db := tr.open()
+	sound(t, db)
+	got := tallies(t, db, "")
+	for name, want := range map[string]tally{
+		server + "Put": {OK: keys, ERR: 1}, server + "Range": {OK: 1}, server + "Authenticate": {ERR: 1},
+		index: {OK: keys}, btree: {OK: keys}, apply: {OK: keys, ERR: 1},
+	} {
+		if got[name] != want {
+			t.Errorf("%s: %v, want %v", name, got[name], want)
+		}
+	}
+	var wantKeys, wantPuts, wantTree []string
+	for i := range keys {
+		wantKeys = append(wantKeys, fmt.Sprintf("key %d|%d|0", i, i+2))
+		wantPuts = append(wantPuts, fmt.Sprintf("key %d|value %d|0", i, i))
+		wantTree = append(wantTree, fmt.Sprintf("32|%d|0", i))
+	}
+	values := func(process, columns string) string {
+		return text(t, db, "SELECT "+columns+" FROM data_trace WHERE process = ? ORDER BY id", process)
+	}
+	for _, c := range []struct{ what, got, want string }{
+		{"keys and revisions", values(index, "args ->> '$.key', args ->> '$.rev.Main', args ->> '$.rev.Sub'"), strings.Join(wantKeys, "\n")},
+		{"protobuf messages", values(apply, "args ->> '$.p.Key', args ->> '$.p.Value', args ->> '$.p.Lease'"), strings.Join(append(wantPuts, "leased|x|77"), "\n")},
+		{"the generic tree", values(btree, "args ->> '$.t.degree', args ->> '$.t.length', result ->> '$.r1'"), strings.Join(wantTree, "\n")},
+		// What the pointer is to, the code that all instances share doesn't know.
+		{"its items", values(btree, "DISTINCT json_type(args, '$.item.\"$ptr\"'), args ->> '$.t.cow.less' LIKE '%mvcc.NewStore.newTreeIndex.func_'"), "text|1"},
+		{"the logger", values(index, "DISTINCT args ->> '$.ti.lg.core.\"$type\"', args ->> '$.ti.lg.addCaller', args ->> '$.ti.lg.errorOutput.\"$type\"'"), "*zapcore.sampler|1|*zapcore.lockedWriteSyncer"},
+		{"the password", values(server+"Authenticate", "args ->> '$.r.Name', args ->> '$.r.Password'"), `root|{"$redacted":"password"}`},
+		{"errors", text(t, db, "SELECT DISTINCT error_type, error FROM process_trace WHERE status = 'ERR' ORDER BY 2"), "*errors.errorString|auth: authentication is not enabled\n*errors.errorString|lease not found"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %s, want %s", c.what, c.got, c.want)
+		}
+	}
+	// Debug information is read as far as it is needed: see make bench-loading.
+	one := attachPID(t, e.PID, "-s", server+"Put")
+	if peak := peakMemory(t, one.PID); peak > 80<<20 {
+		t.Errorf("to attach to one function took %d MiB", peak>>20)
+	}
+	one.stop()
+	if stack := text(t, db, "SELECT stack FROM data_trace JOIN process_trace USING (id) WHERE process_trace.process = ? AND status = 'ERR'", apply); !strings.Contains(stack, "etcdserver.(*EtcdServer).applyEntryNormal ") || !strings.Contains(stack, "etcdserver/server.go:") {
+		t.Errorf("the stack of the error is %s", stack)
+	}
+}
+
+// peakMemory is the largest resident set that a running process has had, in bytes.
+func peakMemory(t *testing.T, pid int) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	kib, err := strconv.Atoi(strings.Fields(after)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib << 10
 }
 
 // TestRedis traces all functions of a server under its own benchmark.
