@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/base64"
 	"fmt"
 	"os"
@@ -105,11 +106,22 @@ func TestPython(t *testing.T) {
 	}
 }
 
+// lists checks that list shows a function with this signature and source.
+func lists(t *testing.T, file, pattern, signature, source string) {
+	t.Helper()
+	got := testenv.Run(t, testenv.Binary(t), "list", file, "-s", pattern)
+	if lines := strings.Split(got.Stdout, "\n"); got.ExitCode != 0 || len(lines) < 4 || lines[0] != signature || !strings.Contains(lines[1], source) {
+		t.Errorf("list %s: %+v, want %s", pattern, got, signature)
+	}
+}
+
 // TestPythonObjects looks into the objects that Python's functions work on, which
 // the debug information that Debian packages for itself describes.
 func TestPythonObjects(t *testing.T) {
 	testenv.RequireBPF(t)
 	const rounds = 20
+	_, library := testenv.Python(t)
+	lists(t, library, "PyDict_SetItem", "int PyDict_SetItem(PyObject * op, PyObject * key, PyObject * value)", "Objects/dictobject.c:")
 	want := testenv.StartCommand(t, testenv.PythonScript(t, "objects.py", rounds, false)).Wait()
 	p := testenv.StartCommand(t, testenv.PythonScript(t, "objects.py", rounds, true)).Ready()
 	tr := attachPID(t, p.PID, "-l", "libpython3.11*", "-s", "PyObject_*", "-s", "PyDict_{SetItem,DelItemString}", "-s", "PyList_Append", "-s", "_PyEval_Vector",
@@ -162,6 +174,7 @@ func TestEtcd(t *testing.T) {
 		index  = "go.etcd.io/etcd/server/v3/storage/mvcc.(*treeIndex).Put"
 		apply  = "go.etcd.io/etcd/server/v3/etcdserver/apply.(*applierV3backend).Put"
 	)
+	lists(t, e.Program, "*btree.(*BTree[[]go.shape*).ReplaceOrInsert", btree+"(t *k8s.io/utils/third_party/forked/golang/btree.BTree[unsafe.Pointer], item unsafe.Pointer) (r0 unsafe.Pointer, r1 bool)", "/btree.go:")
 	tr := attachPID(t, e.PID, "-s", "*etcdserver.(*EtcdServer).{Put,Range,Authenticate}", "-s", "*mvcc.(*treeIndex).Put", "-s", "*mvcc.(*keyIndex).put",
 		"-s", "*btree.(*BTree[[]*).*", "-s", "*apply.(*applierV3backend).Put", "--depth", "2", "--max-bytes", "8192", "--ring-buffer", "64MiB")
 	for i := range keys {
@@ -224,6 +237,73 @@ func TestEtcd(t *testing.T) {
 	one.stop()
 	if stack := text(t, db, "SELECT stack FROM data_trace JOIN process_trace USING (id) WHERE process_trace.process = ? AND status = 'ERR'", apply); !strings.Contains(stack, "etcdserver.(*EtcdServer).applyEntryNormal ") || !strings.Contains(stack, "etcdserver/server.go:") {
 		t.Errorf("the stack of the error is %s", stack)
+	}
+}
+
+// TestTemplates traces all functions of C++ programs that are mostly a library's
+// templates, through which exceptions pass.
+func TestTemplates(t *testing.T) {
+	testenv.RequireBPF(t)
+	for _, target := range []testenv.Target{
+		{Source: "cpp/json"}, {Source: "cpp/json", Opt: "-O0"}, {Source: "cpp/json", Compiler: "clang++-14"},
+	} {
+		t.Run(target.String(), func(t *testing.T) {
+			t.Parallel()
+			program := testenv.Build(t, target)
+			lists(t, program, "shop::add<shop::Order>", "std::size_t shop::add<shop::Order>(shop::Batch<shop::Order> & batch, const shop::Order & item, const std::string & name)", "cpp/json/main.cpp:")
+			want := testenv.Run(t, program)
+			p := testenv.Start(t, program, "-wait").Ready()
+			tr := attachPID(t, p.PID, "-s", "*", "--depth", "4", "--max-bytes", "8192", "--ring-buffer", "128MiB")
+			p.Go()
+			if got := p.Wait(); got.Stdout != "ready\n"+want.Stdout || got.Stderr != want.Stderr || got.ExitCode != want.ExitCode {
+				t.Errorf("traced it ended with %+v, untraced with %+v", got, want)
+			}
+			tr.end()
+			checkTemplates(t, tr.open())
+		})
+	}
+}
+
+func checkTemplates(t *testing.T, db *sql.DB) {
+	t.Helper()
+	sound(t, db)
+	got := tallies(t, db, "")
+	for name, want := range map[string]tally{
+		"shop::load": {OK: 10, ERR: 3}, "shop::refuse": {OK: 3}, "shop::order": {OK: 10}, "shop::store": {OK: 1},
+		"shop::add<long>": {OK: 10}, "shop::add<shop::Order>": {OK: 10},
+	} {
+		if got[name] != want {
+			t.Errorf("%s: %v, want %v", name, got[name], want)
+		}
+	}
+	var orders, adds []string
+	for i := 1; i <= 10; i++ {
+		price := fmt.Sprintf("long|%d", i*100)
+		if i%2 == 0 {
+			price = "std::string|free"
+		}
+		orders = append(orders, fmt.Sprintf("%d|object|%d|customer %d|%s", i, i, i, price))
+		adds = append(adds, fmt.Sprintf("%d|%d|total %d||%d", i-1, i*100, i, i-1))
+	}
+	for _, c := range []struct{ what, columns, where, want string }{
+		{"orders", `args ->> '$.number', args ->> '$.from.m_type', result ->> '$.number', result ->> '$.customer', replace(result ->> '$.price."$type"', 'long int', 'long'), result ->> '$.price."$value"'`,
+			"process = 'shop::order'", strings.Join(orders, "\n")},
+		{"a template of numbers", `json_array_length(args, '$.batch.items'), args ->> '$.item', args ->> '$.name', args ->> '$.batch.label', (SELECT count(*) FROM json_each(args, '$.batch.byName'))`,
+			"process = 'shop::add<long>'", strings.Join(adds, "\n")},
+		{"a template of structures", `args ->> '$.batch.label', args ->> '$.batch.items[9].customer', args ->> '$.batch.byName."customer 3"[0]', args ->> '$.batch.byName."customer 3"[1].price."$value"'`,
+			"process = 'shop::store'", "today|customer 10|3|300"},
+		{"texts", `args ->> '$.text'`, "process = 'shop::load' AND args LIKE '%broken%'", "{\"broken\": 0\n{\"broken\": 1\n{\"broken\": 2"},
+		{"stacks", `DISTINCT stack LIKE '%shop::load %/main.cpp:%shop::refuse %/main.cpp:%main %/main.cpp:%'`, "process = 'shop::load' AND args LIKE '%broken%'", "1"},
+	} {
+		if got := text(t, db, "SELECT "+c.columns+" FROM data_trace WHERE "+c.where+" ORDER BY id"); got != c.want {
+			t.Errorf("%s: %s, want %s", c.what, got, c.want)
+		}
+	}
+	if got := text(t, db, "SELECT DISTINCT error_type FROM process_trace WHERE status = 'ERR'"); got != "nlohmann::json_abi_v3_11_2::detail::parse_error" {
+		t.Errorf("the errors are of the types %s", got)
+	}
+	if n := number(t, db, "SELECT count(DISTINCT process) FROM process_trace WHERE process LIKE 'nlohmann::%'"); n < 20 {
+		t.Errorf("calls of only %d functions of the library are recorded", n)
 	}
 }
 
