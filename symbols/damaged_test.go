@@ -14,6 +14,7 @@ import (
 
 	"github.com/observatory-trace/observatory-trace/internal/testenv"
 	"github.com/observatory-trace/observatory-trace/internal/testenv/damaged"
+	"github.com/observatory-trace/observatory-trace/trace"
 )
 
 // readAlone is the environment variable by which this test binary becomes a
@@ -81,6 +82,17 @@ func TestDamagedGo(t *testing.T) {
 				t.Fatal(err)
 			}
 			readBounded(t, path, damagedGo)
+			f, err := Open(path, Options{}) // nothing is wrong with it as an ELF file
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			functions, _ := f.Select(Selection{Include: patterns("*")}) // or the table can't be read
+			for _, fn := range functions {
+				if fn.Traceable && fn.Exit.Kind == trace.ExitReturn {
+					t.Errorf("%s gets a uretprobe, which kills Go programs", fn.Name)
+				}
+			}
 		})
 	}
 }

@@ -57,6 +57,7 @@ type body struct {
 	dwarf      units.Function
 	described  bool // dwarf is set
 	parts      []units.Range
+	stray      bool // Go by its debug information, but not in the program's Go function table
 }
 
 // body finds out what an entry's code consists of.
@@ -73,6 +74,7 @@ func (p *planner) body(e entry) body {
 	}
 	if b.lang == trace.LangGo {
 		b.lang = trace.LangUnknown // another compiler than Go's own, with other conventions
+		b.stray = p.t.pcln != nil
 	}
 	if b.lang == trace.LangUnknown || b.lang == trace.LangCPP {
 		// Rust's own name counts more than the unit of a mixed program.
@@ -199,6 +201,9 @@ func (p *planner) plan(fn *trace.Function, e entry, b body) error {
 	p.signature(fn, e, b)
 	if err := p.t.precheck(e, b.size); err != nil {
 		return err
+	}
+	if b.stray {
+		return errStray
 	}
 	if b.lang == trace.LangGo {
 		if err := p.golang.apply(fn, b); err != nil {

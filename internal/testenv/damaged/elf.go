@@ -94,7 +94,7 @@ func (p *program) remove(names ...string) {
 	for _, s := range p.sections {
 		if slices.Contains(names, s.name) {
 			s.Type, s.data, s.name = uint32(elf.SHT_PROGBITS), nil, ".removed"
-			s.Size = 0
+			s.Size, s.Flags = 0, 0
 		}
 	}
 }
