@@ -85,12 +85,12 @@ func build(dir string) (string, error) {
 }
 
 // plan does what attach does before it hands anything to the kernel.
-func plan(path, function string) error {
-	f, err := symbols.Open(path, symbols.Options{Depth: 4})
+func plan(path, function string) (err error) {
+	f, err := symbols.Open(path, symbols.Options{Depth: 3})
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	functions, err := f.Select(symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile(function)}})
 	if err != nil || len(functions) == 0 || !functions[0].Traceable {
 		return fmt.Errorf("select %s: %w, %d functions", function, err, len(functions))
@@ -99,7 +99,7 @@ func plan(path, function string) error {
 	if err != nil {
 		return err
 	}
-	c := types.NewCompiler(4)
+	c := types.NewCompiler(3)
 	for _, fn := range slices.Concat(functions, roles) {
 		for _, p := range []*trace.Plan{fn.EntryPlan, fn.ExitPlan} {
 			c.Add(p)
@@ -115,14 +115,14 @@ func plan(path, function string) error {
 }
 
 // loadWhole is Delve's way.
-func loadWhole(path string) error {
+func loadWhole(path string) (err error) {
 	file, err := elf.Open(path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
 	info := proc.NewBinaryInfo("linux", "amd64", false)
-	defer info.Close()
+	defer func() { err = errors.Join(err, info.Close()) }()
 	if err := info.LoadBinaryInfo(path, file.Entry, nil); err != nil {
 		return err
 	}

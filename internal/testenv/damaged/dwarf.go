@@ -186,8 +186,10 @@ func (i *info) compile(p *program, version, language int, more ...attr) {
 	text := p.section(".text")
 	i.begin(version)
 	attrs := append([]attr{
-		{dwarf.AttrName, formString, "made.c"}, {dwarf.AttrLanguage, formData1, language},
-		{dwarf.AttrLowpc, formAddr, text.Addr}, {dwarf.AttrHighpc, formData8, text.Size},
+		{dwarf.AttrName, formString, "made.c"},
+		{dwarf.AttrLanguage, formData1, language},
+		{dwarf.AttrLowpc, formAddr, text.Addr},
+		{dwarf.AttrHighpc, formData8, text.Size},
 	}, more...)
 	if version < 4 { // DW_AT_high_pc is an address
 		attrs[3] = attr{dwarf.AttrHighpc, formAddr, text.Addr + text.Size}

@@ -121,7 +121,7 @@ func elfDamages() []Damage {
 		}},
 		{"relocations-of-a-byte", "c", func(p *program) {
 			s := p.set(".rela.plt", bytes.Repeat([]byte{0xff}, 25))
-			s.Type, s.Flags, s.Entsize, s.Link = uint32(elf.SHT_RELA), uint64(elf.SHF_ALLOC), 1, 0xffff
+			s.Type, s.Flags, s.Entsize, s.Link = uint32(elf.SHT_RELA), uint64(elf.SHF_ALLOC), 1, 0xffff //nolint:misspell // the name of the section type
 		}},
 		{"bomb-of-a-tebibyte", "c", compressed(1, 1<<40, func(b []byte) []byte { return deflate(b) })},
 		{"bomb-of-zeros", "c", compressed(1, 40<<20, func([]byte) []byte { return deflate(make([]byte, 40<<20)) })},
