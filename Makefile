@@ -14,7 +14,7 @@ TEST_FLAGS ?= -count=1 -p 2 -timeout 15m
 PKG ?= ./...
 FUZZTIME ?= 100000x
 
-.PHONY: fuzz help setup build image generate generate-check docs lint fmt test bench check demo clean
+.PHONY: fuzz help setup build image generate generate-check docs corpus lint fmt test bench bench-loading check demo clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ generate: ## Regenerates the BPF objects and their Go bindings
 docs: ## Makes docs/values.md anew
 	@go run ./internal/valuesdoc > docs/values.md.new
 	@mv docs/values.md.new docs/values.md
+
+corpus: ## Makes the damaged programs in testdata/damaged anew, and what list says of them
+	@go run ./internal/testenv/damaged/corpus
+	@go test -count=1 -run '^TestDamaged$$' ./internal/e2e -update >/dev/null
 
 generate-check: ## Fails when the committed BPF objects are not what make generate makes
 	@scripts/setup.sh generate
@@ -74,6 +78,9 @@ fuzz: ## Runs every fuzz target for FUZZTIME (100000x)
 bench: ## Measures what a call costs
 	@scripts/setup.sh bench
 	@go run ./internal/bench
+
+bench-loading: build ## Measures what one function of a 150 MB program takes, beside Delve
+	@go run ./internal/bench/loading
 
 check: lint generate-check test ## Runs everything that a change must pass
 

@@ -146,11 +146,15 @@ func Start(opts Options) (_ *Session, err error) {
 	if err := s.addTargets(); err != nil {
 		return nil, err
 	}
+	// Mapped only now, the buffer and what reading the files took don't add up.
+	if s.ring, err = s.objs.OpenRing(); err != nil {
+		return nil, err
+	}
 	s.wait.Go(s.look)
 	return s, s.objs.Activate()
 }
 
-// load loads the programs and opens the ring buffer.
+// load loads the programs.
 func (s *Session) load() error {
 	perf := s.opts.PerfEvents
 	if err := bpf.HaveUprobeMulti(); errors.Is(err, ebpf.ErrNotSupported) {
@@ -170,9 +174,6 @@ func (s *Session) load() error {
 	s.objs = objs
 	s.linker = linker{objs: objs, perfEvents: perf}
 	s.cat = newCatalog(objs, types.NewCompiler(int(s.opts.MaxDepth)), s.opts.Precondition)
-	if s.ring, err = objs.OpenRing(); err != nil {
-		return errors.Join(err, objs.Close())
-	}
 	return nil
 }
 
@@ -361,6 +362,9 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
 		return nil
 	}
 	dynamic := file.Dynamic()
+	if t.wanted {
+		s.opts.warnOf(file)
+	}
 	if a.image, err = newImage(file, dynamic); err != nil {
 		return err
 	}

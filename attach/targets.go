@@ -143,9 +143,20 @@ func Survey(o Options, command string) (found []*trace.Function, err error) {
 	err = eachFile(o, command, func(f *symbols.File) error {
 		selected, err := f.Select(o.Selection)
 		found = append(found, selected...)
+		o.warnOf(f)
 		return err
 	})
 	return found, err
+}
+
+// warnOf tells what was found wrong with a file.
+func (o *Options) warnOf(f *symbols.File) {
+	if o.Warn == nil {
+		return
+	}
+	for _, err := range f.Warnings() {
+		o.Warn(err)
+	}
 }
 
 // Nearest suggests names of functions in the targets' files that resemble the

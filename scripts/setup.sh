@@ -38,6 +38,8 @@ needs() {
 		echo /usr/bin/containerd containerd
 		echo /usr/sbin/runc runc
 		echo /usr/include/python3.11/Python.h libpython3.11-dev
+		echo /usr/lib/x86_64-linux-gnu/libpython3.11d.so.1.0 libpython3.11-dbg
+		echo /usr/include/nlohmann/json.hpp nlohmann-json3-dev
 		scripts/rustc.sh >/dev/null 2>&1 || echo - rustc-web
 		;;
 	deploy)

@@ -5,7 +5,6 @@ import (
 	"debug/dwarf"
 	"debug/elf"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -42,7 +41,7 @@ func (f *File) dwarf() *program {
 	}
 	index, err := f.prog.open(f.codeRange())
 	if err != nil {
-		f.warn(fmt.Errorf("read debug information of %s: %w", f.path, err))
+		f.warnDebug(err)
 	}
 	f.prog.index = index
 	return f.prog
@@ -91,7 +90,7 @@ func (f *File) unitFunctions(u *units.Unit) []units.Function {
 	}
 	list, err := p.index.Functions(u)
 	if err != nil {
-		f.warn(fmt.Errorf("read debug information of %s: %w", f.path, err))
+		f.warnDebug(err)
 	}
 	slices.SortStableFunc(list, func(a, b units.Function) int { return cmp.Compare(a.Low, b.Low) })
 	p.scanned[u] = list
@@ -124,7 +123,7 @@ func (f *File) signatures(locations bool) *types.Reader {
 		return p.reader
 	}
 	if err := p.read(locations, f.typesArch()); err != nil {
-		f.warn(fmt.Errorf("read types of %s: %w", f.path, err))
+		f.warnDebug(err)
 		p.index = nil
 	} else {
 		p.reader.SetClasses(f.definition, func(class string) bool { return f.classes().hasHeirs(class) })

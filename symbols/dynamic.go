@@ -4,7 +4,6 @@ import (
 	"debug/dwarf"
 	"debug/elf"
 	"encoding/binary"
-	"fmt"
 	"strings"
 
 	"github.com/observatory-trace/observatory-trace/symbols/types"
@@ -19,9 +18,9 @@ const maxDynamic = 8192
 // that were planned so far to C++ classes with virtual functions and to Rust's dyn
 // types. It is empty without debug information. Their graph is that of the functions
 // which Select returned.
-func (f *File) Dynamic() (list []types.Dynamic) {
+func (f *File) Dynamic() (dynamic []types.Dynamic) {
 	_ = f.read(func() error {
-		list = f.virtual()
+		dynamic = f.virtual()
 		start, ok := f.symbolValue("runtime.types")
 		if !ok || f.goInfo() == nil {
 			return nil
@@ -30,17 +29,19 @@ func (f *File) Dynamic() (list []types.Dynamic) {
 		if reader == nil {
 			return nil
 		}
-		for _, t := range f.runtimeTypes(start) {
+		list := f.runtimeTypes(start)
+		f.img.forget(f.img.data) // the function table has been read
+		for _, t := range list {
 			d, err := reader.Dynamic(t)
 			if err != nil {
-				f.warn(fmt.Errorf("read types of %s: %w", f.path, err))
+				f.warnDebug(err)
 				continue
 			}
-			list = append(list, d)
+			dynamic = append(dynamic, d)
 		}
 		return nil
 	})
-	return list
+	return dynamic
 }
 
 // runtimeTypes lists the types that are worth describing.

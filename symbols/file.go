@@ -111,6 +111,11 @@ func (f *File) warn(err error) {
 	}
 }
 
+// warnDebug notes that debug information can't be read.
+func (f *File) warnDebug(err error) {
+	f.warn(fmt.Errorf("read debug information of %s: %w (names and types that it tells are left out; build it anew, or install its debug package again)", f.module, err))
+}
+
 // read runs what reads the mapped file, alone.
 func (f *File) read(do func() error) (err error) {
 	f.mu.Lock()

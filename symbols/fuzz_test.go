@@ -1,12 +1,15 @@
 package symbols
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/observatory-trace/observatory-trace/internal/testenv"
 	"github.com/observatory-trace/observatory-trace/symbols/ehframe"
+	"github.com/observatory-trace/observatory-trace/symbols/types"
 )
 
 // seeds are small programs of each kind, and what is around their headers.
@@ -36,57 +39,81 @@ func FuzzOpen(f *testing.F) {
 	for _, b := range seeds(f) {
 		f.Add(b)
 	}
+	for _, path := range corpus(f) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		path := filepath.Join(t.TempDir(), "program")
 		if err := os.WriteFile(path, data, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		readAll(t, path)
+		if err := readAll(path); err != nil {
+			t.Error(err)
+		}
 	})
 }
 
-func readAll(t *testing.T, path string) {
-	t.Helper()
-	file, err := Open(path, Options{Root: filepath.Dir(path)})
-	if err != nil {
-		return
+// readAll does all that can be asked of a file. It returns what must not be: a
+// probe outside of the file.
+func readAll(path string) (err error) {
+	file, openErr := Open(path, Options{Root: filepath.Dir(path), Depth: 4})
+	if openErr != nil {
+		return nil
 	}
-	defer file.Close()
+	defer func() { err = errors.Join(err, file.Close()) }()
 	file.BuildID()
 	file.GoBuildID()
 	file.GoVersion()
 	file.Interpreter()
 	_, _ = file.Errno()
 	file.Segments()
-	for _, addr := range []uint64{file.EntryPoint(), file.EntryPoint() + 16} {
-		_, _ = file.Frames(addr)
-		_, _, _ = file.ObjectAt(addr)
-		file.GoCode(addr)
-		_, _ = file.Caller(addr, &ehframe.Registers{PC: addr}, func(uint64) (uint64, bool) { return addr, true })
-	}
+	places := []uint64{file.EntryPoint(), file.EntryPoint() + 16}
+	compiler := types.NewCompiler(4)
 	for _, sel := range []Selection{{}, {Include: patterns("*")}, {Files: patterns("*.c")}} {
 		functions, err := file.Select(sel)
 		if err != nil {
 			continue
 		}
 		for _, fn := range functions {
+			if len(places) < 200 {
+				places = append(places, fn.Address, fn.Address+5, fn.Address+fn.Size-1)
+			}
+			compiler.Add(fn.EntryPlan)
+			compiler.Add(fn.ExitPlan)
 			if !fn.Traceable {
 				continue
 			}
 			if _, ok := file.FileOffset(fn.Address + fn.Entry.Offset); !ok {
-				t.Errorf("%s: its entry lies outside of the file", fn.Name)
+				return fmt.Errorf("%s: its entry lies outside of the file", fn.Name)
 			}
 			for _, x := range fn.Exit.Sites {
 				if _, ok := file.FileOffset(fn.Address + x.Offset); !ok {
-					t.Errorf("%s: an exit lies outside of the file", fn.Name)
+					return fmt.Errorf("%s: an exit lies outside of the file", fn.Name)
 				}
 			}
 		}
 	}
 	if _, err := file.Roles(); err == nil {
-		file.Dynamic()
+		for _, d := range file.Dynamic() {
+			if d.Type != nil {
+				compiler.AddType(d.Type)
+			}
+		}
 		file.ITabs()
 	}
+	for _, addr := range places {
+		_, _ = file.Frames(addr)
+		_, _ = file.NameAt(addr)
+		_, _, _ = file.ObjectAt(addr)
+		file.GoCode(addr)
+		_, _ = file.Caller(addr, &ehframe.Registers{PC: addr}, func(uint64) (uint64, bool) { return addr, true })
+	}
+	_, _ = file.Nearest("main", 3)
+	return nil
 }
 
 // TestDamagedPrograms changes programs' bytes, some places at a time, and cuts
@@ -106,7 +133,9 @@ func TestDamagedPrograms(t *testing.T) {
 			if err := os.WriteFile(damaged, b, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			readAll(t, damaged)
+			if err := readAll(damaged); err != nil {
+				t.Error(err)
+			}
 		}
 		for i := 0; i < len(program); i += 1 + len(program)/places {
 			for _, v := range []byte{0, 0xff, program[i] ^ 0x80} {

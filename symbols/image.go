@@ -24,7 +24,8 @@ type image struct {
 	elf       *elf.File
 	dev       uint64
 	ino       uint64
-	inflate   map[string][]byte // compressed sections, once read
+	inflated  map[string][]byte // compressed sections, once read: memory of their own
+	room      uint64            // bytes that more of them may take
 	relocated map[uint64]uint64 // see relative
 }
 
@@ -57,7 +58,7 @@ func mapImage(file *os.File) (*image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map %s: %w", file.Name(), err)
 	}
-	img := &image{data: data, size: uint64(len(data)), dev: st.Dev, ino: st.Ino, inflate: map[string][]byte{}}
+	img := &image{data: data, size: uint64(len(data)), dev: st.Dev, ino: st.Ino, inflated: map[string][]byte{}, room: maxInflated}
 	if err := img.parse(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", file.Name(), errors.Join(err, img.close()))
 	}
@@ -80,7 +81,7 @@ func (m *image) parse() (err error) {
 	}
 	m.elf, err = elf.NewFile(bytes.NewReader(m.data))
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotELF, err)
+		return fmt.Errorf("%w, or one that is damaged or cut off: %w (copy it again, or build it anew)", ErrNotELF, err)
 	}
 	if m.elf.Machine != elf.EM_X86_64 && m.elf.Machine != elf.EM_AARCH64 {
 		return fmt.Errorf("%w: built for %s; only x86-64 and arm64 programs can be traced", ErrUnsupported, m.elf.Machine)
@@ -96,9 +97,12 @@ func (m *image) close() error {
 	if m == nil || m.data == nil {
 		return nil
 	}
-	data := m.data
-	m.data, m.inflate = nil, nil
-	return unix.Munmap(data)
+	err := unix.Munmap(m.data)
+	for _, b := range m.inflated {
+		err = errors.Join(err, unix.Munmap(b))
+	}
+	m.data, m.inflated = nil, nil
+	return err
 }
 
 // guard turns the fault of reading a mapped file that was truncated meanwhile
@@ -122,11 +126,11 @@ func faults() func() {
 	return func() { debug.SetPanicOnFault(old) }
 }
 
-// limits of what a compressed section may grow to: no compiler's output
+// limits of what a file's compressed sections may grow to: no compiler's output
 // shrinks that much, a decompression bomb does.
 const (
-	maxInflateRatio = 200
-	maxInflateSize  = 1 << 30
+	maxInflateRatio = 200     // a section's bytes to those in the file
+	maxInflated     = 2 << 30 // bytes of all sections
 )
 
 // section returns a section's bytes, inflated if need be; nil when there is
@@ -166,19 +170,50 @@ func (m *image) contents(s *elf.Section) ([]byte, error) {
 	if err != nil || s.Flags&elf.SHF_COMPRESSED == 0 || b == nil {
 		return b, err
 	}
-	if done, ok := m.inflate[s.Name]; ok {
+	// s.Size is the uncompressed size by the section's compression header.
+	return m.decompress(s.Name, b, s.Size, func() (io.Reader, error) { return s.Open(), nil })
+}
+
+// decompress reads a section of so many bytes, once. They get memory of their
+// own, outside of the garbage-collected heap, which would grow by as much again;
+// what they were made from is let go of.
+func (m *image) decompress(name string, from []byte, size uint64, open func() (io.Reader, error)) ([]byte, error) {
+	if done, ok := m.inflated[name]; ok {
 		return done, nil
 	}
-	// s.Size is the uncompressed size by the section's compression header.
-	if s.Size > maxInflateSize || s.Size > maxInflateRatio*s.FileSize+1<<16 {
-		return nil, fmt.Errorf("read section %s: its compressed size of %d bytes can't hold %d bytes", s.Name, s.FileSize, s.Size)
+	if size == 0 {
+		return nil, nil
 	}
-	out := make([]byte, s.Size)
-	if _, err := io.ReadFull(s.Open(), out); err != nil {
-		return nil, fmt.Errorf("decompress section %s: %w", s.Name, err)
+	if size > m.room || size > maxInflateRatio*uint64(len(from))+1<<16 {
+		return nil, fmt.Errorf("read section %s: its compressed size of %d bytes can't hold %d bytes", name, len(from), size)
 	}
-	m.inflate[s.Name] = out
+	r, err := open()
+	if err != nil {
+		return nil, fmt.Errorf("decompress section %s: %w", name, err)
+	}
+	out, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return nil, fmt.Errorf("allocate section %s: %w", name, err)
+	}
+	if _, err := io.ReadFull(r, out); err != nil {
+		return nil, fmt.Errorf("decompress section %s: %w", name, errors.Join(err, unix.Munmap(out)))
+	}
+	m.inflated[name] = out
+	m.room -= size
+	m.forget(from)
 	return out, nil
+}
+
+// forget takes pages of the mapped file out of this process. They stay in the page
+// cache, and come back when they are looked at.
+func (m *image) forget(b []byte) {
+	page := uintptr(os.Getpagesize())
+	base := uintptr(unsafe.Pointer(unsafe.SliceData(m.data)))
+	low := uintptr(unsafe.Pointer(unsafe.SliceData(b))) - base
+	low, high := (low+page-1)&^(page-1), (low+uintptr(len(b)))&^(page-1)
+	if low < high {
+		_ = unix.Madvise(m.data[low:high], unix.MADV_DONTNEED) // else they only weigh
+	}
 }
 
 // bytesAt returns the file's bytes from a virtual address to the end of the
@@ -274,9 +309,6 @@ func (m *image) legacyCompressed(name string) ([]byte, error) {
 	if s == nil {
 		return nil, nil
 	}
-	if done, ok := m.inflate[name]; ok {
-		return done, nil
-	}
 	b, err := m.raw(s)
 	if err != nil {
 		return nil, err
@@ -284,18 +316,7 @@ func (m *image) legacyCompressed(name string) ([]byte, error) {
 	if len(b) < 12 || string(b[:4]) != "ZLIB" {
 		return nil, fmt.Errorf("read section %s: no compression header", name)
 	}
-	size := binary.BigEndian.Uint64(b[4:])
-	if size > maxInflateSize || size > maxInflateRatio*uint64(len(b))+1<<16 {
-		return nil, fmt.Errorf("read section %s: its compressed size of %d bytes can't hold %d bytes", name, len(b), size)
-	}
-	z, err := zlib.NewReader(bytes.NewReader(b[12:]))
-	if err != nil {
-		return nil, fmt.Errorf("decompress section %s: %w", name, err)
-	}
-	out := make([]byte, size)
-	if _, err := io.ReadFull(z, out); err != nil {
-		return nil, fmt.Errorf("decompress section %s: %w", name, err)
-	}
-	m.inflate[name] = out
-	return out, nil
+	return m.decompress(name, b, binary.BigEndian.Uint64(b[4:]), func() (io.Reader, error) {
+		return zlib.NewReader(bytes.NewReader(b[12:]))
+	})
 }

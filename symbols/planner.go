@@ -57,6 +57,7 @@ type body struct {
 	dwarf      units.Function
 	described  bool // dwarf is set
 	parts      []units.Range
+	stray      bool // Go by its debug information, but not in the program's Go function table
 }
 
 // body finds out what an entry's code consists of.
@@ -73,6 +74,7 @@ func (p *planner) body(e entry) body {
 	}
 	if b.lang == trace.LangGo {
 		b.lang = trace.LangUnknown // another compiler than Go's own, with other conventions
+		b.stray = p.t.pcln != nil
 	}
 	if b.lang == trace.LangUnknown || b.lang == trace.LangCPP {
 		// Rust's own name counts more than the unit of a mixed program.
@@ -200,6 +202,9 @@ func (p *planner) plan(fn *trace.Function, e entry, b body) error {
 	if err := p.t.precheck(e, b.size); err != nil {
 		return err
 	}
+	if b.stray {
+		return errStray
+	}
 	if b.lang == trace.LangGo {
 		if err := p.golang.apply(fn, b); err != nil {
 			return err
@@ -227,7 +232,7 @@ func (p *planner) signature(fn *trace.Function, e entry, b body) {
 				p.sign(fn, sig)
 				return
 			}
-			p.f.warn(fmt.Errorf("read the signature of %s: %w", fn.Name, err))
+			p.f.warn(fmt.Errorf("%s is traced without its parameters: %w", fn.Name, err))
 		}
 	}
 	if b.abi0 {

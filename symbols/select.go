@@ -169,6 +169,7 @@ var (
 	errOutside  = errors.New("its code lies outside the file")
 	errOverlap  = errors.New("the functions of this file overlap many times")
 	errOrphan   = errors.New("cold part of a function that can't be told from others of its name")
+	errStray    = errors.New("a Go function that the program's Go function table doesn't have: the table is damaged")
 	errOutlined = errors.New("outlined part of another function")
 )
 

@@ -74,6 +74,7 @@ func readSymbols(m *image, kind elf.SectionType, executable func(addr uint64) bo
 	for i, s := range m.elf.Sections {
 		stubs[uint16(i)] = stubSection(s.Name)
 	}
+	syms = make([]symbol, 0, len(b)/symSize)
 	file := uint32(0)
 	for ; len(b) >= symSize; b = b[symSize:] {
 		info := b[4]
@@ -130,11 +131,11 @@ func (f *File) symbolTable() ([]symbol, []byte, error) {
 		return ok
 	}
 	syms, names, err := readSymbols(f.img, elf.SHT_SYMTAB, executable)
-	if err != nil || syms != nil {
+	if err != nil || len(syms) > 0 {
 		return syms, names, err
 	}
 	if d := f.debugInfo(); d.img != nil && d.img != f.img {
-		if syms, names, err = readSymbols(d.img, elf.SHT_SYMTAB, executable); err == nil && syms != nil {
+		if syms, names, err = readSymbols(d.img, elf.SHT_SYMTAB, executable); err == nil && len(syms) > 0 {
 			return syms, names, nil
 		}
 	}

@@ -83,11 +83,11 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	if err != nil {
 		return usageError{err}
 	}
+	notes := &notes{w: cmd.ErrOrStderr(), quiet: f.quiet}
+	opts.Warn = notes.warn
 	if f.dryRun {
 		return dryRun(cmd.OutOrStdout(), opts, command)
 	}
-	notes := &notes{w: cmd.ErrOrStderr(), quiet: f.quiet}
-	opts.Warn = notes.warn
 	opts.Precondition = rules.precondition()
 	if len(rules.errors) > 0 {
 		opts.Failure = rules.failure

@@ -34,6 +34,7 @@ and why some can't be traced. Nothing is attached. FILE is an executable or a sh
 			if err != nil {
 				return err
 			}
+			opts.Warn = (&notes{w: cmd.ErrOrStderr()}).warn
 			var file string
 			switch {
 			case len(args) > 1:
@@ -66,7 +67,7 @@ and why some can't be traced. Nothing is attached. FILE is an executable or a sh
 func noMatch(opts attach.Options, command string) error {
 	names := attach.Nearest(opts, command, 5)
 	if len(names) == 0 {
-		return nothingMatchedError{errors.New("no function matched; see what there is with: observatory-trace list FILE -s '*'")}
+		return nothingMatchedError{errors.New("no function matched; see what there is with: observatory-trace list FILE -s '*' (none at all: its symbol table is stripped or damaged; use the program as it was built, or install its debug package)")}
 	}
 	return nothingMatchedError{fmt.Errorf("no function matched; the nearest names are:\n  %s", strings.Join(names, "\n  "))}
 }

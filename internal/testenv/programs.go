@@ -1,6 +1,9 @@
 package testenv
 
 import (
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/user"
@@ -140,23 +143,94 @@ func Python(tb testing.TB) (program, library string) {
 	return program, libraries[0]
 }
 
-// PythonScript is a command that runs testdata/targets/c/python/script.py in
+// PythonScript is a command that runs a script of testdata/targets/c/python in
 // that interpreter, so many rounds of it. What it prints depends on those alone;
 // its exit code is 3. With wait it is a target that prints ready and waits for go.
-func PythonScript(tb testing.TB, rounds int, wait bool) *exec.Cmd {
+func PythonScript(tb testing.TB, script string, rounds int, wait bool) *exec.Cmd {
 	tb.Helper()
 	program, _ := Python(tb)
 	root, err := Root()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	args := []string{filepath.Join(root, "testdata", "targets", "c", "python", "script.py"), strconv.Itoa(rounds)}
+	args := []string{filepath.Join(root, "testdata", "targets", "c", "python", script), strconv.Itoa(rounds)}
 	if wait {
 		args = append(args, "wait")
 	}
 	command := exec.Command(program, args...)
 	command.Env = append(os.Environ(), "PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1", "PYTHONHOME=/usr", "PYTHONPATH=")
 	return command
+}
+
+// Etcd is a running etcd server, a cluster of itself, on loopback: a Go program
+// of 36 MB with generics and types that go deep.
+type Etcd struct {
+	*Process
+	Program string // path of the executable
+	url     string
+}
+
+// etcdVersion is the one that tests know the functions of.
+const etcdVersion = "v3.7.3"
+
+// EtcdProgram builds the server from the module proxy, once: it takes about a minute.
+func EtcdProgram(tb testing.TB) string {
+	tb.Helper()
+	const module = "go.etcd.io/etcd/server/v3"
+	version, err := compilerVersion(Target{Source: "go/etcd", Compiler: "go"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	folder, err := cached("etcd-"+shortHash(etcdVersion+version), func(folder string) error {
+		for _, args := range [][]string{{"mod", "init", "etcd"}, {"get", module + "@" + etcdVersion}, {"build", "-o", "etcd", module}} {
+			command := goCommand(Target{Compiler: "go"}, args...)
+			command.Dir = folder
+			if _, err := run(command); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		tb.Fatalf("build etcd: %v", err)
+	}
+	return filepath.Join(folder, "etcd")
+}
+
+// StartEtcd starts a server with an empty database.
+func StartEtcd(tb testing.TB) *Etcd {
+	tb.Helper()
+	program := EtcdProgram(tb)
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
+	if err != nil {
+		tb.Fatalf("find a port: %v", err)
+	}
+	url := "http://" + listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		tb.Fatalf("find a port: %v", err)
+	}
+	const peer = "http://127.0.0.1:2380" // of itself: nobody connects to it
+	e := &Etcd{Start(tb, program, "--data-dir", filepath.Join(tb.TempDir(), "data"), "--unsafe-no-fsync",
+		"--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls", "http://127.0.0.1:0",
+		"--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer), program, url}
+	e.WaitStderr("ready to serve client requests")
+	e.WaitStderr("updated storage version")
+	return e
+}
+
+// Ask posts a request to the server's JSON interface ("kv/put"), and returns the answer, which may be an error.
+func (e *Etcd) Ask(what, request string) (answer string) {
+	e.tb.Helper()
+	response, err := http.Post(e.url+"/v3/"+what, "application/json", strings.NewReader(request))
+	if err != nil {
+		e.tb.Fatalf("ask etcd: %v\n%s", err, e.said())
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		e.tb.Fatalf("ask etcd: %v", err)
+	}
+	return string(text)
 }
 
 // GoCompiler is the path of the Go compiler that go build runs.

@@ -41,7 +41,7 @@ func TestRedis(t *testing.T) {
 
 func TestPython(t *testing.T) {
 	_, library := Python(t)
-	p := StartCommand(t, PythonScript(t, 2, true))
+	p := StartCommand(t, PythonScript(t, "script.py", 2, true))
 	p.Ready()
 	maps, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID), "maps"))
 	if err != nil || !strings.Contains(string(maps), library) {
@@ -52,7 +52,7 @@ func TestPython(t *testing.T) {
 	if first.ExitCode != 3 || first.Stderr != "" {
 		t.Errorf("exit code %d, stderr %q", first.ExitCode, first.Stderr)
 	}
-	again := StartCommand(t, PythonScript(t, 2, false)).Wait()
+	again := StartCommand(t, PythonScript(t, "script.py", 2, false)).Wait()
 	if want := strings.TrimPrefix(first.Stdout, "ready\n"); again.Stdout != want || strings.Count(want, "\n") != 3 {
 		t.Errorf("got %q, then %q", want, again.Stdout)
 	}

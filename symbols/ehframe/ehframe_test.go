@@ -9,6 +9,7 @@ import (
 	delve "github.com/go-delve/delve/pkg/dwarf/frame"
 
 	"github.com/observatory-trace/observatory-trace/internal/testenv"
+	"github.com/observatory-trace/observatory-trace/internal/testenv/damaged"
 )
 
 func load(tb testing.TB, path string) (*elf.File, *elf.Section, []byte) {
@@ -138,6 +139,9 @@ func TestColdPart(t *testing.T) {
 func FuzzNew(f *testing.F) {
 	_, s, data := load(f, testenv.Build(f, targets[1]))
 	f.Add(data[:min(len(data), 1<<12)], s.Addr)
+	for _, seed := range damaged.Sections(f) {
+		f.Add(seed[".eh_frame"], uint64(0x400000))
+	}
 	f.Fuzz(func(t *testing.T, data []byte, addr uint64) {
 		table := New(data, addr, AMD64)
 		for _, p := range table.pieces {

@@ -11,6 +11,7 @@ import (
 	"github.com/go-delve/delve/pkg/dwarf/regnum"
 
 	"github.com/observatory-trace/observatory-trace/internal/testenv"
+	"github.com/observatory-trace/observatory-trace/internal/testenv/damaged"
 )
 
 // TestCallerAgainstDelve compares the callers of frames at every instruction
@@ -153,6 +154,9 @@ func FuzzCaller(f *testing.F) {
 	_, s, data := load(f, testenv.Build(f, targets[1]))
 	f.Add(data[:min(len(data), 1<<12)], s.Addr, uint64(0), uint64(0x7ffe0000))
 	f.Add(synthetic([]byte{cfaDefExpression, 11, 0x77, 8, 0x80, 0, 0x3f, 0x1a, 0x3b, 0x2a, 0x33, 0x24, 0x22}).section, uint64(0x1000), uint64(8), uint64(1))
+	for _, seed := range damaged.Sections(f) {
+		f.Add(seed[".eh_frame"], uint64(0x400000), uint64(1), uint64(0x7ffe0000))
+	}
 	f.Fuzz(func(t *testing.T, data []byte, addr, at, word uint64) {
 		table := New(data, addr, AMD64)
 		for _, p := range table.pieces {

@@ -1,12 +1,14 @@
 package pclntab
 
 import (
+	"bytes"
 	"debug/elf"
 	"debug/gosym"
 	"encoding/binary"
 	"testing"
 
 	"github.com/observatory-trace/observatory-trace/internal/testenv"
+	"github.com/observatory-trace/observatory-trace/internal/testenv/damaged"
 )
 
 // toolchains are one of each release of Go that is supported.
@@ -103,6 +105,21 @@ func FuzzTable(f *testing.F) {
 	data, text := section(f, testenv.Build(f, testenv.Target{Source: "go/minimal", Strip: testenv.StripAll}))
 	f.Add(data[:1<<12], text)
 	f.Add(data[:1<<16], text)
+	broken, err := damaged.Go(testenv.Build(f, testenv.Target{Source: "go/minimal"}))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, program := range broken {
+		file, err := elf.NewFile(bytes.NewReader(program))
+		if err != nil {
+			f.Fatal(err)
+		}
+		data, err := file.Section(".gopclntab").Data()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data[:1<<14], text)
+	}
 	f.Fuzz(func(t *testing.T, data []byte, text uint64) {
 		table, err := New(data, text)
 		if err != nil {

@@ -47,7 +47,9 @@ func (r *Reader) fillGo(n *node, t *trace.Type, e *dwarf.Entry, kind uint64) (bo
 	case goPointer, goUnsafePointer:
 		t.Kind = trace.KindPointer
 		r.word(n, t)
-		n.target, _ = r.reference(e, dwarf.AttrType)
+		if text(e, dwarf.AttrName) != anyPointer {
+			n.target, _ = r.reference(e, dwarf.AttrType)
+		}
 	default:
 		return false, nil
 	}
@@ -99,13 +101,17 @@ func (r *Reader) fillGoInterface(n *node, t *trace.Type, e *dwarf.Entry) error {
 	return damaged(e.Offset, "an interface without end")
 }
 
+// anyPointer is the shape of all pointers that generic code is used with
+// (cmd/compile: noder.shapify): what they point to, the code that runs doesn't know.
+const anyPointer = "go.shape.*uint8"
+
 // goName is a type's name without the mark of the compiler's shapes: the
 // generic function that runs for it doesn't know the type itself.
 func goName(name string) string {
 	if !strings.Contains(name, "go.shape.") {
 		return name
 	}
-	return strings.ReplaceAll(name, "go.shape.", "")
+	return strings.ReplaceAll(strings.ReplaceAll(name, anyPointer, "unsafe.Pointer"), "go.shape.", "")
 }
 
 // planGo places the parameters and results of a Go function. Location lists

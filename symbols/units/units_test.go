@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/observatory-trace/observatory-trace/internal/testenv"
+	"github.com/observatory-trace/observatory-trace/internal/testenv/damaged"
 )
 
 func sections(tb testing.TB, file string) (Sections, *dwarf.Data) {
@@ -306,6 +307,9 @@ func FuzzIndex(f *testing.F) {
 		sec, _ := sections(f, testenv.Build(f, target))
 		n := min(len(sec.Info), 1<<11)
 		f.Add(sec.Info[:n], sec.Abbrev, sec.Str[:min(len(sec.Str), 1<<12)], sec.Line()[:min(len(sec.Line()), 1<<12)], sec.Ranges, sec.RngLists, sec.Addr)
+	}
+	for _, s := range damaged.Sections(f) {
+		f.Add(s[".debug_info"], s[".debug_abbrev"], s[".debug_str"], s[".debug_line"], s[".debug_ranges"], s[".debug_rnglists"], s[".debug_addr"])
 	}
 	f.Fuzz(func(t *testing.T, info, abbrev, str, line, ranges, rnglists, addr []byte) {
 		x, err := New(Sections{

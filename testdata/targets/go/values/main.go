@@ -297,6 +297,7 @@ func callValues() {
 	sink = a.describe("owner: ")
 	sink = pick(true, "left", "right")
 	sink = pick(false, 1, 2)
+	sink = pick(true, &point{1, 2}, nil)
 }
 
 func callContainers() {
