@@ -100,6 +100,8 @@ func (p *printer) container(dst []byte, t *trace.Type, data []byte) []byte {
 	switch t.Form {
 	case trace.FormTree, trace.FormList:
 		return p.cells(dst, t, data)
+	case trace.FormTrie:
+		return p.trie(dst, t, data)
 	case trace.FormTable:
 		return p.table(dst, t, data)
 	case trace.FormBTree:

@@ -119,6 +119,11 @@ func (p *printer) iface(dst []byte, t *trace.Type, data []byte) []byte {
 	if !ok {
 		return p.unavailable(dst, "interface layout not known")
 	}
+	if isContext(t) {
+		if out, ok := p.contextOf(dst, d); ok {
+			return out
+		}
+	}
 	dst = append(dst, '{')
 	if d.name != "" {
 		dst = append(dst, `"$type":`...)
@@ -141,6 +146,11 @@ func (p *printer) iface(dst []byte, t *trace.Type, data []byte) []byte {
 
 func (p *printer) dynamicValue(dst []byte, d dynamic) []byte {
 	switch {
+	case d.name == "*reflect.rtype" && p.config.Dynamic != nil:
+		if of, ok := p.config.Dynamic(p.tgid, d.word, true); ok {
+			return appendString(dst, shortName(of.Name))
+		}
+		return p.pointer(dst, d.word)
 	case d.typ != nil && d.block == nil:
 		return p.value(dst, d.typ, d.bytes)
 	case d.word == 0:

@@ -46,6 +46,7 @@ type Type struct {
 	Enum   []Enumerator
 	PtrOff uint32 // KindString, KindSlice
 	LenOff uint32 // KindString, KindSlice
+	Inner  bool   // KindPointer, KindMap: what it leads to is a part of the value
 	Empty  bool   // KindInterface: no methods, the first word is the type itself
 	Signed bool   // KindEnum: the integer is signed
 	Lang   Language
@@ -78,6 +79,10 @@ const (
 	// FormBTree is Rust's ordered map: LenOff has the number of entries, and one of Links leads to
 	// the tree's root: the one whose condition is the tree's height.
 	FormBTree
+	// FormTrie is Go's sync.Map (1.24 and later): Links[0] leads to the root. A node's first word is
+	// 1 when it is an entry, whose fields are key and value and whose last link the next one of the same
+	// hash; else the other links lead to more nodes.
+	FormTrie
 	// FormRing is Rust's VecDeque: as a plain slice, but the values begin at the index that Tag
 	// has, and go on at the first after the last that there is room for (Links[0] says how many).
 	FormRing

@@ -169,6 +169,7 @@ func (c *Compiler) scan(t *trace.Type, root bool) []draft {
 type scanner struct {
 	compiler *Compiler
 	root     bool
+	inner    bool // what the value leads to is no step deeper
 	edges    []draft
 }
 
@@ -182,9 +183,11 @@ func (s *scanner) value(t *trace.Type, at uint32, nesting int) {
 	switch t.Kind {
 	case trace.KindStruct:
 		for _, f := range t.Fields {
-			linked := slices.ContainsFunc(t.Links, func(l trace.Link) bool { return l.Offset == f.Offset })
+			linked := f.Type.Kind != trace.KindInterface && slices.ContainsFunc(t.Links, func(l trace.Link) bool { return l.Offset == f.Offset })
 			if f.Unavailable == "" && f.BitSize == 0 && !linked {
+				s.inner = chained(t, f)
 				s.value(f.Type, at+f.Offset, nesting+1)
+				s.inner = false
 			}
 		}
 	case trace.KindArray:
@@ -252,10 +255,13 @@ func (s *scanner) limit() (depth uint16, ok bool) {
 
 func (s *scanner) pointer(t *trace.Type, at uint32) {
 	depth, ok := s.limit()
+	if t.Inner {
+		depth, ok = 0, true
+	}
 	if t.Elem == nil || t.Elem.Size == 0 || !ok {
 		return
 	}
-	s.add(at, draft{Edge: Edge{Kind: EdgePointer, Depth: depth}, target: t.Elem})
+	s.add(at, draft{Edge: Edge{Kind: EdgePointer, Depth: depth, Inner: t.Inner}, target: t.Elem})
 }
 
 // counted adds text (elem is nil) or a sequence.
@@ -274,6 +280,9 @@ func (s *scanner) counted(t *trace.Type, at uint32, elem *trace.Type) {
 		return
 	default:
 		depth, ok := s.limit()
+		if s.inner {
+			depth, ok, d.Inner = 0, true, true
+		}
 		if !ok {
 			return
 		}
@@ -311,8 +320,8 @@ func (s *scanner) iface(t *trace.Type, at uint32) {
 	if t.Empty {
 		kind = EdgeEface
 	}
-	if t.Kind == trace.KindError {
-		s.add(at, draft{Edge: Edge{Kind: kind}})
+	if t.Kind == trace.KindError || s.inner {
+		s.add(at, draft{Edge: Edge{Kind: kind, Inner: s.inner}})
 		return
 	}
 	if depth, ok := s.limit(); ok {

@@ -62,6 +62,9 @@ func (r *Reader) Dynamic(rt RuntimeType) (dyn Dynamic, err error) {
 // pointerShaped says whether an interface's data word holds the value itself
 // (cmd/compile: types.IsDirectIface).
 func pointerShaped(n *node) bool {
+	if n.t.Size != 8 {
+		return false
+	}
 	switch n.t.Kind {
 	case trace.KindPointer, trace.KindMap, trace.KindChan, trace.KindFunc:
 		return true

@@ -128,6 +128,9 @@ func (r *Reader) expand(n *node, level int) error {
 	if n.t.Kind == trace.KindMap && n.t.Lang == trace.LangGo {
 		n.t.Form = mapForm(target.t)
 	}
+	if n.t.Inner {
+		return r.expand(target, level)
+	}
 	return r.expand(target, level-1)
 }
 

@@ -272,6 +272,11 @@ func main() {
 	callValues()
 	callContainers()
 	callErrors()
+	callContexts()
+	callGuards()
+	callClosures()
+	callGenerics()
+	callFailures()
 	fmt.Println("done")
 }
 
