@@ -21,10 +21,14 @@ type catalog struct {
 	edges     uint32
 	files     uint32
 	images    atomic.Pointer[[]*image] // by function id, like functions
+	basic     map[uint64]*trace.Type   // Go's predeclared kinds
 }
 
 func newCatalog(objs *bpf.Objects, compiler *types.Compiler) *catalog {
-	c := &catalog{objs: objs, compiler: compiler}
+	c := &catalog{objs: objs, compiler: compiler, basic: types.Basic()}
+	for _, t := range c.basic {
+		compiler.AddType(t)
+	}
 	c.functions.Store(&[]*trace.Function{nil})
 	c.images.Store(&[]*image{nil})
 	return c
@@ -62,6 +66,9 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 		f.ID = uint32(len(old) + i)
 		t.Functions = append(t.Functions, c.record(f, file, &t))
 	}
+	for kind, known := range c.basic {
+		t.Dynamic[bpf.DynamicKey{Address: kind}] = bpf.DynamicType{Type: known.ID}
+	}
 	for _, d := range dynamic {
 		if d.Direct || d.Type == nil {
 			continue // nothing to follow
@@ -90,6 +97,28 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 	c.images.Store(&images)
 	c.functions.Store(&all)
 	return nil
+}
+
+// dynamicType is the type at an address of a file that is a runtime type's, or a closure's code.
+// Of a type that the debug information lacks, the file tells name and kind.
+func (c *catalog) dynamicType(i *image, address uint64) (d types.Dynamic, ok bool) {
+	if d, ok = i.dynamic[address]; ok {
+		return d, d.Name != "" || d.Type != nil
+	}
+	if i.code(address) || len(i.dynamic) >= maxNames {
+		return d, false
+	}
+	d.Address = address
+	if f := i.open(); f != nil {
+		var kind uint64
+		if d.Name, kind, ok = f.RuntimeType(address); ok && c.basic[kind] != nil {
+			t := *c.basic[kind]
+			t.Name = d.Name
+			d.Type = &t
+		}
+	}
+	i.dynamic[address] = d
+	return d, ok
 }
 
 // record is the BPF side of a function; its moves are appended to t.

@@ -24,11 +24,15 @@ type image struct {
 	broken   bool              // it can't be read
 	segments []symbols.Segment
 	pie      bool
-	dynamic  map[uint64]types.Dynamic // by the address of the runtime type
+	dynamic  map[uint64]types.Dynamic // by the address of the runtime type, or of a closure's code
 	itabs    map[uint64]uint64        // itab to runtime type
+	// dictionaries are the type arguments that generic functions were instantiated with, by the
+	// dictionary's address; words are of dictionaries, as far as they were asked for.
+	dictionaries map[uint64]string
+	words        map[uint64]uint64
 }
 
-func newImage(f *symbols.File, dynamic []types.Dynamic) (*image, error) {
+func newImage(f *symbols.File, dynamic []types.Dynamic, dictionaries map[uint64]string) (*image, error) {
 	source, err := os.Open(f.Path())
 	if err != nil {
 		return nil, fmt.Errorf("open traced file: %w", err)
@@ -36,6 +40,7 @@ func newImage(f *symbols.File, dynamic []types.Dynamic) (*image, error) {
 	i := &image{
 		source: source, module: f.Module(), names: map[uint64]string{}, places: map[uint64]place{},
 		segments: f.Segments(), pie: f.PIE(), dynamic: make(map[uint64]types.Dynamic, len(dynamic)), itabs: f.ITabs(),
+		dictionaries: dictionaries, words: map[uint64]uint64{},
 	}
 	for _, d := range dynamic {
 		i.dynamic[d.Address] = d
@@ -224,8 +229,39 @@ func (s *Session) Dynamic(tgid uint32, word uint64, fromItab bool) (types.Dynami
 		}
 		address = t
 	}
-	d, ok := i.dynamic[address]
+	d, ok := s.cat.dynamicType(i, address)
 	return d, ok
+}
+
+// TypeArguments are the types that a generic Go function runs with, as they are written in
+// brackets, by its dictionary; empty when that isn't known.
+func (s *Session) TypeArguments(tgid uint32, dictionary uint64) string {
+	i, address, _ := s.image(tgid, dictionary)
+	if i == nil {
+		return ""
+	}
+	return i.dictionaries[address]
+}
+
+// Generic tells the type that a word of a generic Go function's dictionary stands for.
+func (s *Session) Generic(tgid uint32, dictionary uint64, index uint32) (types.Dynamic, bool) {
+	i, address, _ := s.image(tgid, dictionary)
+	if i == nil || i.dictionaries[address] == "" {
+		return types.Dynamic{}, false
+	}
+	at := address + 8*uint64(index)
+	word, ok := i.words[at]
+	if !ok {
+		f := i.open()
+		if f == nil {
+			return types.Dynamic{}, false
+		}
+		if word, ok = f.WordAt(at); !ok || len(i.words) >= maxNames {
+			return types.Dynamic{}, false
+		}
+		i.words[at] = word
+	}
+	return s.cat.dynamicType(i, word)
 }
 
 // image finds the traced file that an address of a process is mapped from, the

@@ -187,6 +187,8 @@ enum edge_kind {
 	EDGE_IFACE = 4,   /* Go interface: itab or nil at `off`, data word behind it; the type is looked up */
 	EDGE_EFACE = 5,   /* Go empty interface: type or nil at `off` */
 	EDGE_WIDE = 6,    /* a wide string: as many bytes as a string may have and its page has */
+	EDGE_CLOSURE = 7, /* Go function value: the code's address is behind it; the type is looked up by that, else it is `type` */
+	EDGE_DICT = 8,    /* Go type parameter's pointer: its runtime type is at `stride` behind the dictionary whose address is at `len_off` */
 };
 
 /* EDGE_COUNTED: how the number of values is told. */
@@ -227,13 +229,14 @@ struct edge {
 	__u32 pad3;
 };
 
-#define ITAB_TYPE 8 /* offset of the dynamic type in a Go itab, 1.22 to 1.26 */
+#define ITAB_TYPE 8  /* offset of the dynamic type in a Go itab, 1.22 to 1.26 */
+#define TYPE_KIND 23 /* offset of the kind, in the low 5 bits, in a Go runtime type, 1.22 to 1.26 */
 
-/* A Go interface's dynamic type: key of the `dynamic` map. */
+/* A Go interface's dynamic type, or a closure's: key of the `dynamic` map. */
 struct dynamic_key {
-	__u32 file;    /* file number: types are found by their address in the file */
+	__u32 file;    /* file number: types are found by their address in the file; 0: by their kind */
 	__u32 pad;
-	__u64 address; /* of the runtime type, load bias taken off */
+	__u64 address; /* of the runtime type or the closure's code, load bias taken off; or the kind */
 };
 
 struct dynamic_type {

@@ -255,18 +255,32 @@ static __always_inline __u32 program_size(__u32 type)
 	return p ? p->size : 0;
 }
 
-/* The capture program of an interface's dynamic type; 0 when unknown or held in the word itself. */
-static __always_inline __u32 dynamic_program(struct scratch *s, __u8 kind, __u64 word)
+/*
+ * The capture program of a type that is only known at run time; 0 when unknown or held in the
+ * word itself. Of types that nothing describes the runtime tells the kind: that is enough for
+ * numbers and text.
+ */
+__noinline int dynamic_program(struct scratch *s, __u32 kind, __u64 word)
 {
 	struct dynamic_type *d;
 
+	if (!s)
+		return 0;
 	s->word[0] = word;
-	if (kind == EDGE_IFACE && read_user(&s->word[0], 8, word + ITAB_TYPE))
+	if (kind != EDGE_EFACE && read_user(&s->word[0], 8, kind == EDGE_IFACE ? word + ITAB_TYPE : word))
 		return 0;
 	s->key.file = s->walk.file;
 	s->key.pad = 0;
 	s->key.address = s->word[0] - s->walk.bias;
 	d = bpf_map_lookup_elem(&dynamic, &s->key);
+	if (!d && kind <= EDGE_EFACE) {
+		s->key.file = 0;
+		s->key.address = 0;
+		if (read_user(&s->key.address, 1, s->word[0] + TYPE_KIND))
+			return 0;
+		s->key.address &= 31;
+		d = bpf_map_lookup_elem(&dynamic, &s->key);
+	}
 	return d && !d->direct ? d->type : 0;
 }
 
@@ -341,6 +355,7 @@ __noinline int follow_edge(struct scratch *s, __u32 i)
 {
 	struct edge *e = bpf_map_lookup_elem(&edges, &i);
 	struct item *item;
+	__u32 known;
 	__u64 word;
 
 	if (!e || !s || e->off + 8 > s->span.len || !applies(s, e))
@@ -372,6 +387,19 @@ __noinline int follow_edge(struct scratch *s, __u32 i)
 	case EDGE_CSTRING:
 		item->text = 1;
 		item->size = max_string;
+		break;
+	case EDGE_CLOSURE:
+	case EDGE_DICT:
+		word = item->addr;
+		if (e->kind == EDGE_DICT) {
+			if (e->len_off + 8 > s->span.len)
+				return 0;
+			word = *(__u64 *)&s->data[bounded(s->span.base + e->len_off, MAX_DATA)] + e->stride;
+		}
+		known = item->addr ? dynamic_program(s, e->kind, word) : 0;
+		if (known)
+			item->type = known;
+		item->want = item->size = program_size(item->type);
 		break;
 	default:
 		word = item->addr;

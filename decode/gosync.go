@@ -106,4 +106,3 @@ func (p *printer) cond(dst []byte, t *trace.Type, data []byte) ([]byte, bool) {
 	dst = p.field(append(dst, `{"L":`...), lock, data)
 	return append(strconv.AppendUint(append(dst, `,"waiting":`...), uint64(uint32(came-told)), 10), '}'), true
 }
-

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/observatory-trace/observatory-trace/symbols/units"
 	"github.com/observatory-trace/observatory-trace/symbols/ehframe"
 )
 
@@ -50,6 +51,7 @@ type File struct {
 	golang *goProgram
 	noGo   bool // it is known not to be a Go program
 	debug  *debugInfo
+	types  units.Range // of the runtime's types; Low is 1 and High 0 when there are none
 	prog   *program
 	table  *table
 	unwind *ehframe.Table

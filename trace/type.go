@@ -47,8 +47,11 @@ type Type struct {
 	PtrOff uint32 // KindString, KindSlice
 	LenOff uint32 // KindString, KindSlice
 	Inner  bool   // KindPointer, KindMap: what it leads to is a part of the value
-	Empty  bool   // KindInterface: no methods, the first word is the type itself
-	Signed bool   // KindEnum: the integer is signed
+	// Dict says of a Go type parameter where its real type is: the word of that number, counted
+	// from 1, of the function's dictionary has the runtime's type; 0: it is what it seems.
+	Dict   uint32
+	Empty  bool // KindInterface: no methods, the first word is the type itself
+	Signed bool // KindEnum: the integer is signed
 	Lang   Language
 	// Tag is the integer that says which of Variants a KindVariant is; nil when there is only one.
 	Tag      *Field
@@ -185,6 +188,10 @@ type Enumerator struct {
 	Name  string
 	Value int64
 }
+
+// Dictionary is the name of the field of a plan's root that holds the address of the types which
+// a generic Go function runs with. It is no parameter of the source's.
+const Dictionary = ".dict"
 
 // Plan says what the probe copies on one side of a function's calls, and how
 // the copy is read: Root is a struct whose fields are the parameters (or

@@ -26,6 +26,8 @@ const (
 	EdgeIface                       // Go interface with methods: the dynamic type is looked up
 	EdgeEface                       // Go empty interface
 	EdgeWide                        // a string of wide characters, up to its page's end
+	EdgeClosure                     // Go function value: what is captured is looked up by the code's address
+	EdgeDict                        // Go type parameter's pointer: the real type is in a dictionary, whose address is at LenOff
 )
 
 // Prog is a capture program: struct type_prog of bpf/event.h.
@@ -51,7 +53,7 @@ type Edge struct {
 	LenSize uint8  // EdgeCounted: bytes of the length
 	Depth   uint16 // followed when at most this many pointers led here; 0: always
 	Type    uint32 // the target's program
-	Stride  uint32 // EdgeCounted: bytes of one element
+	Stride  uint32 // EdgeCounted: bytes of one element; EdgeDict: offset of the type in the dictionary
 }
 
 // Compiler gives the types of a session's plans their capture programs. It
@@ -162,6 +164,9 @@ func (c *Compiler) finish() {
 // scan lists the pointers in a value.
 func (c *Compiler) scan(t *trace.Type, root bool) []draft {
 	s := scanner{compiler: c, root: root}
+	if root {
+		s.dict = dictionary(t)
+	}
 	s.value(t, 0, 0)
 	return s.edges
 }
@@ -169,7 +174,8 @@ func (c *Compiler) scan(t *trace.Type, root bool) []draft {
 type scanner struct {
 	compiler *Compiler
 	root     bool
-	inner    bool // what the value leads to is no step deeper
+	inner    bool         // what the value leads to is no step deeper
+	dict     *trace.Field // of the root: the dictionary's address; nil: there is none
 	edges    []draft
 }
 
@@ -258,10 +264,18 @@ func (s *scanner) pointer(t *trace.Type, at uint32) {
 	if t.Inner {
 		depth, ok = 0, true
 	}
+	if t.Dict > 0 && s.dict != nil && ok {
+		s.add(at, draft{Edge: Edge{Kind: EdgeDict, LenOff: uint16(s.dict.Offset), LenSize: 8, Stride: 8 * (t.Dict - 1)}, target: t.Elem})
+		return
+	}
 	if t.Elem == nil || t.Elem.Size == 0 || !ok {
 		return
 	}
-	s.add(at, draft{Edge: Edge{Kind: EdgePointer, Depth: depth, Inner: t.Inner}, target: t.Elem})
+	kind := EdgePointer
+	if t.Kind == trace.KindFunc && t.Lang == trace.LangGo {
+		kind = EdgeClosure
+	}
+	s.add(at, draft{Edge: Edge{Kind: kind, Depth: depth, Inner: t.Inner}, target: t.Elem})
 }
 
 // counted adds text (elem is nil) or a sequence.

@@ -272,6 +272,9 @@ func (r *Reader) alias(n *node, e *dwarf.Entry) (*trace.Type, error) {
 		t.Elem = nil
 	}
 	t.Name = name
+	if index, ok := number(e, attrGoDictIndex); ok && index < 1<<16 {
+		t.Dict = uint32(index) + 1
+	}
 	if align, ok := number(e, attrAlignment); ok && align > 0 && align <= 4096 {
 		n.align = uint32(align)
 	}
