@@ -18,8 +18,13 @@ func (p *printer) generic(dst []byte, f *trace.Field, data []byte) []byte {
 	switch {
 	case as.Kind == trace.KindInterface && of.Type != nil && of.Type.Kind == trace.KindError:
 		as.Kind = trace.KindError
+	case as.Kind == trace.KindSlice && of.Type != nil && of.Type.Elem != nil && as.Elem != nil && of.Type.Elem.ID == as.Elem.ID:
+		as.Elem = of.Type.Elem
 	case as.Kind == trace.KindPointer && of.Type != nil:
-		as.Elem = of.Type
+		// A result was followed without knowing more than the shape.
+		if addr, ok := word(data, f.Offset); !ok || as.Elem == nil || p.find(addr, of.Type.ID) != nil {
+			as.Elem = of.Type
+		}
 	}
 	return p.field(dst, &named, data)
 }

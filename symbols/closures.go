@@ -35,8 +35,9 @@ func (f *File) Closures(selected []*trace.Function) (list []types.Dynamic) {
 			if !t.isGo(e) {
 				continue
 			}
-			switch raw := t.name(e); {
-			case !own.hasGo(goName(raw)):
+			raw := t.name(e)
+			switch method, _ := strings.CutSuffix(raw, types.MethodValue); {
+			case !own.hasGo(goName(method)):
 			case isClosureName(raw):
 				if len(chosen) < maxClosures {
 					chosen = append(chosen, e)

@@ -1,5 +1,7 @@
 package main
 
+import "os"
+
 //go:noinline
 func closures(captured, changed, nested func() int, none func(int) int) int {
 	return captured() + changed() + nested()
@@ -22,8 +24,8 @@ func handlers(list []handler, lookup map[string]func(string) string) string {
 }
 
 func callClosures() {
-	offset, total, who := 40, 0, &account{"eve", 9}
-	label := "sum"
+	offset, total, who := 40+len(os.Args)/9, 0, &account{"eve", 9}
+	label := []string{"sum"}[len(os.Args)/9]
 	captured := func() int { return offset + len(label) + int(who.cents) }
 	changed := func() int { total += offset; return total }
 	nested := func() int { return captured() + 1 }
@@ -32,7 +34,7 @@ func callClosures() {
 	var s shape = square{5}
 	sink = methodValues(square{3}.Area, (&circle{2}).Area, s.Area)
 	sink = makeAdder(6)
-	password := "hunter2"
+	password := []string{"hunter2"}[len(os.Args)/9]
 	greet := func(name string) string { return name + label + password }
 	sink = handlers([]handler{{"first", greet}}, map[string]func(string) string{"greet": greet})
 }
