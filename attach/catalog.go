@@ -70,10 +70,9 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 		t.Dynamic[bpf.DynamicKey{Address: kind}] = bpf.DynamicType{Type: known.ID}
 	}
 	for _, d := range dynamic {
-		if d.Direct || d.Type == nil {
-			continue // nothing to follow
+		if target := d.Followed(); target != nil {
+			t.Dynamic[bpf.DynamicKey{File: file, Address: d.Address}] = bpf.DynamicType{Type: c.compiler.AddType(target)}
 		}
-		t.Dynamic[bpf.DynamicKey{File: file, Address: d.Address}] = bpf.DynamicType{Type: c.compiler.AddType(d.Type)}
 	}
 	programs, edges := c.compiler.Programs()
 	for _, p := range programs[c.programs:] {

@@ -14,8 +14,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/observatory-trace/observatory-trace/symbols/units"
 	"github.com/observatory-trace/observatory-trace/symbols/ehframe"
+	"github.com/observatory-trace/observatory-trace/symbols/units"
 )
 
 // What callers may tell apart.

@@ -23,6 +23,8 @@ type requestContext struct {
 	Path string
 }
 
+type contextHolder struct{ ctx context.Context }
+
 //go:noinline
 func background(ctx, todo, none context.Context) bool { return ctx != todo && none == nil }
 
@@ -41,7 +43,7 @@ func cancelled(ctx, caused, detached context.Context) error { return context.Cau
 func ownContext(ctx *requestContext, child context.Context) string { return ctx.Path }
 
 //go:noinline
-func contextHeld(holder struct{ ctx context.Context }, held any) bool { return holder.ctx == held }
+func contextHeld(holder contextHolder, held any) bool { return holder.ctx == held }
 
 func callContexts() {
 	sink = background(context.Background(), context.TODO(), nil)
@@ -72,7 +74,7 @@ func callContexts() {
 	child, stop := context.WithCancel(own)
 	defer stop()
 	sink = ownContext(own, child)
-	sink = contextHeld(struct{ ctx context.Context }{child}, ended)
+	sink = contextHeld(contextHolder{child}, ended)
 	if !errors.Is(ended.Err(), context.Canceled) {
 		panic("not cancelled")
 	}

@@ -272,6 +272,7 @@ func main() {
 	callValues()
 	callContainers()
 	callErrors()
+	callKinds()
 	callContexts()
 	callGuards()
 	callClosures()
