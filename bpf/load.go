@@ -259,8 +259,12 @@ func (o *Objects) Fill(t Tables) error {
 		return err
 	}
 	for k, v := range t.Dynamic {
-		if err := o.probes.Dynamic.Put(k, v); err != nil {
-			return fmt.Errorf("fill BPF map dynamic: %w", full(err))
+		err := full(o.probes.Dynamic.Put(k, v))
+		if errors.Is(err, ErrFull) {
+			break // interface values of the types that are left out are shown by their type alone
+		}
+		if err != nil {
+			return fmt.Errorf("fill BPF map dynamic: %w", err)
 		}
 	}
 	return fill(o.probes.Functions, t.FirstFunc, t.Functions)

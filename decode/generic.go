@@ -20,6 +20,10 @@ func (p *printer) generic(dst []byte, f *trace.Field, data []byte) []byte {
 		as.Kind = trace.KindError
 	case as.Kind == trace.KindSlice && of.Type != nil && of.Type.Elem != nil && as.Elem != nil && of.Type.Elem.ID == as.Elem.ID:
 		as.Elem = of.Type.Elem
+	case (as.Kind == trace.KindMap || as.Kind == trace.KindChan) && of.Type != nil && of.Type.Kind == as.Kind && of.Type.Elem != nil:
+		if addr, ok := word(data, f.Offset); ok && p.find(addr, of.Type.Elem.ID) != nil {
+			as = *of.Type
+		}
 	case as.Kind == trace.KindPointer && of.Type != nil:
 		// A result was followed without knowing more than the shape.
 		if addr, ok := word(data, f.Offset); !ok || as.Elem == nil || p.find(addr, of.Type.ID) != nil {

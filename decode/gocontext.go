@@ -186,8 +186,9 @@ func (c *contextChain) takeValue(t *trace.Type, data []byte) {
 		if c.values[i].name != v.name {
 			continue
 		}
-		// Pointers are keys by their address, others by what they are.
-		if !strings.HasPrefix(key.name, "*") || c.values[i].key.word == key.word {
+		// Pointers are keys by their address, others by what they are, as far as that was captured.
+		byValue := key.typ != nil && !strings.HasPrefix(key.name, "*")
+		if byValue || c.values[i].key.word == key.word {
 			v.duplicate = true
 		} else if !v.duplicate {
 			v.name += " 0x" + strconv.FormatUint(key.word, 16)

@@ -28,6 +28,12 @@ func (p *printer) goStandard(dst []byte, t *trace.Type, data []byte) (out []byte
 		return p.contextOf(dst, dynamic{name: shortName(t.Name), typ: t, bytes: data})
 	case "sync.Map":
 		return p.syncMap(dst, t, data)
+	case "sync.entry": // of a sync.Map before Go 1.24
+		if pointer, b, ok := part(t, data, "p"); ok {
+			if v, b, ok := part(pointer, b, "v"); ok {
+				return p.value(dst, v, b), true
+			}
+		}
 	case "sync.Pool":
 		return p.fields(dst, t, data), true
 	case "sync.Cond":

@@ -38,6 +38,17 @@ func (p *printer) syncMap(dst []byte, t *trace.Type, data []byte) ([]byte, bool)
 	return p.value(dst, m, b), true
 }
 
+// deleted says whether an entry of a sync.Map before Go 1.24 has no value any more.
+func (p *printer) deleted(t *trace.Type, data []byte) bool {
+	addr, _ := word(data, 0)
+	b := p.find(addr, t.Elem.ID)
+	if b == nil {
+		return false
+	}
+	v, ok := deepMember(t.Elem, b.Data, "p")
+	return ok && v == 0
+}
+
 // trie prints a sync.Map of Go 1.24 or later. It doesn't know how many entries it has.
 func (p *printer) trie(dst []byte, t *trace.Type, data []byte) []byte {
 	if len(t.Links) != 1 || t.Links[0].Target == nil || len(t.Links[0].Target.Links) == 0 || len(t.Links[0].Target.Fields) != 2 {

@@ -47,10 +47,10 @@ func write(w io.Writer, root string) error {
 		return err
 	}
 	for _, l := range []struct{ title, folder, source string }{
-		{"Go", "go", "main.go"}, {"C", "c", "main.c"}, {"C++", "cpp", "main.cpp"}, {"Rust", "rust", "main.rs"},
+		{"Go", "go", "*.go"}, {"C", "c", "main.c"}, {"C++", "cpp", "main.cpp"}, {"Rust", "rust", "main.rs"},
 	} {
 		folder := filepath.Join(root, "testdata", "targets", l.folder, "values")
-		source, err := os.ReadFile(filepath.Join(folder, l.source))
+		source, err := read(filepath.Join(folder, l.source))
 		if err != nil {
 			return err
 		}
@@ -58,11 +58,28 @@ func write(w io.Writer, root string) error {
 		if err != nil {
 			return err
 		}
-		if err := section(w, l.title, string(source), golden); err != nil {
+		if err := section(w, l.title, source, golden); err != nil {
 			return fmt.Errorf("%s: %w", folder, err)
 		}
 	}
 	return nil
+}
+
+// read gives the sources that a pattern names, one behind the other.
+func read(pattern string) (string, error) {
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		return "", err
+	}
+	var all strings.Builder
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return "", err
+		}
+		all.Write(text)
+	}
+	return all.String(), nil
 }
 
 // call is what a golden says of one call.
@@ -98,12 +115,13 @@ func section(w io.Writer, title, source string, golden []byte) error {
 	return err
 }
 
-var afterName = regexp.MustCompile(`\[go\.shape\.[^\]]*\]`)
+// typeArguments are those of a Go name: main.(*pair[string,[]int]).set.
+var typeArguments = regexp.MustCompile(`\[.*\]`)
 
 // declaration finds a function in its source, by its qualified name: all up to
 // the body, on one line.
 func declaration(source, name string) string {
-	name = afterName.ReplaceAllString(name, "")
+	name = typeArguments.ReplaceAllString(name, "")
 	short := name[strings.LastIndexAny(name, ".:")+1:]
 	short = short[:strings.IndexByte(short+"<", '<')]
 	declared := regexp.MustCompile(`(?m)^[ \t]*((?:TRACED|func|fn|extern|long|static|template)[^\n;{]*\b` + regexp.QuoteMeta(short) + `(?:\[[^\]]*\]|<[^>]*>)?\((?:struct\{\}|\[[^\]{]*\]|[^{;])*?)\s*\{`)
@@ -125,13 +143,32 @@ func show(raw json.RawMessage) string {
 	if len(raw) == 0 || json.Compact(&b, raw) != nil {
 		return ""
 	}
-	s := anyValue.ReplaceAllString(b.String(), "…")
+	s := anyValue.ReplaceAllString(firstOf(b.String()), "…")
 	s = prefix.ReplaceAllString(s, `"$1…"`)
 	const most = 300
 	if r := []rune(s); len(r) > most {
 		s = string(r[:most]) + "…"
 	}
 	return s
+}
+
+// firstOf puts the first of its values in the place of each {"$either":[…]}.
+func firstOf(s string) string {
+	const begin = `{"$either":[`
+	for {
+		i := strings.Index(s, begin)
+		if i < 0 {
+			return s
+		}
+		rest := json.NewDecoder(strings.NewReader(s[i:]))
+		whole := struct {
+			Either []json.RawMessage `json:"$either"`
+		}{}
+		if rest.Decode(&whole) != nil || len(whole.Either) == 0 {
+			return s
+		}
+		s = s[:i] + string(whole.Either[0]) + s[i+int(rest.InputOffset()):]
+	}
 }
 
 func plain(raw json.RawMessage) string {

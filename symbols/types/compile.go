@@ -264,7 +264,7 @@ func (s *scanner) pointer(t *trace.Type, at uint32) {
 	if t.Inner {
 		depth, ok = 0, true
 	}
-	if t.Dict > 0 && s.dict != nil && ok {
+	if t.Dict > 0 && s.dict != nil && ok && t.Kind != trace.KindFunc {
 		s.add(at, draft{Edge: Edge{Kind: EdgeDict, LenOff: uint16(s.dict.Offset), LenSize: 8, Stride: 8 * (t.Dict - 1)}, target: t.Elem})
 		return
 	}
