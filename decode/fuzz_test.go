@@ -58,7 +58,7 @@ func FuzzValue(f *testing.F) {
 	f.Add(uint16(200), le(0x1000), appendRecord(nil, sampleEvent(), Block{Addr: 0x1000, Type: 31, Want: 16, Data: le(1, 0x1000)}))
 	for i := range types { // blocks for every container form: each at an address of its own, and leading to the others
 		blocks := []Block{text(0x1008, "\x01\x02\xff\x80")}
-		for id := range uint32(12) {
+		for id := range uint32(13) {
 			blocks = append(blocks, Block{Addr: 0x1000, Type: 100 + id, Want: 96, Data: le(3, 0x1000, 2, 0x1000, 0x1000, 1, 0, 0, 0x1000, 5, 1, 0x1000)})
 		}
 		f.Add(uint16(i), le(0x1000, 1, 0, 3, 0x1000, 3), appendRecord(nil, sampleEvent(), blocks...))
@@ -68,7 +68,7 @@ func FuzzValue(f *testing.F) {
 		Symbol:   func(_ uint32, addr uint64) string { return [...]string{"", "go:itab.*a/b.C,error", "f\xff"}[addr%3] },
 		Dynamic: func(_ uint32, word uint64, _ bool) (Dynamic, bool) {
 			t := types[word%uint64(len(types))]
-			name := [...]string{"*errors.errorString", "syscall.Errno", "*fs.PathError", "runtime.boundsError", "*errors.joinError", ""}[word%6]
+			name := [...]string{"*errors.errorString", "syscall.Errno", "*fs.PathError", "runtime.boundsError", "*errors.joinError", "*context.valueCtx", "*context.cancelCtx", "context.withoutCancelCtx", "*reflect.rtype", ""}[word%10]
 			return Dynamic{Name: name, Type: t, Direct: word&1 != 0}, word%7 != 0
 		},
 	}

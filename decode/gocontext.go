@@ -22,6 +22,27 @@ type contextChain struct {
 	values   []contextValue
 	rest     []byte // where the chain goes on with a context of another package, or can't be followed
 	entered  int
+	room     int // bytes that what is printed beforehand may have
+}
+
+// inner prints a part of what the chain says, ahead of its place.
+func (c *contextChain) inner(print func() []byte) []byte {
+	limit := c.p.limit
+	c.p.limit = max(c.room, 0)
+	out := print()
+	c.p.limit = limit
+	c.room -= len(out)
+	return out
+}
+
+// iface prints an interface so.
+func (c *contextChain) iface(t *trace.Type, data []byte) []byte {
+	return c.inner(func() []byte {
+		if c.p.full(nil) {
+			return appendUnavailable(nil, "value too large")
+		}
+		return c.p.iface(nil, t, data)
+	})
 }
 
 // contextValue is the key and the value of a context.WithValue.
@@ -49,7 +70,7 @@ func (p *printer) contextOf(dst []byte, d dynamic) (out []byte, ok bool) {
 		}
 		defer p.leave()
 	}
-	c := contextChain{p: p}
+	c := contextChain{p: p, room: p.limit - len(dst)}
 	c.follow(d)
 	dst = c.print(dst)
 	for range c.entered {
@@ -93,7 +114,7 @@ func (c *contextChain) follow(d dynamic) {
 			return
 		}
 		if !knownContext(next.name) {
-			c.rest = c.p.iface(nil, t, data)
+			c.rest = c.iface(t, data)
 			return
 		}
 		if next.block != nil {
@@ -116,13 +137,13 @@ func (c *contextChain) take(d dynamic) (parent *trace.Type, data []byte, more bo
 		return nil, nil, false
 	}
 	if d.typ == nil || uint64(len(d.bytes)) < uint64(d.typ.Size) {
-		c.rest = c.p.dynamicValue(nil, d)
+		c.rest = c.inner(func() []byte { return c.p.dynamicValue(nil, d) })
 		c.p.flags |= trace.FlagTruncated
 		return nil, nil, false
 	}
 	t, data := d.typ, d.bytes
 	if at, b, ok := part(t, data, "deadline"); ok && c.deadline == nil && !c.detached {
-		c.deadline = c.p.value(nil, at, b)
+		c.deadline = c.inner(func() []byte { return c.p.value(nil, at, b) })
 	}
 	if name == "context.valueCtx" {
 		c.takeValue(t, data)
@@ -162,12 +183,12 @@ func (c *contextChain) takeError(t *trace.Type, data []byte, of *trace.Type, who
 	if !ok {
 		return
 	}
-	c.err = c.p.iface(nil, t, data)
+	c.err = c.iface(t, data)
 	if t, data, ok = part(of, whole, "cause"); !ok {
 		return
 	}
 	if cause, ok := c.p.resolve(t, data); ok && (cause.name != err.name || cause.word != err.word) {
-		c.cause = c.p.iface(nil, t, data)
+		c.cause = c.iface(t, data)
 	}
 }
 

@@ -46,7 +46,7 @@ type Type struct {
 	Enum   []Enumerator
 	PtrOff uint32 // KindString, KindSlice
 	LenOff uint32 // KindString, KindSlice
-	Inner  bool   // KindPointer, KindMap: what it leads to is a part of the value
+	Inner  bool   // KindPointer: what it leads to is a part of the value
 	// Dict says of a Go type parameter where its real type is: the word of that number, counted
 	// from 1, of the function's dictionary has the runtime's type; 0: it is what it seems.
 	Dict   uint32
