@@ -7,6 +7,7 @@ import (
 
 	"github.com/observatory-trace/observatory-trace/internal/testenv"
 	"github.com/observatory-trace/observatory-trace/symbols/ehframe"
+	"github.com/observatory-trace/observatory-trace/trace"
 )
 
 // seeds are small programs of each kind, and what is around their headers.
@@ -76,8 +77,12 @@ func readAll(t *testing.T, path string) {
 		}
 	}
 	if _, err := file.Roles(); err == nil {
-		file.Dynamic()
+		for _, d := range file.Dynamic() {
+			file.RuntimeType(d.Address)
+		}
 		file.ITabs()
+		file.Dictionaries()
+		file.Closures([]*trace.Function{{EntryPlan: &trace.Plan{Root: &trace.Type{Kind: trace.KindFunc, Lang: trace.LangGo}}}})
 	}
 }
 
