@@ -20,7 +20,7 @@ func (p *printer) syncMap(dst []byte, t *trace.Type, data []byte) ([]byte, bool)
 		return dst, false
 	}
 	if head, _ := word(b, 0); head == 0 {
-		read, at, ok := part(t, data, "read")
+		read, at, _ := part(t, data, "read")
 		if read, at, ok = part(read, at, "v"); !ok {
 			return dst, false
 		}

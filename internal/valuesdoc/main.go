@@ -46,12 +46,12 @@ const goForms = `Of Go's own types some are shown as what they stand for:
 
 | type | form |
 |---|---|
-| ` + "`context.Context`" + ` | ` + "`deadline`; `error`, once it has ended, and its `cause` where that is another; `values` by the type of their key, with the key where it is a text or a number: `main.userKey(tenant)`; `parent`: where the chain goes on with a context of another package, or could not be followed" + ` |
+| context.Context | ` + "`deadline`; `error`, once it has ended, and its `cause` where that is another; `values` by the type of their key, with the key where it is a text or a number: `main.userKey(tenant)`; `parent`: where the chain goes on with a context of another package, or could not be followed" + ` |
 | function | its symbol, or with what it has captured: ` + "`{\"$func\": \"main.run.func1\", \"total\": 0}`; a method value's `receiver`" + ` |
-| ` + "`sync.Map`" + ` | its entries; cut: with ` + "`$unavailable`" + `, since it doesn't know how many it has |
-| ` + "`sync.Mutex`, `RWMutex`, `Once`, `WaitGroup`, `Cond`, `Pool`" + ` | whether it is locked, how many read, whether it is done, its counter, how many wait, its ` + "`New`" + ` |
-| ` + "`sync/atomic`" + ` | what is stored |
-| ` + "`time.Time`, `time.Duration`, `net.IP`, `netip.Addr`, `url.URL`, `big.Int`, `json.RawMessage`, `UUID`, `reflect.Type`" + ` | as they print themselves, JSON as JSON |
+| sync.Map | its entries; cut: with ` + "`$unavailable`" + `, since it doesn't know how many it has |
+| sync.Mutex, RWMutex, Once, WaitGroup, Cond, Pool | whether it is locked, how many read, whether it is done, its counter, how many wait, its ` + "`New`" + ` |
+| sync/atomic | what is stored |
+| time.Time, time.Duration, net.IP, netip.Addr, url.URL, big.Int, json.RawMessage, UUID, reflect.Type | as they print themselves, JSON as JSON |
 | error | its type, its message where it is known how the type makes it, and its fields |
 
 `
