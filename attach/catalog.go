@@ -81,7 +81,7 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 	for _, e := range edges[c.edges:] {
 		t.Edges = append(t.Edges, bpf.Edge{
 			Off: e.Off, LenOff: e.LenOff, Kind: uint8(e.Kind), LenSize: e.LenSize, Depth: e.Depth, Type: e.Type, Stride: e.Stride,
-			Count: uint8(e.Count), Flags: bpf.EdgeFlags(e.Inner, e.Back), Per: e.Per, When: uint8(e.When), WhenOff: e.WhenOff, WhenValue: e.WhenValue,
+			Count: uint8(e.Count), Flags: bpf.EdgeFlags(e.Inner, e.Back, e.Slice), Per: e.Per, When: uint8(e.When), WhenOff: e.WhenOff, WhenValue: e.WhenValue,
 		})
 	}
 	t.FirstProgram, t.FirstEdge = c.programs, c.edges

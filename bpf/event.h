@@ -209,6 +209,7 @@ enum edge_when {
 enum edge_flag {
 	EDGE_INNER = 1, /* from a container to its contents: no step deeper */
 	EDGE_BACK = 2,  /* EDGE_COUNTED: the values end at the address, the first one last */
+	EDGE_SLICE = 4, /* EDGE_DICT: a slice lies there, of the type that the dictionary tells */
 };
 
 struct edge {

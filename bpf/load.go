@@ -62,12 +62,15 @@ const (
 )
 
 // EdgeFlags makes the flags of an Edge (enum edge_flag).
-func EdgeFlags(inner, back bool) (flags uint8) {
+func EdgeFlags(inner, back, slice bool) (flags uint8) {
 	if inner {
 		flags |= 1
 	}
 	if back {
 		flags |= 2
+	}
+	if slice {
+		flags |= 4
 	}
 	return flags
 }

@@ -350,6 +350,27 @@ static __always_inline bool count_item(struct scratch *s, struct edge *e)
 	return true;
 }
 
+/* Makes the item of the Go slice at an offset in the span, whose type was looked up: 0 when it leads nowhere. */
+__noinline int slice_item(struct scratch *s, __u32 off, __u32 type)
+{
+	struct type_prog *p = bpf_map_lookup_elem(&programs, &type);
+	struct edge *e;
+	__u32 i;
+	bool leads;
+
+	if (!s || !p || p->nedges != 1)
+		return 0;
+	i = p->edges;
+	e = bpf_map_lookup_elem(&edges, &i);
+	if (!e || e->kind != EDGE_COUNTED || off + 16 > s->span.len)
+		return 0;
+	s->item.type = e->type;
+	s->span.base += off;
+	leads = count_item(s, e);
+	s->span.base -= off;
+	return leads;
+}
+
 /* Queues what one pointer in the span points to. */
 __noinline int follow_edge(struct scratch *s, __u32 i)
 {
@@ -397,6 +418,11 @@ __noinline int follow_edge(struct scratch *s, __u32 i)
 			word = *(__u64 *)&s->data[bounded(s->span.base + e->len_off, MAX_DATA)] + e->stride;
 		}
 		known = item->addr ? dynamic_program(s, e->kind, word) : 0;
+		if (e->flags & EDGE_SLICE) {
+			if (!slice_item(s, e->off, known))
+				return 0;
+			break;
+		}
 		if (known)
 			item->type = known;
 		item->want = item->size = program_size(item->type);

@@ -18,8 +18,10 @@ func (p *printer) generic(dst []byte, f *trace.Field, data []byte) []byte {
 	switch {
 	case as.Kind == trace.KindInterface && of.Type != nil && of.Type.Kind == trace.KindError:
 		as.Kind = trace.KindError
-	case as.Kind == trace.KindSlice && of.Type != nil && of.Type.Elem != nil && as.Elem != nil && of.Type.Elem.ID == as.Elem.ID:
-		as.Elem = of.Type.Elem
+	case as.Kind == trace.KindSlice && of.Type != nil && of.Type.Elem != nil && of.Type.Elem.Size == elemSize(&as):
+		if ptr, _, ok := header(&as, data[min(uint64(f.Offset), uint64(len(data))):]); ok && p.find(ptr, of.Type.Elem.ID) != nil {
+			as.Elem = of.Type.Elem
+		}
 	case (as.Kind == trace.KindMap || as.Kind == trace.KindChan) && of.Type != nil && of.Type.Kind == as.Kind && of.Type.Elem != nil:
 		if addr, ok := word(data, f.Offset); ok && p.find(addr, of.Type.Elem.ID) != nil {
 			as = *of.Type
@@ -31,4 +33,11 @@ func (p *printer) generic(dst []byte, f *trace.Field, data []byte) []byte {
 		}
 	}
 	return p.field(dst, &named, data)
+}
+
+func elemSize(t *trace.Type) uint32 {
+	if t.Elem == nil {
+		return 0
+	}
+	return t.Elem.Size
 }

@@ -43,6 +43,7 @@ type Edge struct {
 	When      trace.When
 	Inner     bool // from a container to its contents: no step deeper
 	Back      bool
+	Slice     bool // EdgeDict: what lies there is a slice
 	Per       uint8
 	WhenOff   uint16
 	WhenValue uint32
@@ -306,6 +307,9 @@ func (s *scanner) counted(t *trace.Type, at uint32, elem *trace.Type) {
 		elem.ID = TypeBytes
 	}
 	s.add(at+t.PtrOff, d)
+	if t.Dict > 0 && s.dict != nil && t.Kind == trace.KindSlice {
+		s.add(at+t.PtrOff, draft{Edge: Edge{Kind: EdgeDict, LenOff: uint16(s.dict.Offset), LenSize: 8, Stride: 8 * (t.Dict - 1), Slice: true}})
+	}
 }
 
 // link adds the way from a container to its contents.

@@ -1,6 +1,7 @@
 package types
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -199,13 +200,17 @@ func TestCompileContext(t *testing.T) {
 func TestCompileDictionary(t *testing.T) {
 	shape := &trace.Type{Name: "*uint8", Kind: trace.KindPointer, Size: 8, Dict: 3, Lang: trace.LangGo}
 	function := &trace.Type{Name: "func(T)", Kind: trace.KindFunc, Size: 8, Dict: 4, Elem: number8(), Lang: trace.LangGo}
-	p := planOf(number8(), shape, function)
+	list := &trace.Type{Name: "[]T", Kind: trace.KindSlice, Size: 24, LenOff: 8, Elem: &trace.Type{Kind: trace.KindPointer, Size: 8}, Dict: 1, Lang: trace.LangGo}
+	p := planOf(number8(), shape, function, list)
 	p.Root.Fields[0].Name = trace.Dictionary
 	c := NewCompiler(4)
 	c.Add(p)
 	code := c.AddType(function.Elem)
-	want := []Edge{{Off: 8, LenOff: 0, LenSize: 8, Kind: EdgeDict, Stride: 16}, {Off: 16, Kind: EdgeClosure, Type: code}}
-	if got := program(t, c, p.Root.ID); len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+	want := []Edge{
+		{Off: 8, LenSize: 8, Kind: EdgeDict, Stride: 16}, {Off: 16, Kind: EdgeClosure, Type: code},
+		{Off: 24, LenOff: 32, LenSize: 8, Kind: EdgeCounted, Type: code, Stride: 8}, {Off: 24, LenSize: 8, Kind: EdgeDict, Slice: true},
+	}
+	if got := program(t, c, p.Root.ID); !slices.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	alone := planOf(shape)

@@ -377,6 +377,9 @@ func (o *observer) follow(root *trace.Type, data []byte) map[blockKey][]byte {
 			case EdgePointer, EdgeClosure:
 				size = int(o.progs[id].Size)
 			case EdgeDict:
+				if e.Slice {
+					continue // the shape's elements are looked at
+				}
 				if d := o.generic(binary.LittleEndian.Uint64(it.data[e.LenOff:]) + uint64(e.Stride)); d != nil && d.Type != nil {
 					id = d.Type.ID
 				}

@@ -49,6 +49,15 @@ type holder[T any] struct {
 //go:noinline
 func (h *holder[T]) push(item T) *holder[T] { return &holder[T]{&item, h} }
 
+//go:noinline
+func mapped[T, U any](list []T, f func(T) U) []U {
+	var out []U
+	for _, v := range list {
+		out = append(out, f(v))
+	}
+	return out
+}
+
 type cents int64
 
 //go:noinline
@@ -69,5 +78,7 @@ func callGenerics() {
 	sink = (&pair[string, *point]{Key: "k"}).set(&point{5, 6})
 	sink = pair[weekday, []string]{3, []string{"x"}}.get()
 	sink = (&holder[account]{}).push(account{"fay", 5})
+	sink = mapped([]*point{{7, 8}, nil}, func(p *point) string { return "mapped" })
+	sink = mapped([]string{"one"}, func(s string) cents { return 5 })
 	sink = spill(1, 2, 3, 4, 5, 6, 7, 8, &point{9, 10})
 }
