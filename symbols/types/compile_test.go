@@ -207,8 +207,10 @@ func TestCompileDictionary(t *testing.T) {
 	c.Add(p)
 	code := c.AddType(function.Elem)
 	want := []Edge{
-		{Off: 8, LenSize: 8, Kind: EdgeDict, Stride: 16}, {Off: 16, Kind: EdgeClosure, Type: code},
-		{Off: 24, LenOff: 32, LenSize: 8, Kind: EdgeCounted, Type: code, Stride: 8}, {Off: 24, LenSize: 8, Kind: EdgeDict, Slice: true},
+		{Off: 8, LenSize: 8, Kind: EdgeDict, Stride: 16},
+		{Off: 16, Kind: EdgeClosure, Type: code},
+		{Off: 24, LenOff: 32, LenSize: 8, Kind: EdgeCounted, Type: code, Stride: 8},
+		{Off: 24, LenSize: 8, Kind: EdgeDict, Slice: true},
 	}
 	if got := program(t, c, p.Root.ID); !slices.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
