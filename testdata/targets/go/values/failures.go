@@ -88,7 +88,7 @@ func failNet(address string) error {
 }
 
 //go:noinline
-func failOpen(name string) (*os.File, error) { return os.Open(name) }
+func failLink(from, to string) error { return os.Link(from, to) }
 
 //go:noinline
 func failJSON(doc string) error {
@@ -114,7 +114,7 @@ func callFailures() {
 	_ = failDeadline(1)
 	_ = failErrno(int(syscall.EACCES))
 	_ = failNet("127.0.0.1:1")
-	_, _ = failOpen("/no/such/file")
+	_ = failLink("/no/such/file", "/no/such/link")
 	_ = failJSON(`{"N": "x"}`)
 	_, _ = failNumeral("12a")
 	sink = takesErrors(errNotFound, codeError{Code: 2, Cause: io.EOF}, []error{io.EOF, nil, &quietError{"in a list"}}, &quietError{"held"})
