@@ -88,6 +88,10 @@ func TestCounts(t *testing.T) {
 	}
 }
 
+// instance is the name of a generic Go function as it is recorded, with its real type arguments, where
+// there are symbols to tell them. The target's have the shapes' names.
+func instance(name string) string { return strings.ReplaceAll(name, "go.shape.", "") }
+
 // checkCounts compares the recorded calls with those that the target counted.
 func checkCounts(t *testing.T, target testenv.Target, db *sql.DB, counts testenv.Counts) {
 	t.Helper()
@@ -114,9 +118,8 @@ func checkCounts(t *testing.T, target testenv.Target, db *sql.DB, counts testenv
 			delete(want, name)
 		}
 	}
-	// Generic functions are told of under their real type arguments, where there are symbols to tell them.
 	for name, c := range want {
-		if real := strings.ReplaceAll(name, "go.shape.", ""); real != name && target.Strip != testenv.StripAll {
+		if real := instance(name); real != name && target.Strip != testenv.StripAll {
 			want[real] = c
 			delete(want, name)
 		}
