@@ -25,10 +25,14 @@ type catalog struct {
 	files        uint32
 	dynamics     int                      // types by their address, of all files
 	images       atomic.Pointer[[]*image] // by function id, like functions
+	basic        map[uint64]*trace.Type   // Go's predeclared kinds
 }
 
 func newCatalog(objs *bpf.Objects, compiler *types.Compiler, precondition func(*trace.Function) trace.Precondition) *catalog {
-	c := &catalog{objs: objs, compiler: compiler, precondition: precondition}
+	c := &catalog{objs: objs, compiler: compiler, precondition: precondition, basic: types.Basic()}
+	for _, t := range c.basic {
+		compiler.AddType(t)
+	}
 	c.functions.Store(&[]*trace.Function{nil})
 	c.images.Store(&[]*image{nil})
 	return c
@@ -61,20 +65,25 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 	old := *c.functions.Load()
 	all := append(old[:len(old):len(old)], functions...)
 	file := c.files + 1
-	t := bpf.Tables{FirstFunc: uint32(len(old)), FirstMove: c.moves, FirstCheck: c.checks, Dynamic: map[bpf.DynamicKey]bpf.DynamicType{}}
+	t := bpf.Tables{FirstFunc: uint32(len(old)), FirstMove: c.moves, FirstCheck: c.checks, Dynamic: map[bpf.DynamicKey]bpf.DynamicType{}, Instances: map[bpf.InstanceKey]uint32{}}
 	for i, f := range functions {
 		f.ID = uint32(len(old) + i)
 		t.Functions = append(t.Functions, c.record(f, file, &t))
 	}
+	all = c.instantiate(all, len(old), of, &t)
+	for kind, known := range c.basic {
+		t.Dynamic[bpf.DynamicKey{Address: kind}] = bpf.DynamicType{Type: known.ID}
+	}
 	for _, d := range dynamic {
-		if d.Direct || d.Type == nil {
-			continue // nothing to follow
+		target := d.Followed()
+		if target == nil {
+			continue
 		}
 		if !c.room(len(t.Dynamic)) {
 			break // values of the others are shown by the type that the pointer to them has
 		}
 		t.Dynamic[bpf.DynamicKey{File: file, Address: d.Address}] = bpf.DynamicType{
-			Type: c.compiler.AddType(d.Type), Adjust: d.Adjust, Align: powerOfTwo(d.Align),
+			Type: c.compiler.AddType(target), Adjust: d.Adjust, Align: powerOfTwo(d.Align),
 		}
 	}
 	programs, edges := c.compiler.Programs()
@@ -84,7 +93,7 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 	for _, e := range edges[c.edges:] {
 		t.Edges = append(t.Edges, bpf.Edge{
 			Off: e.Off, LenOff: e.LenOff, Kind: uint8(e.Kind), LenSize: e.LenSize, Depth: e.Depth, Type: e.Type, Stride: e.Stride,
-			Count: uint8(e.Count), Flags: bpf.EdgeFlags(e.Inner, e.Back, e.Untag), Per: e.Per, When: uint8(e.When), WhenOff: e.WhenOff, WhenValue: e.WhenValue,
+			Count: uint8(e.Count), Flags: bpf.EdgeFlags(e.Inner, e.Back, e.Untag, e.Slice), Per: e.Per, When: uint8(e.When), WhenOff: e.WhenOff, WhenValue: e.WhenValue,
 		})
 	}
 	t.FirstProgram, t.FirstEdge = c.programs, c.edges
@@ -97,10 +106,35 @@ func (c *catalog) add(functions []*trace.Function, of *image, dynamic []types.Dy
 	c.checks += uint32(len(t.Checks))
 	c.programs, c.edges = uint32(len(programs)), uint32(len(edges))
 	before := *c.images.Load()
-	images := append(before[:len(before):len(before)], slices.Repeat([]*image{of}, len(functions))...)
+	images := append(before[:len(before):len(before)], slices.Repeat([]*image{of}, len(all)-len(old))...)
 	c.images.Store(&images)
 	c.functions.Store(&all)
 	return nil
+}
+
+// instantiate adds to all functions, which are new from the given id on, those that generic ones are with
+// their real types, so that their calls are counted apart.
+func (c *catalog) instantiate(all []*trace.Function, first int, of *image, t *bpf.Tables) []*trace.Function {
+	named := map[string][]uint64{}
+	for address, d := range of.dictionaries {
+		named[d.Of] = append(named[d.Of], address)
+	}
+	for _, f := range all[first:] {
+		if f.Role != trace.RoleCall || t.Functions[int(f.ID)-first].Flags&bpf.FuncGeneric == 0 {
+			continue
+		}
+		for _, address := range named[f.Generic()] {
+			if len(all)-first >= spareFunctions/2 {
+				return all
+			}
+			instance := f.Instance(of.dictionaries[address].Arguments)
+			instance.ID = uint32(len(all))
+			all = append(all, instance)
+			t.Functions = append(t.Functions, bpf.Func{})
+			t.Instances[bpf.InstanceKey{Func: f.ID, Dictionary: address}] = instance.ID
+		}
+	}
+	return all
 }
 
 // room says whether the tables have some for one more type beside so many new ones,
@@ -116,6 +150,28 @@ func powerOfTwo(n uint32) uint32 {
 		return 0
 	}
 	return n
+}
+
+// dynamicType is the type at an address of a file that is a runtime type's, or a closure's code.
+// Of a type that the debug information lacks, the file tells name and kind.
+func (c *catalog) dynamicType(i *image, address uint64) (d types.Dynamic, ok bool) {
+	if d, ok = i.dynamic[address]; ok {
+		return d, d.Name != "" || d.Type != nil
+	}
+	if i.code(address) || len(i.dynamic) >= maxNames {
+		return d, false
+	}
+	d.Address = address
+	if f := i.open(); f != nil {
+		var kind uint64
+		if d.Name, kind, ok = f.RuntimeType(address); ok && c.basic[kind] != nil {
+			t := *c.basic[kind]
+			t.Name = d.Name
+			d.Type = &t
+		}
+	}
+	i.dynamic[address] = d
+	return d, ok
 }
 
 // record is the BPF side of a function; its moves are appended to t.
@@ -159,6 +215,16 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 	case trace.RoleLibraryMap:
 		// What is mapped then must be known before the process ends.
 		r.Flags |= bpf.FuncUrgent
+	}
+	if p := f.EntryPlan; p != nil && p.Root != nil {
+		for i := range p.Root.Fields {
+			if d := &p.Root.Fields[i]; d.Name == trace.Dictionary && d.Unavailable == "" {
+				if move, _, ok := wordOf(p, uint16(d.Offset), 8); ok {
+					r.Flags |= bpf.FuncGeneric
+					r.DictMove = r.Entry.Moves + move
+				}
+			}
+		}
 	}
 	if t := failure(f); t != nil {
 		if move, off, ok := wordOf(f.ExitPlan, uint16(t.Offset), t.Size); ok {

@@ -24,12 +24,15 @@ type image struct {
 	broken   bool              // it can't be read
 	segments []symbols.Segment
 	pie      bool
-	dynamic  map[uint64]types.Dynamic // by the address of the runtime type, or of the vtable as objects have it
+	dynamic  map[uint64]types.Dynamic // by the address of the runtime type, of a closure's code, or of the vtable as objects have it
 	itabs    map[uint64]uint64        // itab to runtime type
 	classes  map[uint64]string        // of vtables that were asked for and aren't in dynamic
+	// dictionaries are those of generic functions, by address; words are of dictionaries, as far as they were asked for.
+	dictionaries map[uint64]symbols.Dictionary
+	words        map[uint64]uint64
 }
 
-func newImage(f *symbols.File, dynamic []types.Dynamic) (*image, error) {
+func newImage(f *symbols.File, dynamic []types.Dynamic, dictionaries map[uint64]symbols.Dictionary) (*image, error) {
 	source, err := os.Open(f.Path())
 	if err != nil {
 		return nil, fmt.Errorf("open traced file: %w", err)
@@ -37,6 +40,7 @@ func newImage(f *symbols.File, dynamic []types.Dynamic) (*image, error) {
 	i := &image{
 		source: source, module: f.Module(), names: map[uint64]string{}, places: map[uint64]place{},
 		segments: f.Segments(), pie: f.PIE(), dynamic: make(map[uint64]types.Dynamic, len(dynamic)), itabs: f.ITabs(),
+		dictionaries: dictionaries, words: map[uint64]uint64{},
 	}
 	for _, d := range dynamic {
 		i.dynamic[d.Address] = d
@@ -304,7 +308,7 @@ func (s *Session) Dynamic(tgid uint32, word uint64, fromItab bool) (types.Dynami
 		}
 		address = t
 	}
-	d, ok := i.dynamic[address]
+	d, ok := s.cat.dynamicType(i, address)
 	return d, ok
 }
 
@@ -342,6 +346,37 @@ func (i *image) class(address uint64) string {
 
 // maxClasses bounds how many vtables that aren't described are remembered for a file.
 const maxClasses = 4096
+
+// TypeArguments are the types that a generic Go function runs with, as they are written in
+// brackets, by its dictionary; empty when that isn't known.
+func (s *Session) TypeArguments(tgid uint32, dictionary uint64) string {
+	i, address, _ := s.image(tgid, dictionary)
+	if i == nil {
+		return ""
+	}
+	return i.dictionaries[address].Arguments
+}
+
+// Generic tells the type that a word of a generic Go function's dictionary stands for.
+func (s *Session) Generic(tgid uint32, dictionary uint64, index uint32) (types.Dynamic, bool) {
+	i, address, _ := s.image(tgid, dictionary)
+	if i == nil || i.dictionaries[address].Arguments == "" {
+		return types.Dynamic{}, false
+	}
+	at := address + 8*uint64(index)
+	word, ok := i.words[at]
+	if !ok {
+		f := i.open()
+		if f == nil {
+			return types.Dynamic{}, false
+		}
+		if word, ok = f.WordAt(at); !ok || len(i.words) >= maxNames {
+			return types.Dynamic{}, false
+		}
+		i.words[at] = word
+	}
+	return s.cat.dynamicType(i, word)
+}
 
 // image finds the traced file that an address of a process is mapped from, the
 // address in the file, and the load bias between the two.

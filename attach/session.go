@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -361,11 +362,15 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
 	if len(traced) == 0 {
 		return nil
 	}
-	dynamic := file.Dynamic()
+	dynamic := append(file.Dynamic(), file.Closures(a.functions)...)
 	if t.wanted {
 		s.opts.warnOf(file)
 	}
-	if a.image, err = newImage(file, dynamic); err != nil {
+	var dictionaries map[uint64]symbols.Dictionary
+	if slices.ContainsFunc(a.functions, isGeneric) {
+		dictionaries = file.Dictionaries()
+	}
+	if a.image, err = newImage(file, dynamic, dictionaries); err != nil {
 		return err
 	}
 	if err := s.cat.add(traced, a.image, dynamic); err != nil {
@@ -373,6 +378,12 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
 	}
 	a.links, err = s.linkAll(t.path, traced, file.FileOffset)
 	return err
+}
+
+// isGeneric says whether a function is given the types that it runs with.
+func isGeneric(f *trace.Function) bool {
+	return f.EntryPlan != nil && f.EntryPlan.Root != nil &&
+		slices.ContainsFunc(f.EntryPlan.Root.Fields, func(p trace.Field) bool { return p.Name == trace.Dictionary })
 }
 
 // linkAll links the functions' probes. When the kernel refuses an instruction,

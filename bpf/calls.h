@@ -27,7 +27,8 @@ struct hit {
 	__u8 kind;
 	__u8 flags;
 	__u8 failed; /* exit: the result says that the call failed */
-	__u8 pad[5];
+	__u8 pad;
+	__u32 counted; /* the id under which the call is counted */
 };
 
 /* By thread id. */
@@ -222,7 +223,7 @@ static __always_inline void bring(struct owner *o, struct frame *f, __u32 i)
 {
 	struct held *h = bpf_map_lookup_elem(&held, key_of(o, i));
 	struct counters *c;
-	__u32 size, func = f->func;
+	__u32 size, func = f->counted;
 
 	if (h) {
 		size = h->event.size;
@@ -268,7 +269,7 @@ static __always_inline void die(struct owner *o, struct frame *f)
 			how = ENDED_OPEN;
 		if (f->flags & FRAME_LEFT_OUT)
 			how |= ENDED_LEFT_OUT;
-		tally(f->func, o->last > f->ts ? o->last - f->ts : 0, how);
+		tally(f->counted, o->last > f->ts ? o->last - f->ts : 0, how);
 	}
 	if (f->flags & FRAME_DOUBTED)
 		o->doubts--;
@@ -412,7 +413,7 @@ __noinline int push_deep(struct owner *o)
 		return 0;
 	if (ADD(&deep, key_of(o, o->n), &o->spare, BPF_ANY)) {
 		__sync_fetch_and_add(&untracked, 1);
-		tally(o->spare.func, 0, ENDED_OPEN);
+		tally(o->spare.counted, 0, ENDED_OPEN);
 		return 0;
 	}
 	o->n++;
@@ -430,6 +431,7 @@ static __always_inline void push(struct owner *o, struct hit *h, __u32 flags, __
 	f->func = (__u32)h->cookie;
 	f->flags = flags;
 	f->saved = kept;
+	f->counted = h->counted;
 	if (i < NEAR_FRAMES)
 		o->n = i + 1;
 	else

@@ -128,6 +128,7 @@ enum func_flag {
 	FUNC_HOLD = 256,     /* whether a call is recorded shows at its end: see `least` */
 	FUNC_KEEPS_ERRORS = 512, /* failed calls are recorded whatever its checks say */
 	FUNC_ERRNO = 1024,   /* where its exit tells that it failed, errno goes with it */
+	FUNC_GENERIC = 4096, /* Go: which of its instances is called tells its dictionary */
 	FUNC_FINDS_ERRNO = 2048, /* its entry makes no event: it is when errno's place in the process can be found, once for each C library */
 };
 
@@ -153,6 +154,8 @@ struct func {
 	__u64 least;       /* FUNC_HOLD: calls that took less are not recorded unless they fail, ns */
 	__u32 checks;      /* index of the first check of its arguments; all must hold, else a call is not recorded */
 	__u32 nchecks;
+	__u32 dict_move;   /* FUNC_GENERIC: index of the move that makes the dictionary's address */
+	__u32 pad;
 	struct side {
 		__u32 type;    /* capture program of the root block, 0: the root has no pointers */
 		__u32 moves;   /* index of the first move */
@@ -201,6 +204,13 @@ struct move {
 	__u32 pad2;
 };
 
+/* A generic function as it is with one dictionary: key of the `instances` map, of the ids under which calls are counted. */
+struct instance_key {
+	__u32 func;
+	__u32 pad;
+	__u64 dictionary; /* its address in the file */
+};
+
 /* A comparison of a word that is captured at entry with a constant. */
 struct check {
 	__u32 move;  /* index of the move that the word comes with */
@@ -237,6 +247,8 @@ enum edge_kind {
 	EDGE_WIDE = 6,    /* a wide string: as many bytes as a string may have and its page has */
 	EDGE_CLASS = 7,   /* C++: an object that begins with the address of a vtable; where that is not known, one value of `type` */
 	EDGE_TRAIT = 8,   /* Rust's trait object: data pointer at `off`, vtable at `len_off`; `stride` bytes lie before the value */
+	EDGE_CLOSURE = 9, /* Go function value: the code's address is behind it; the type is looked up by that, else it is `type` */
+	EDGE_DICT = 10,    /* Go type parameter's pointer: its runtime type is at `stride` behind the dictionary whose address is at `len_off` */
 };
 
 /* EDGE_COUNTED: how the number of values is told. */
@@ -258,6 +270,7 @@ enum edge_flag {
 	EDGE_INNER = 1, /* from a container to its contents: no step deeper */
 	EDGE_BACK = 2,  /* EDGE_COUNTED: the values end at the address, the first one last */
 	EDGE_UNTAG = 4, /* the pointer's lowest two bits are no part of it */
+	EDGE_SLICE = 8, /* EDGE_DICT: a slice lies there, of the type that the dictionary tells */
 };
 
 struct edge {
@@ -278,13 +291,14 @@ struct edge {
 	__u32 pad3;
 };
 
-#define ITAB_TYPE 8 /* offset of the dynamic type in a Go itab, 1.22 to 1.26 */
+#define ITAB_TYPE 8  /* offset of the dynamic type in a Go itab, 1.22 to 1.26 */
+#define TYPE_KIND 23 /* offset of the kind, in the low 5 bits, in a Go runtime type, 1.22 to 1.26 */
 
 /* What tells a dynamic type: key of the `dynamic` map. */
 struct dynamic_key {
-	__u32 file;    /* file number: types are found by their address in the file */
+	__u32 file;    /* file number: types are found by their address in the file; 0: by their kind */
 	__u32 pad;
-	__u64 address; /* of Go's runtime type, or of a vtable as objects have it; load bias taken off */
+	__u64 address; /* of Go's runtime type, of a closure's code, or of a vtable as objects have it, load bias taken off; or the kind */
 };
 
 struct dynamic_type {
@@ -337,6 +351,8 @@ struct frame {
 	__u64 saved; /* FUNC_SAVES: the register at entry */
 	__u32 func;  /* function id */
 	__u32 flags; /* enum frame_flag */
+	__u32 counted; /* the id under which the call is counted: an instance's of a generic function */
+	__u32 pad;
 };
 
 enum frame_flag {

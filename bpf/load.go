@@ -32,6 +32,8 @@ type (
 	ErrnoPlace = probeErrnoPlace
 	// Counters is struct counters.
 	Counters = probeCounters
+	// InstanceKey is struct instance_key.
+	InstanceKey = probeInstanceKey
 	// Check is struct check.
 	Check = probeCheck
 )
@@ -52,6 +54,7 @@ const (
 	FuncKeepsErrors = 512 // failed calls are recorded whatever its checks say
 	// FuncErrno: errno goes with its exit where that tells that it failed. FuncFindsErrno: its
 	// entry is when the place of errno can be found in a process.
+	FuncGeneric    = 4096 // which of its instances is called tells the word that DictMove makes
 	FuncErrno      = 1024
 	FuncFindsErrno = 2048
 )
@@ -74,7 +77,7 @@ const (
 )
 
 // EdgeFlags makes the flags of an Edge (enum edge_flag).
-func EdgeFlags(inner, back, untag bool) (flags uint8) {
+func EdgeFlags(inner, back, untag, slice bool) (flags uint8) {
 	if inner {
 		flags |= 1
 	}
@@ -82,6 +85,9 @@ func EdgeFlags(inner, back, untag bool) (flags uint8) {
 		flags |= 2
 	}
 	if untag {
+		flags |= 4
+	}
+	if slice {
 		flags |= 4
 	}
 	return flags
@@ -252,6 +258,7 @@ type Tables struct {
 	Edges        []Edge
 	FirstEdge    uint32
 	Dynamic      map[DynamicKey]DynamicType
+	Instances    map[InstanceKey]uint32
 }
 
 // Fill writes tables, what they refer to first. It returns ErrFull when one of
@@ -270,8 +277,17 @@ func (o *Objects) Fill(t Tables) error {
 		return err
 	}
 	for k, v := range t.Dynamic {
-		if err := o.probes.Dynamic.Put(k, v); err != nil {
-			return fmt.Errorf("fill BPF map dynamic: %w", full(err))
+		err := full(o.probes.Dynamic.Put(k, v))
+		if errors.Is(err, ErrFull) {
+			break // interface values of the types that are left out are shown by their type alone
+		}
+		if err != nil {
+			return fmt.Errorf("fill BPF map dynamic: %w", err)
+		}
+	}
+	for k, v := range t.Instances {
+		if err := o.probes.Instances.Put(k, v); err != nil {
+			return fmt.Errorf("fill BPF map instances: %w", full(err))
 		}
 	}
 	return fill(o.probes.Functions, t.FirstFunc, t.Functions)

@@ -87,6 +87,7 @@ struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, str
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct type_prog); __uint(max_entries, 1); } programs SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct edge); __uint(max_entries, 1); } edges SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct dynamic_key); __type(value, struct dynamic_type); __uint(max_entries, 1); } dynamic SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct instance_key); __type(value, __u32); __uint(max_entries, 1 << 15); } instances SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct process); __uint(max_entries, 16384); } processes SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct errno_place); __uint(max_entries, 16384); } errnos SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct image); __type(value, struct process); __uint(max_entries, 1024); } images SEC(".maps");
@@ -255,15 +256,29 @@ static __always_inline struct dynamic_type *type_at(struct scratch *s, __u64 add
 	return bpf_map_lookup_elem(&dynamic, &s->key);
 }
 
-/* The capture program of an interface's dynamic type; 0 when unknown or held in the word itself. */
-static __always_inline __u32 dynamic_program(struct scratch *s, __u8 kind, __u64 word)
+/*
+ * The capture program of a type that is only known at run time; 0 when unknown or held in the
+ * word itself. Of types that nothing describes the runtime tells the kind: that is enough for
+ * numbers and text.
+ */
+__noinline int dynamic_program(struct scratch *s, __u32 kind, __u64 word)
 {
 	struct dynamic_type *d;
 
+	if (!s)
+		return 0;
 	s->word[0] = word;
-	if (kind == EDGE_IFACE && read_user(&s->word[0], 8, word + ITAB_TYPE))
+	if (kind != EDGE_EFACE && read_user(&s->word[0], 8, kind == EDGE_IFACE ? word + ITAB_TYPE : word))
 		return 0;
 	d = type_at(s, s->word[0]);
+	if (!d && kind <= EDGE_EFACE) {
+		s->key.file = 0;
+		s->key.address = 0;
+		if (read_user(&s->key.address, 1, s->word[0] + TYPE_KIND))
+			return 0;
+		s->key.address &= 31;
+		d = bpf_map_lookup_elem(&dynamic, &s->key);
+	}
 	return d && !d->direct ? d->type : 0;
 }
 
@@ -368,11 +383,33 @@ static __always_inline bool count_item(struct scratch *s, struct edge *e)
 	return true;
 }
 
+/* Makes the item of the Go slice at an offset in the span, whose type was looked up: 0 when it leads nowhere. */
+__noinline int slice_item(struct scratch *s, __u32 off, __u32 type)
+{
+	struct type_prog *p = bpf_map_lookup_elem(&programs, &type);
+	struct edge *e;
+	__u32 i;
+	bool leads;
+
+	if (!s || !p || p->nedges != 1)
+		return 0;
+	i = p->edges;
+	e = bpf_map_lookup_elem(&edges, &i);
+	if (!e || e->kind != EDGE_COUNTED || off + 16 > s->span.len)
+		return 0;
+	s->item.type = e->type;
+	s->span.base += off;
+	leads = count_item(s, e);
+	s->span.base -= off;
+	return leads;
+}
+
 /* Queues what one pointer in the span points to. */
 __noinline int follow_edge(struct scratch *s, __u32 i)
 {
 	struct edge *e = bpf_map_lookup_elem(&edges, &i);
 	struct item *item;
+	__u32 known;
 	__u64 word;
 
 	if (!e || !s || e->off + 8 > s->span.len || !applies(s, e))
@@ -413,6 +450,24 @@ __noinline int follow_edge(struct scratch *s, __u32 i)
 	case EDGE_TRAIT:
 		if (!trait_item(s, e))
 			return 0;
+		break;
+	case EDGE_CLOSURE:
+	case EDGE_DICT:
+		word = item->addr;
+		if (e->kind == EDGE_DICT) {
+			if (e->len_off + 8 > s->span.len)
+				return 0;
+			word = *(__u64 *)&s->data[bounded(s->span.base + e->len_off, MAX_DATA)] + e->stride;
+		}
+		known = item->addr ? dynamic_program(s, e->kind, word) : 0;
+		if (e->flags & EDGE_SLICE) {
+			if (!slice_item(s, e->off, known))
+				return 0;
+			break;
+		}
+		if (known)
+			item->type = known;
+		item->want = item->size = program_size(item->type);
 		break;
 	default:
 		word = item->addr;
@@ -1136,7 +1191,7 @@ static __always_inline int deliver(struct pt_regs *ctx, struct func *f, struct t
 	int outcome = flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, t, keeper);
 
 	if (outcome == LOST || outcome == CROWDED)
-		lose((__u32)h->cookie, h->kind, outcome);
+		lose(h->counted, h->kind, outcome);
 	return outcome;
 }
 
@@ -1234,6 +1289,20 @@ static __always_inline struct owner *owner_of(struct thread *t)
 	return t->hit.goid ? goroutine_of(t) : &t->owner;
 }
 
+/* The id under which a call that begins is counted. */
+__noinline int instance_of(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
+{
+	struct instance_key key = {};
+	__u32 *id;
+
+	if (!f || !h)
+		return 0;
+	key.func = (__u32)h->cookie;
+	key.dictionary = word_of(ctx, h, f->dict_move, 0, 8) - (REGS_IP(ctx) - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT));
+	id = bpf_map_lookup_elem(&instances, &key);
+	return id ? *id : key.func;
+}
+
 /* What is below a panic's position runs after it: it is over. */
 static __always_inline void go_on(struct owner *o, struct hit *h)
 {
@@ -1304,6 +1373,8 @@ __noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, 
 			o->flags |= OWNER_MIXED;
 	}
 	go_on(o, h);
+	if (f->flags & FUNC_GENERIC)
+		h->counted = instance_of(ctx, f, h);
 	if (f->nchecks && !wanted_call(ctx, f, h))
 		flags = FRAME_LEFT_OUT;
 	if (!flags || f->flags & FUNC_KEEPS_ERRORS) {
@@ -1344,6 +1415,7 @@ int enter(struct pt_regs *ctx)
 	t->hit.saved = 0;
 	take_time(&t->hit, task);
 	t->hit.cookie = bpf_get_attach_cookie(ctx);
+	t->hit.counted = (__u32)t->hit.cookie;
 	f = function_of((__u32)t->hit.cookie);
 	if (!f)
 		return 0;
@@ -1423,12 +1495,13 @@ __noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, st
 	}
 	if (!frame)
 		return 0;
+	h->counted = frame->counted;
 	how = frame->flags & FRAME_LEFT_OUT ? ENDED_LEFT_OUT : 0;
 	kept = frame->flags;
 	if (kept & FRAME_TOLD)
 		deliver(ctx, f, t, NULL);
 	if (!(kept & FRAME_COUNTED))
-		tally((__u32)h->cookie, ns, how | (h->failed ? ENDED_ERR : ENDED_OK));
+		tally(h->counted, ns, how | (h->failed ? ENDED_ERR : ENDED_OK));
 	go_on(o, h);
 	finish(o, i, h->at);
 	return 0;
@@ -1454,6 +1527,7 @@ static __always_inline int exited(struct pt_regs *ctx, __u8 flags)
 	t->hit.flags = flags | (cookie & COOKIE_TAIL ? EVENT_TAIL : 0);
 	t->hit.failed = 0;
 	t->hit.cookie = cookie;
+	t->hit.counted = (__u32)cookie;
 	take_time(&t->hit, task);
 	f = function_of((__u32)cookie);
 	if (!f)
@@ -1558,7 +1632,7 @@ static long close_one(__u64 i, struct owner **arg)
 		return 1;
 	f = frame_at(o, o->n - 1);
 	if (f && !(f->flags & FRAME_COUNTED))
-		tally(f->func, o->sweep_at > f->ts ? o->sweep_at - f->ts : 0, o->sweep | (f->flags & FRAME_LEFT_OUT ? ENDED_LEFT_OUT : 0));
+		tally(f->counted, o->sweep_at > f->ts ? o->sweep_at - f->ts : 0, o->sweep | (f->flags & FRAME_LEFT_OUT ? ENDED_LEFT_OUT : 0));
 	pop(o);
 	return 0;
 }

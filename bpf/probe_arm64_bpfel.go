@@ -76,12 +76,14 @@ type probeErrnoPlace struct {
 }
 
 type probeFrame struct {
-	_     structs.HostLayout
-	Pos   uint64
-	Ts    uint64
-	Saved uint64
-	Func  uint32
-	Flags uint32
+	_       structs.HostLayout
+	Pos     uint64
+	Ts      uint64
+	Saved   uint64
+	Func    uint32
+	Flags   uint32
+	Counted uint32
+	Pad     uint32
 }
 
 type probeFrameKey struct {
@@ -104,6 +106,8 @@ type probeFunc struct {
 	Least      uint64
 	Checks     uint32
 	Nchecks    uint32
+	DictMove   uint32
+	Pad        uint32
 	Entry      struct {
 		_        structs.HostLayout
 		Type     uint32
@@ -172,6 +176,13 @@ type probeImage struct {
 	Inode uint64
 	Dev   uint32
 	Pad   uint32
+}
+
+type probeInstanceKey struct {
+	_          structs.HostLayout
+	Func       uint32
+	Pad        uint32
+	Dictionary uint64
 }
 
 type probeLatency struct {
@@ -297,20 +308,21 @@ type probeScratch struct {
 type probeThread struct {
 	_   structs.HostLayout
 	Hit struct {
-		_      structs.HostLayout
-		Ts     uint64
-		Cpu    uint64
-		Cookie uint64
-		Pos    uint64
-		At     uint64
-		Goid   uint64
-		G      uint64
-		Saved  uint64
-		Word   uint64
-		Kind   uint8
-		Flags  uint8
-		Failed uint8
-		Pad    [5]uint8
+		_       structs.HostLayout
+		Ts      uint64
+		Cpu     uint64
+		Cookie  uint64
+		Pos     uint64
+		At      uint64
+		Goid    uint64
+		G       uint64
+		Saved   uint64
+		Word    uint64
+		Kind    uint8
+		Flags   uint8
+		Failed  uint8
+		Pad     uint8
+		Counted uint32
 	}
 	Thrown uint64
 	Owner  probeOwner
@@ -340,6 +352,7 @@ const (
 	probeMapGoroutines        = "goroutines"
 	probeMapHeld              = "held"
 	probeMapImages            = "images"
+	probeMapInstances         = "instances"
 	probeMapLatencies         = "latencies"
 	probeMapMoves             = "moves"
 	probeMapPool              = "pool"
@@ -435,6 +448,7 @@ type probeMapSpecs struct {
 	Goroutines *ebpf.MapSpec `ebpf:"goroutines"`
 	Held       *ebpf.MapSpec `ebpf:"held"`
 	Images     *ebpf.MapSpec `ebpf:"images"`
+	Instances  *ebpf.MapSpec `ebpf:"instances"`
 	Latencies  *ebpf.MapSpec `ebpf:"latencies"`
 	Moves      *ebpf.MapSpec `ebpf:"moves"`
 	Pool       *ebpf.MapSpec `ebpf:"pool"`
@@ -494,6 +508,7 @@ type probeMaps struct {
 	Goroutines *ebpf.Map `ebpf:"goroutines"`
 	Held       *ebpf.Map `ebpf:"held"`
 	Images     *ebpf.Map `ebpf:"images"`
+	Instances  *ebpf.Map `ebpf:"instances"`
 	Latencies  *ebpf.Map `ebpf:"latencies"`
 	Moves      *ebpf.Map `ebpf:"moves"`
 	Pool       *ebpf.Map `ebpf:"pool"`
@@ -516,6 +531,7 @@ func (m *probeMaps) Close() error {
 		m.Goroutines,
 		m.Held,
 		m.Images,
+		m.Instances,
 		m.Latencies,
 		m.Moves,
 		m.Pool,

@@ -163,7 +163,7 @@ func (o *Objects) openCalls(w *probeOwner, f func(Open)) error {
 			continue
 		}
 		c := Open{
-			Func: frame.Func, TGID: w.Tgid, TS: frame.Ts, Told: frame.Flags&frameTold != 0, LeftOut: frame.Flags&frameLeftOut != 0,
+			Func: frame.Counted, TGID: w.Tgid, TS: frame.Ts, Told: frame.Flags&frameTold != 0, LeftOut: frame.Flags&frameLeftOut != 0,
 			Panics: w.Flags&ownerPanics != 0 && frame.Pos < w.Panic,
 		}
 		if frame.Flags&frameHeld != 0 {

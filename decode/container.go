@@ -23,6 +23,7 @@ type entries struct {
 	text bool
 	// several: a key may come more than once, so that it can't be an object.
 	several bool
+	gone    uint64 // entries that were taken for deleted
 }
 
 func (p *printer) newEntries(dst []byte) *entries {
@@ -33,6 +34,10 @@ func (p *printer) newEntries(dst []byte) *entries {
 func (e *entries) add(key, value *trace.Type, k, v []byte) bool {
 	if len(e.list) >= e.p.config.MaxItems || e.size >= e.room {
 		return false
+	}
+	if value.Kind == trace.KindPointer && value.Elem != nil && value.Elem.Name == "sync.entry" && e.p.deleted(value, v) {
+		e.gone++
+		return true
 	}
 	limit := e.p.limit
 	e.p.limit = e.room - e.size
@@ -61,6 +66,7 @@ func (e *entries) print(dst []byte, n uint64) []byte {
 		return bytes.Compare(a.key, b.key)
 	})
 	e.text = e.text && !e.several
+	n -= min(n, e.gone)
 	cut := uint64(len(e.list)) < n
 	if cut {
 		e.p.flags |= trace.FlagTruncated
@@ -100,6 +106,8 @@ func (p *printer) container(dst []byte, t *trace.Type, data []byte) []byte {
 	switch t.Form {
 	case trace.FormTree, trace.FormList:
 		return p.cells(dst, t, data)
+	case trace.FormTrie:
+		return p.trie(dst, t, data)
 	case trace.FormTable:
 		return p.table(dst, t, data)
 	case trace.FormBTree:

@@ -72,9 +72,25 @@ func containerTypes(first uint32) []*trace.Type {
 	goType := func(name string, size uint32, fields ...trace.Field) *trace.Type {
 		return &trace.Type{Kind: trace.KindStruct, Name: name, Size: size, Lang: trace.LangGo, Fields: fields}
 	}
+	anything := &trace.Type{Name: "interface {}", Kind: trace.KindInterface, Size: 16, Empty: true, Lang: trace.LangGo}
+	parent := &trace.Type{Name: "context.Context", Kind: trace.KindInterface, Size: 16, Lang: trace.LangGo}
+	failure := &trace.Type{Name: "error", Kind: trace.KindError, Size: 16, Lang: trace.LangGo}
+	trieNode := structType(first+11, at("key", 16, anything), at("value", 32, anything))
+	trieNode.Size = 96
+	for i := range uint32(9) {
+		trieNode.Links = append(trieNode.Links, one(24+8*i, trieNode))
+	}
+	trieNode.Links = append(trieNode.Links, one(8, trieNode))
+	cancelled := goType("context.cancelCtx", 48, at("Context", 0, parent), at("err", 16, failure), at("cause", 32, failure))
 	words := &trace.Type{Kind: trace.KindSlice, Size: 24, LenOff: 8, Elem: number, Lang: trace.LangGo}
 	return []*trace.Type{
 		handle(trace.FormSwiss, swiss), handle(trace.FormBuckets, hash), group, table, directory, swiss, bucket, hash, cell, node, tuple, leaf, inner,
+		container(trace.KindMap, trace.FormTrie, one(0, trieNode)), parent, cancelled,
+		goType("context.timerCtx", 72, at("cancelCtx", 0, cancelled), at("deadline", 48, pair)),
+		goType("context.valueCtx", 48, at("Context", 0, parent), at("key", 16, anything), at("val", 32, anything)),
+		goType("sync.Map", 32, at("dirty", 0, handle(trace.FormSwiss, swiss)), at("read", 8, goType("", 8, at("v", 0, number)))),
+		goType("sync.Cond", 32, at("L", 0, anything), at("notify", 16, goType("sync.notifyList", 8, at("wait", 0, int32Type), at("notify", 4, int32Type)))),
+		{Kind: trace.KindFunc, Size: 8, Lang: trace.LangGo, Elem: number},
 		container(trace.KindMap, trace.FormTree, one(0, cell)), container(trace.KindSlice, trace.FormTree, one(0, cell)),
 		container(trace.KindMap, trace.FormList, one(0, node)), container(trace.KindSlice, trace.FormList, one(0, node)),
 		container(trace.KindMap, trace.FormTable, trace.Link{Count: trace.CountMask, Back: true, Target: tuple}, one(0, byte1)),

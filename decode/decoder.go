@@ -18,12 +18,16 @@ type Config struct {
 	Function func(id uint32) *trace.Function
 	// Dynamic says what a Go interface holds, by its first word: the address of a runtime type
 	// when the interface is empty, else of an itab. False when that isn't known. Asked for every
-	// interface value.
+	// interface value, and, by the address of its code, for what a Go closure has captured.
 	Dynamic func(tgid uint32, word uint64, empty bool) (Dynamic, bool)
 	// Vtable says of what type the objects are that have the address of a vtable: of a C++ class
 	// whose layout isn't known the name alone. Asked for every pointer to a class with virtual
 	// functions, and every Rust trait object.
 	Vtable func(tgid uint32, address uint64) (Dynamic, bool)
+	// Generic says what a word of a generic Go function's dictionary stands for; TypeArguments is how
+	// the types are written that the function runs with, "[int]", "" when unknown.
+	Generic       func(tgid uint32, dictionary uint64, index uint32) (Dynamic, bool)
+	TypeArguments func(tgid uint32, dictionary uint64) string
 	// Process describes a process. It is asked when a process is first seen and after it executed
 	// a new image; while it answers nil, it is asked again.
 	Process func(tgid uint32) *trace.Process

@@ -14,7 +14,9 @@ type function struct {
 	uretprobe bool // its exit is seen after a tail call's
 	args      []param
 	results   []param
-	failure   int // index of the result that says whether it failed (a Go error, a Rust Result), -1 when there is none
+	dict      *trace.Field               // of the root at an entry: where the types are that it runs with; nil: it is not generic
+	instances map[string]*trace.Function // the function under the names that it has with those types
+	failure   int                        // index of the result that says whether it failed (a Go error, a Rust Result), -1 when there is none
 
 	lostExits   uint64 // told by Lost and not yet used to explain something
 	evicted     uint64 // calls given up, whose exits may still come
@@ -41,6 +43,9 @@ func newFunction(f *trace.Function, config *Config) *function {
 		results:   newParams(f.ExitPlan, "r", config.secretName),
 		failure:   -1,
 	}
+	if f.EntryPlan != nil && f.EntryPlan.Root != nil {
+		fn.dict = field(f.EntryPlan.Root, trace.Dictionary)
+	}
 	if n := len(fn.results); n > 0 {
 		t := fn.results[n-1].field.Type
 		if t != nil && (fn.isGo && t.Kind == trace.KindError || t.IsResult()) {
@@ -59,6 +64,9 @@ func newParams(plan *trace.Plan, prefix string, secret func(name string) string)
 	params := make([]param, 0, len(plan.Root.Fields))
 	for i, f := range plan.Root.Fields {
 		name := f.Name
+		if name == trace.Dictionary {
+			continue
+		}
 		// Go's compiler calls unnamed ones ~p0, ~r0.
 		if name == "" || name == "_" || strings.HasPrefix(name, "~") {
 			name = prefix + strconv.Itoa(i)
@@ -101,6 +109,9 @@ func (p *printer) param(dst []byte, param *param, e *Event) []byte {
 	case param.moves&e.Missed != 0:
 		return p.unavailable(dst, "memory not readable")
 	}
+	if t := param.field.Type; t != nil && t.Dict > 0 && param.field.Unavailable == "" {
+		return p.generic(dst, &param.field, e.Root)
+	}
 	return p.field(dst, &param.field, e.Root)
 }
 
@@ -122,6 +133,41 @@ func (p *printer) begin(dst []byte) {
 	p.limit = len(dst) + p.config.MaxValue
 	p.nesting = 0
 	p.path = p.path[:0]
+}
+
+// maxInstances bounds under how many names a generic function is told.
+const maxInstances = 1024
+
+// dictionary is where the types are that a generic function was called with, 0 when it isn't known.
+func (fn *function) dictionary(e *Event) uint64 {
+	if fn.dict == nil || movesOf(fn.EntryPlan, *fn.dict)&e.Missed != 0 {
+		return 0
+	}
+	at, _ := word(e.Root, fn.dict.Offset)
+	return at
+}
+
+// instance is the function by the name that it has with its real types: calls of
+// main.Max[go.shape.int] may be main.Max[int]'s or main.Max[main.cents]'s.
+func (d *Decoder) instance(fn *function, tgid uint32, dictionary uint64) *trace.Function {
+	if dictionary == 0 || d.config.TypeArguments == nil {
+		return fn.Function
+	}
+	arguments := d.config.TypeArguments(tgid, dictionary)
+	if arguments == "" {
+		return fn.Function
+	}
+	if known := fn.instances[arguments]; known != nil {
+		return known
+	}
+	if len(fn.instances) >= maxInstances {
+		return fn.Function
+	}
+	if fn.instances == nil {
+		fn.instances = map[string]*trace.Function{}
+	}
+	fn.instances[arguments] = fn.Instance(arguments)
+	return fn.instances[arguments]
 }
 
 // args gives a call's arguments as a JSON object of their own memory, nil

@@ -84,7 +84,7 @@ func FuzzValue(f *testing.F) {
 		Symbol:   func(_ uint32, addr uint64) string { return [...]string{"", "go:itab.*a/b.C,error", "f\xff"}[addr%3] },
 		Dynamic: func(_ uint32, word uint64, _ bool) (Dynamic, bool) {
 			t := types[word%uint64(len(types))]
-			name := [...]string{"*errors.errorString", "syscall.Errno", "*fs.PathError", "runtime.boundsError", "*errors.joinError", ""}[word%6]
+			name := [...]string{"*errors.errorString", "syscall.Errno", "*fs.PathError", "runtime.boundsError", "*errors.joinError", "*context.valueCtx", "*context.cancelCtx", "context.withoutCancelCtx", "*reflect.rtype", ""}[word%10]
 			return Dynamic{Name: name, Type: t, Direct: word&1 != 0}, word%7 != 0
 		},
 		Vtable: func(_ uint32, address uint64) (Dynamic, bool) {

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,6 +123,11 @@ func (p *printer) iface(dst []byte, t *trace.Type, data []byte) []byte {
 	if !ok {
 		return p.unavailable(dst, "interface layout not known")
 	}
+	if isContext(t) {
+		if out, ok := p.contextOf(dst, d); ok {
+			return out
+		}
+	}
 	dst = append(dst, '{')
 	if d.name != "" {
 		dst = append(dst, `"$type":`...)
@@ -144,6 +150,11 @@ func (p *printer) iface(dst []byte, t *trace.Type, data []byte) []byte {
 
 func (p *printer) dynamicValue(dst []byte, d dynamic) []byte {
 	switch {
+	case d.name == "*reflect.rtype" && p.config.Dynamic != nil:
+		if of, ok := p.config.Dynamic(p.tgid, d.word, true); ok {
+			return appendString(dst, shortName(of.Name))
+		}
+		return p.pointer(dst, d.word)
 	case d.typ != nil && d.block == nil:
 		return p.value(dst, d.typ, d.bytes)
 	case d.word == 0:
@@ -211,6 +222,8 @@ func (v *errorValue) say(name string) (string, bool) {
 		return v.str("s"), true
 	case "fmt.wrapError", "fmt.wrapErrors", "json.SyntaxError":
 		return v.str("msg"), true
+	case "json.UnmarshalTypeError":
+		return v.unmarshalType(), true
 	case "errors.joinError":
 		return v.joined(), true
 	case "fs.PathError":
@@ -389,13 +402,86 @@ func (v *errorValue) joined() string {
 	return strings.Join(lines, "\n")
 }
 
-// netOp leaves the addresses out: they are interfaces of several types.
+func (v *errorValue) unmarshalType() string {
+	s := "json: cannot unmarshal " + v.str("Value") + " into Go "
+	if of, name := v.str("Struct"), v.str("Field"); of != "" || name != "" {
+		s += "struct field " + of + "." + name + " of type "
+	} else {
+		s += "value of type "
+	}
+	t, data := v.field("Type")
+	if t == nil {
+		v.missing = true
+		return ""
+	}
+	d, ok := v.p.resolve(t, data)
+	if !ok || d.name != "*reflect.rtype" || v.p.config.Dynamic == nil {
+		v.missing = true
+		return ""
+	}
+	of, ok := v.p.config.Dynamic(v.p.tgid, d.word, true)
+	v.missing = v.missing || !ok
+	return s + shortName(of.Name)
+}
+
+// netOp leaves out addresses of types that it doesn't know.
 func (v *errorValue) netOp() string {
 	s := v.str("Op")
 	if network := v.str("Net"); network != "" {
 		s += " " + network
 	}
+	source, to := v.netEnd("Source"), v.netEnd("Addr")
+	switch {
+	case source != "" && to != "":
+		s += " " + source + "->" + to
+	case source != "" || to != "":
+		s += " " + source + to
+	}
 	return s + ": " + v.err("Err")
+}
+
+// netEnd is a net.Addr member's text, "" when it is nil, or of a type that isn't known.
+func (v *errorValue) netEnd(name string) string {
+	t, data := v.field(name)
+	if t == nil {
+		return ""
+	}
+	d, ok := v.p.resolve(t, data)
+	if !ok || d.typ == nil || d.block == nil || d.block.Status == BlockFault {
+		return ""
+	}
+	end := errorValue{p: v.p, typ: d.typ, data: d.bytes}
+	switch d.name {
+	case "*net.UnixAddr":
+		return end.str("Name")
+	case "*net.TCPAddr", "*net.UDPAddr":
+		_, port := end.field("Port")
+		if len(port) != 8 {
+			return ""
+		}
+		return net.JoinHostPort(end.ip(), strconv.FormatUint(unsigned(port), 10))
+	case "*net.IPAddr":
+		return end.ip()
+	}
+	return ""
+}
+
+// ip is the text of the members IP and Zone.
+func (v *errorValue) ip() string {
+	t, data := v.field("IP")
+	if t == nil || t.Kind != trace.KindSlice {
+		return ""
+	}
+	ptr, n, ok := header(t, data)
+	b := v.p.find(ptr, typeBytes)
+	if !ok || n == 0 || b == nil || uint64(len(b.Data)) < n {
+		return ""
+	}
+	s := net.IP(b.Data[:n]).String()
+	if zone := v.str("Zone"); zone != "" {
+		s += "%" + zone
+	}
+	return s
 }
 
 func (v *errorValue) dns() string {

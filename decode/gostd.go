@@ -24,6 +24,24 @@ func (p *printer) goStandard(dst []byte, t *trace.Type, data []byte) (out []byte
 		if s, ok := goTime(t, data); ok {
 			return appendString(dst, s), true
 		}
+	case "context.cancelCtx", "context.timerCtx", "context.valueCtx", "context.withoutCancelCtx", "context.afterFuncCtx", "context.stopCtx", "os/signal.signalCtx":
+		return p.contextOf(dst, dynamic{name: shortName(t.Name), typ: t, bytes: data})
+	case "sync.Map":
+		return p.syncMap(dst, t, data)
+	case "sync.entry": // of a sync.Map before Go 1.24
+		if pointer, b, ok := part(t, data, "p"); ok {
+			if v, b, ok := part(pointer, b, "v"); ok {
+				return p.value(dst, v, b), true
+			}
+		}
+	case "sync.Pool":
+		return p.fields(dst, t, data), true
+	case "sync.Cond":
+		return p.cond(dst, t, data)
+	case "sync/atomic.Value":
+		if t, data, ok := part(t, data, "v"); ok {
+			return p.value(dst, t, data), true
+		}
 	case "math/big.Int":
 		return p.bigInt(dst, t, data)
 	case "net/url.URL":

@@ -61,8 +61,9 @@ type frame struct {
 	root  uint64
 	depth int
 	flags EventFlags
-	raw   int64 // of entry, CLOCK_MONOTONIC_RAW, ns
-	usage Usage // at entry
+	raw   int64  // of entry, CLOCK_MONOTONIC_RAW, ns
+	usage Usage  // at entry
+	dict  uint64 // where the types are that a generic function was called with, or 0
 	fn    *function
 	// call is nil when it has been emitted, or is another process's: its exit
 	// is then expected but of no interest.
@@ -230,9 +231,10 @@ func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
 // enter begins a call.
 func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 	d.clear(o, e, fn)
+	d.printer.dict = fn.dictionary(e)
 	call := &trace.Call{
 		ID:         d.config.NextID(),
-		Func:       fn.Function,
+		Func:       d.instance(fn, e.TGID, d.printer.dict),
 		Process:    d.describe(o.process),
 		TID:        int(e.TID),
 		Goroutine:  e.Goid,
@@ -251,7 +253,7 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 	d.seq++
 	o.open = append(o.open, frame{
 		seq: d.seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: call,
-		id: call.ID, root: call.RootID, depth: call.Depth,
+		id: call.ID, root: call.RootID, depth: call.Depth, dict: d.printer.dict,
 	})
 	d.frames++
 	o.live++
@@ -433,6 +435,7 @@ func (d *Decoder) returned(o *owner, f *frame, e *Event) {
 		d.finish(o, f, e.TS, trace.StatusOK, nil)
 		return
 	}
+	d.printer.dict = f.dict
 	f.call.Result = d.result(e, f.fn)
 	failure := d.failed(e, f.fn)
 	f.call.Flags |= d.printer.flags

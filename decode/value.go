@@ -33,6 +33,7 @@ type printer struct {
 	// itself is replaced.
 	inMessage bool
 	secrets   map[*trace.Type]*secretFields // decided once
+	dict      uint64                        // the dictionary of the generic function whose values are printed, or 0
 }
 
 type pathStep struct {
@@ -1010,14 +1011,35 @@ func (p *printer) function(dst []byte, t *trace.Type, data []byte) []byte {
 	case t.Lang != trace.LangGo:
 		return p.symbol(dst, addr)
 	}
-	for _, id := range []uint32{elemID(t), typeBytes} {
-		if b := p.find(addr, id); b != nil && id != 0 {
-			if code, ok := word(b.Data, 0); ok {
-				return p.symbol(dst, code)
+	for i := range p.blocks {
+		b := &p.blocks[i]
+		code, ok := word(b.Data, 0)
+		if b.Addr != addr || !ok {
+			continue
+		}
+		if p.config.Dynamic != nil {
+			if of, ok := p.config.Dynamic(p.tgid, code, true); ok && of.Type != nil && of.Type.ID == b.Type {
+				return p.closure(dst, code, b, of.Type)
 			}
+		}
+		if b.Type == elemID(t) || b.Type == typeBytes {
+			return p.symbol(dst, code)
 		}
 	}
 	return p.symbol(dst, addr)
+}
+
+// closure prints a Go function value with what it has captured.
+func (p *printer) closure(dst []byte, code uint64, b *Block, t *trace.Type) []byte {
+	if !p.enter(b) {
+		return appendAddress(dst, "$ref", b.Addr)
+	}
+	defer p.leave()
+	dst = p.symbol(append(dst, `{"$func":`...), code)
+	at := len(dst)
+	dst = p.fields(dst, t, b.Data)
+	dst[at] = ','
+	return dst
 }
 
 func elemID(t *trace.Type) uint32 {

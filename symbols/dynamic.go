@@ -5,8 +5,10 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/observatory-trace/observatory-trace/symbols/types"
+	"github.com/observatory-trace/observatory-trace/symbols/units"
 )
 
 // maxDynamic is how many dynamic types are described. Programs with more have
@@ -147,4 +149,83 @@ func (f *File) symbolValue(name string) (value uint64, ok bool) {
 		return false
 	})
 	return value, ok
+}
+
+// RuntimeType reads from the file how the runtime describes a type: its name, as reflect has
+// it, and its reflect.Kind. It is asked of types that Dynamic doesn't have: that are of no variable in
+// the debug information. (internal/abi.Type, Go 1.22 to 1.26.)
+func (f *File) RuntimeType(addr uint64) (name string, kind uint64, ok bool) {
+	const (
+		flagAt, kindAt, nameAt = 20, 23, 40
+		extraStar              = 1 << 1
+	)
+	_ = f.read(func() error {
+		if f.types == (units.Range{}) {
+			low, ok := f.symbolValue("runtime.types")
+			high, ok2 := f.symbolValue("runtime.etypes")
+			if f.types = (units.Range{Low: 1}); ok && ok2 {
+				f.types = units.Range{Low: low, High: high}
+			}
+		}
+		base := f.types.Low
+		t := f.img.bytesAt(addr)
+		if addr < base || addr >= f.types.High || addr%8 != 0 || len(t) < nameAt+4 {
+			return nil
+		}
+		// A flag, the length as a varint, the text.
+		b := f.img.bytesAt(base + uint64(binary.LittleEndian.Uint32(t[nameAt:])))
+		if len(b) < 2 {
+			return nil
+		}
+		n, width := binary.Uvarint(b[1:min(len(b), 1+binary.MaxVarintLen16)])
+		if width <= 0 || n > maxTypeName || uint64(len(b)) < 1+uint64(width)+n {
+			return nil
+		}
+		text := b[1+width:][:n]
+		if t[flagAt]&extraStar != 0 && len(text) > 0 {
+			text = text[1:]
+		}
+		name, kind, ok = string(text), uint64(t[kindAt]&31), len(text) > 0 && utf8.Valid(text)
+		return nil
+	})
+	return name, kind, ok
+}
+
+// maxTypeName bounds the name of a runtime type, bytes.
+const maxTypeName = 4096
+
+// Dictionary is what the symbol of a dictionary tells.
+type Dictionary struct {
+	Of        string // the generic function, or the type whose methods get it: "main.Max"
+	Arguments string // the types that it was instantiated with: "[string,*main.point]"
+}
+
+// Dictionaries returns those that a Go program's generic functions are given, by address.
+func (f *File) Dictionaries() map[uint64]Dictionary {
+	all := map[uint64]Dictionary{}
+	_ = f.read(func() error {
+		if f.goInfo() == nil {
+			return nil
+		}
+		f.eachSymbol(func(s dataSymbol) bool {
+			if pkg, rest, ok := strings.Cut(s.name, "..dict."); ok && s.defined {
+				if i := strings.IndexByte(rest, '['); i >= 0 {
+					all[s.value] = Dictionary{pkg + "." + rest[:i], strings.Clone(rest[i:])}
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	return all
+}
+
+// WordAt reads the word that a running program finds at an address of the file, with the load bias
+// taken for 0.
+func (f *File) WordAt(addr uint64) (word uint64, ok bool) {
+	_ = f.read(func() error {
+		word, ok = f.img.uint64At(addr)
+		return nil
+	})
+	return word, ok
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/observatory-trace/observatory-trace/symbols/ehframe"
+	"github.com/observatory-trace/observatory-trace/symbols/units"
 )
 
 // What callers may tell apart.
@@ -52,6 +53,7 @@ type File struct {
 	golang  *goProgram
 	noGo    bool // it is known not to be a Go program
 	debug   *debugInfo
+	types   units.Range // of the runtime's types; Low is 1 and High 0 when there are none
 	prog    *program
 	table   *table
 	objects *objects

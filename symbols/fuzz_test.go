@@ -10,6 +10,7 @@ import (
 	"github.com/observatory-trace/observatory-trace/internal/testenv"
 	"github.com/observatory-trace/observatory-trace/symbols/ehframe"
 	"github.com/observatory-trace/observatory-trace/symbols/types"
+	"github.com/observatory-trace/observatory-trace/trace"
 )
 
 // seeds are small programs of each kind, and what is around their headers.
@@ -102,8 +103,11 @@ func readAll(path string) (err error) {
 			if d.Type != nil {
 				compiler.AddType(d.Type)
 			}
+			file.RuntimeType(d.Address)
 		}
 		file.ITabs()
+		file.Dictionaries()
+		file.Closures([]*trace.Function{{EntryPlan: &trace.Plan{Root: &trace.Type{Kind: trace.KindFunc, Lang: trace.LangGo}}}})
 	}
 	for _, addr := range places {
 		_, _ = file.Frames(addr)

@@ -333,3 +333,93 @@ func TestDynamicTypes(t *testing.T) {
 		t.Error(w)
 	}
 }
+
+// TestRuntimeTypes: what the runtime says of a type is what the debug information says.
+func TestRuntimeTypes(t *testing.T) {
+	for _, compiler := range toolchains {
+		f := open(t, testenv.Build(t, testenv.Target{Source: "go/values", Compiler: compiler}), Options{})
+		if _, err := f.Select(Selection{}); err != nil {
+			t.Fatal(err)
+		}
+		kinds := map[string]uint64{"time.Duration": 6, "main.weekday": 2, "main.point": 25, "*errors.errorString": 22}
+		compared := 0
+		for _, d := range f.Dynamic() {
+			name, kind, ok := f.RuntimeType(d.Address)
+			if !ok || strings.ContainsAny(d.Name, "[({ ·") || strings.Contains(d.Name, "/v2.") || strings.HasPrefix(d.Name, "**") || strings.Contains(name, "go.shape.") {
+				continue // spelt otherwise
+			}
+			compared++
+			pointer := strings.HasPrefix(d.Name, "*")
+			want := strings.TrimPrefix(d.Name, "*")
+			want = want[strings.LastIndexByte(want, '/')+1:]
+			if pointer {
+				want = "*" + want
+			}
+			if name != want || pointer && kind != 22 || kinds[name] != 0 && kind != kinds[name] {
+				t.Errorf("%s: %s is %q of kind %d", compiler, d.Name, name, kind)
+			}
+			delete(kinds, name)
+		}
+		if compared < 200 || len(kinds) > 0 {
+			t.Errorf("%s: %d types, without %v", compiler, compared, kinds)
+		}
+		if _, _, ok := f.RuntimeType(f.EntryPoint()); ok {
+			t.Errorf("%s: code is taken for a type", compiler)
+		}
+	}
+}
+
+// TestDictionaries: each has a name that tells the types, and leads to them.
+func TestDictionaries(t *testing.T) {
+	for _, target := range []testenv.Target{{Source: "go/values"}, {Source: "go/values", PIE: true, Compiler: "go1.24.6"}, {Source: "go/values", Opt: "-O0", Compiler: "go1.22.12"}} {
+		f := open(t, testenv.Build(t, target), Options{})
+		found := map[string]string{}
+		for at, d := range f.Dictionaries() {
+			if word, ok := f.WordAt(at); ok {
+				found[d.Of+d.Arguments], _, _ = f.RuntimeType(word)
+			}
+		}
+		for name, first := range map[string]string{
+			"main.choose[*main.account]": "*main.account", "main.add[main.cents]": "main.cents", "main.pair[string,*main.point]": "*main.pair[string,*main.point]",
+		} {
+			if found[name] != first {
+				t.Errorf("%s: %s begins with %q, want %q", target, name, found[name], first)
+			}
+		}
+	}
+}
+
+// TestClosureTypes: what is read of closures is the application's own, and only when a function value is traced.
+func TestClosureTypes(t *testing.T) {
+	f := open(t, testenv.Build(t, testenv.Target{Source: "go/values", Opt: "-O0"}), Options{})
+	with, err := f.Select(Selection{Include: patterns("main.closures")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	without, err := f.Select(Selection{Include: patterns("main.signed")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Closures(without); len(got) > 0 {
+		t.Errorf("%d closures, and no function takes one", len(got))
+	}
+	names := map[string]string{}
+	for _, d := range f.Closures(with) {
+		for _, field := range d.Type.Fields {
+			names[d.Type.Name] += field.Name + " "
+		}
+	}
+	for name, want := range map[string]string{
+		"main.callClosures.func1": "offset label who ", "main.callClosures.func2": "total offset ", "main.makeAdder.func1": "by ",
+		"main.square.Area-fm": "receiver ", "main.(*circle).Area-fm": "receiver ",
+	} {
+		if names[name] != want {
+			t.Errorf("%s holds %q, want %q", name, names[name], want)
+		}
+	}
+	for name := range names {
+		if !strings.HasPrefix(name, "main.") {
+			t.Errorf("%s is not the application's own", name)
+		}
+	}
+}

@@ -1,5 +1,7 @@
 package trace
 
+import "strings"
+
 // Language is the source language of a function, which decides how its
 // arguments are passed, how its frames are unwound and what an error is.
 type Language uint8
@@ -156,4 +158,31 @@ type ExitSite struct {
 	// Cond is the x86 condition code (0 to 15, the low nibble of the jcc
 	// opcode) under which a conditional tail jump is taken; -1 when it always is.
 	Cond int8
+}
+
+// shapeMark is how the types begin in the name of a generic Go function's body, which is shared by
+// all types of one shape: main.Max[go.shape.int].
+const shapeMark = "[go.shape."
+
+// Generic is the name of the generic Go function, or of the type, whose code a function is: main.Max, or
+// main.List of main.(*List[go.shape.int]).Push. It is empty for other functions.
+func (f *Function) Generic() string {
+	before, _, ok := strings.Cut(f.Name, shapeMark)
+	if !ok {
+		return ""
+	}
+	return strings.Replace(before, "(*", "", 1)
+}
+
+// Instance is the function by the name that it has with its real type arguments, "[main.cents]": that of
+// main.Max[go.shape.int] is then main.Max[main.cents]. Others than generic ones are their own.
+func (f *Function) Instance(arguments string) *Function {
+	before, shapes, ok := strings.Cut(f.Name, shapeMark)
+	end := strings.LastIndexByte(shapes, ']')
+	if !ok || end < 0 {
+		return f
+	}
+	instance := *f
+	instance.Name = before + arguments + shapes[end+1:]
+	return &instance
 }

@@ -49,9 +49,13 @@ type Type struct {
 	Enum   []Enumerator
 	PtrOff uint32 // KindString, KindSlice
 	LenOff uint32 // KindString, KindSlice
-	Empty  bool   // KindInterface: no methods, the first word is the type itself
-	Trait  string // KindInterface, Rust: the trait, without generic arguments
-	Head   uint32 // KindInterface, Rust: bytes before the value where the data word leads (Rc's counts), as far as its alignment needs no more
+	Inner  bool   // KindPointer: what it leads to is a part of the value
+	// Dict says of a Go type parameter where its real type is: the word of that number, counted
+	// from 1, of the function's dictionary has the runtime's type; 0: it is what it seems.
+	Dict  uint32
+	Empty bool   // KindInterface: no methods, the first word is the type itself
+	Trait string // KindInterface, Rust: the trait, without generic arguments
+	Head  uint32 // KindInterface, Rust: bytes before the value where the data word leads (Rc's counts), as far as its alignment needs no more
 	// Virtual: KindStruct, C++: a class that has a vtable, whose address is its first word. So it
 	// may be of KindUnknown: then nothing else is known of it.
 	Virtual bool
@@ -88,6 +92,10 @@ const (
 	// FormBTree is Rust's ordered map: LenOff has the number of entries, and one of Links leads to
 	// the tree's root: the one whose condition is the tree's height.
 	FormBTree
+	// FormTrie is Go's sync.Map (1.24 and later): Links[0] leads to the root. A node's first word is
+	// 1 when it is an entry, whose fields are key and value and whose last link the next one of the same
+	// hash; else the other links lead to more nodes.
+	FormTrie
 	// FormRing is Rust's VecDeque: as a plain slice, but the values begin at the index that Tag
 	// has, and go on at the first after the last that there is room for (Links[0] says how many).
 	FormRing
@@ -221,6 +229,10 @@ type Enumerator struct {
 	Name  string
 	Value int64
 }
+
+// Dictionary is the name of the field of a plan's root that holds the address of the types which
+// a generic Go function runs with. It is no parameter of the source's.
+const Dictionary = ".dict"
 
 // Plan says what the probe copies on one side of a function's calls, and how
 // the copy is read: Root is a struct whose fields are the parameters (or

@@ -59,14 +59,19 @@ func newRecorder(session *attach.Session, store *writer.Store, capture captureFl
 			d, ok := session.Vtable(tgid, address)
 			return decode.Dynamic{Name: d.Name, Type: d.Type, Adjust: d.Adjust, Align: d.Align}, ok
 		},
-		Stack:       session.Stack,
-		Emit:        r.emit,
-		Gap:         r.gap,
-		Errno:       session.Errno,
-		Redact:      rules.redact,
-		ShowSecrets: rules.showSecrets,
-		MaxString:   int(capture.maxString),
-		MaxItems:    int(capture.maxItems),
+		Generic: func(tgid uint32, dictionary uint64, index uint32) (decode.Dynamic, bool) {
+			d, ok := session.Generic(tgid, dictionary, index)
+			return decode.Dynamic{Name: d.Name, Type: d.Type, Direct: d.Direct}, ok
+		},
+		TypeArguments: session.TypeArguments,
+		Stack:         session.Stack,
+		Emit:          r.emit,
+		Gap:           r.gap,
+		Errno:         session.Errno,
+		Redact:        rules.redact,
+		ShowSecrets:   rules.showSecrets,
+		MaxString:     int(capture.maxString),
+		MaxItems:      int(capture.maxItems),
 	})
 	return r
 }

@@ -374,8 +374,8 @@ func TestTwoTracers(t *testing.T) {
 			if strings.HasSuffix(name, ".abi0") || name == "main.asmAdd" || name == "main.(*derived).deposit" {
 				continue // see checkCounts
 			}
-			if got[name].OK+got[name].ERR+got[name].Open != 2*c.Calls {
-				t.Errorf("%s: %v; two tracers saw %d calls", name, got[name], c.Calls)
+			if g := got[instance(name)]; g.OK+g.ERR+g.Open != 2*c.Calls {
+				t.Errorf("%s: %v; two tracers saw %d calls", name, g, c.Calls)
 			}
 		}
 		if n := number(t, db, "SELECT count(*) - count(DISTINCT id) FROM process_trace"); n != 0 {

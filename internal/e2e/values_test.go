@@ -163,3 +163,47 @@ func TestSQL(t *testing.T) {
 	}
 	running(t, p)
 }
+
+// TestClosures holds how much is told of what closures have captured: all that their debug
+// information describes. Optimised code leaves out what it reads only once, Go 1.22 leaves out all.
+func TestClosures(t *testing.T) {
+	const (
+		who       = `"who":{"owner":"eve","cents":9}`
+		optimised = `{"$func":"main.callClosures.func1","label":"sum",` + who + `}`
+		plain     = `{"$func":"main.callClosures.func1","offset":40,"label":"sum",` + who + `}`
+		nested    = `,"nested":{"$func":"main.callClosures.func3","captured":`
+		value     = `{"value":{"$func":"main.square.Area-fm","receiver":{"Side":3}},"pointer":{"$func":"main.(*circle).Area-fm","receiver":{"R":2}},"dynamic":`
+	)
+	for _, c := range []struct {
+		target          testenv.Target
+		closures, bound string
+	}{
+		{
+			testenv.Target{Source: "go/values"},
+			`{"captured":` + optimised + `,"changed":{"$func":"main.callClosures.func2","total":0}` + nested + optimised + `},"none":"main.double"}`,
+			value + `"main.shape.Area-fm"}`,
+		},
+		{
+			testenv.Target{Source: "go/values", Opt: "-O0"},
+			`{"captured":` + plain + `,"changed":{"$func":"main.callClosures.func2","total":0,"offset":40}` + nested + plain + `},"none":"main.double"}`,
+			value + `{"$func":"main.shape.Area-fm","receiver":{"$type":"main.square","$value":{"Side":5}}}}`,
+		},
+		{
+			testenv.Target{Source: "go/values", Compiler: "go1.22.12"},
+			`{"captured":"main.callClosures.func1","changed":"main.callClosures.func2","nested":"main.callClosures.func3","none":"main.double"}`,
+			value + `"main.shape.Area-fm"}`,
+		},
+	} {
+		t.Run(c.target.String(), func(t *testing.T) {
+			t.Parallel()
+			tr := begin(t, "-s", "main.closures", "-s", "main.methodValues", "--", testenv.Build(t, c.target))
+			tr.end()
+			db := tr.open()
+			for name, want := range map[string]string{"main.closures": c.closures, "main.methodValues": c.bound} {
+				if got := text(t, db, "SELECT args FROM process_trace JOIN data_trace USING (id) WHERE process_trace.process = ?", name); got != want {
+					t.Errorf("%s:\ngot  %s\nwant %s", name, got, want)
+				}
+			}
+		})
+	}
+}

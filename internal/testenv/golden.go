@@ -47,7 +47,8 @@ func Goldens(tb testing.TB, source string) map[string]Golden {
 // DiffJSON says where JSON differs from what is wanted, a line a difference,
 // or nothing. Numbers are compared digit by digit. In what is wanted
 // {"$any": "why"} stands for any value, and {"$prefix": "text"} for any string
-// that begins so. Nothing at all is wanted, or was got, with nil.
+// that begins so, and {"$either": [a, b]} for one of several: what one compiler says more
+// of than another. Nothing at all is wanted, or was got, with nil.
 func DiffJSON(want, got []byte) string {
 	wanted, err := decodeJSON(want)
 	if err != nil {
@@ -88,6 +89,14 @@ func diff(found []string, path string, want, got any) []string {
 		if prefix, ok := want["$prefix"].(string); ok {
 			if text, ok := got.(string); ok && strings.HasPrefix(text, prefix) {
 				return found
+			}
+			break
+		}
+		if either, ok := want["$either"].([]any); ok {
+			for _, one := range either {
+				if diff(nil, path, one, got) == nil {
+					return found
+				}
 			}
 			break
 		}

@@ -49,6 +49,20 @@ are in UTC; those of clocks that only run on (` + "`std::chrono::steady_clock`, 
 
 `
 
+const goForms = `Of Go's own types some are shown as what they stand for:
+
+| type | form |
+|---|---|
+| context.Context | ` + "`deadline`; `error`, once it has ended, and its `cause` where that is another; `values` by the type of their key, with the key where it is a text or a number: `main.userKey(tenant)`; `parent`: where the chain goes on with a context of another package, or could not be followed" + ` |
+| function | its symbol, or with what it has captured: ` + "`{\"$func\": \"main.run.func1\", \"total\": 0}`; a method value's `receiver`" + ` |
+| sync.Map | its entries; cut: with ` + "`$unavailable`" + `, since it doesn't know how many it has |
+| sync.Mutex, RWMutex, Once, WaitGroup, Cond, Pool | whether it is locked, how many read, whether it is done, its counter, how many wait, its ` + "`New`" + ` |
+| sync/atomic | what is stored |
+| time.Time, time.Duration, net.IP, netip.Addr, url.URL, big.Int, json.RawMessage, UUID, reflect.Type | as they print themselves, JSON as JSON |
+| error | its type, its message where it is known how the type makes it, and its fields |
+
+`
+
 func write(w io.Writer, root string) error {
 	if _, err := io.WriteString(w, head); err != nil {
 		return err
@@ -98,7 +112,11 @@ type call struct {
 
 // section writes one language's table, in the golden's order.
 func section(w io.Writer, title, source string, golden []byte) error {
-	fmt.Fprintf(w, "## %s\n\n| function | arguments | result | error |\n|---|---|---|---|\n", title)
+	intro := ""
+	if title == "Go" {
+		intro = goForms
+	}
+	fmt.Fprintf(w, "## %s\n\n%s| function | arguments | result | error |\n|---|---|---|---|\n", title, intro)
 	d := json.NewDecoder(bytes.NewReader(golden))
 	if _, err := d.Token(); err != nil {
 		return fmt.Errorf("read golden: %w", err)
@@ -122,12 +140,13 @@ func section(w io.Writer, title, source string, golden []byte) error {
 	return err
 }
 
-var afterName = regexp.MustCompile(`\[go\.shape\.[^\]]*\]`)
+// typeArguments are those of a Go name: main.(*pair[string,[]int]).set.
+var typeArguments = regexp.MustCompile(`\[.*\]`)
 
 // declaration finds a function in its source, by its qualified name: all up to
 // the body, on one line.
 func declaration(source, name string) string {
-	name = afterName.ReplaceAllString(name, "")
+	name = typeArguments.ReplaceAllString(name, "")
 	short := name[strings.LastIndexAny(name, ".:")+1:]
 	short = short[:strings.IndexByte(short+"<", '<')]
 	declared := regexp.MustCompile(`(?m)^[ \t]*((?:TRACED|func|fn|extern|long|static|template)[^\n;{]*\b` + regexp.QuoteMeta(short) + `(?:\[[^\]]*\]|<[^>]*>)?\((?:struct\{\}|\[[^\]{]*\]|[^{;])*?)\s*\{`)
@@ -149,13 +168,32 @@ func show(raw json.RawMessage) string {
 	if len(raw) == 0 || json.Compact(&b, raw) != nil {
 		return ""
 	}
-	s := anyValue.ReplaceAllString(b.String(), "…")
+	s := anyValue.ReplaceAllString(firstOf(b.String()), "…")
 	s = prefix.ReplaceAllString(s, `"$1…"`)
 	const most = 300
 	if r := []rune(s); len(r) > most {
 		s = string(r[:most]) + "…"
 	}
 	return s
+}
+
+// firstOf puts the first of its values in the place of each {"$either":[…]}.
+func firstOf(s string) string {
+	const begin = `{"$either":[`
+	for {
+		i := strings.Index(s, begin)
+		if i < 0 {
+			return s
+		}
+		rest := json.NewDecoder(strings.NewReader(s[i:]))
+		whole := struct {
+			Either []json.RawMessage `json:"$either"`
+		}{}
+		if rest.Decode(&whole) != nil || len(whole.Either) == 0 {
+			return s
+		}
+		s = s[:i] + string(whole.Either[0]) + s[i+int(rest.InputOffset()):]
+	}
 }
 
 func plain(raw json.RawMessage) string {

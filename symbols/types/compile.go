@@ -28,6 +28,8 @@ const (
 	EdgeWide                        // a string of wide characters, up to its page's end
 	EdgeClass                       // a C++ object, whose class its vtable tells
 	EdgeTrait                       // Rust's trait object: Stride is what lies before the value
+	EdgeClosure                     // Go function value: what is captured is looked up by the code's address
+	EdgeDict                        // Go type parameter's pointer: the real type is in a dictionary, whose address is at LenOff
 )
 
 // Prog is a capture program: struct type_prog of bpf/event.h.
@@ -44,6 +46,7 @@ type Edge struct {
 	Inner     bool // from a container to its contents: no step deeper
 	Back      bool
 	Untag     bool // the pointer's lowest two bits are cleared
+	Slice     bool // EdgeDict: what lies there is a slice
 	Per       uint8
 	WhenOff   uint16
 	WhenValue uint32
@@ -54,7 +57,7 @@ type Edge struct {
 	LenSize uint8  // EdgeCounted: bytes of the length
 	Depth   uint16 // followed when at most this many pointers led here; 0: always
 	Type    uint32 // the target's program
-	Stride  uint32 // EdgeCounted: bytes of one element
+	Stride  uint32 // EdgeCounted: bytes of one element; EdgeDict: offset of the type in the dictionary
 }
 
 // Compiler gives the types of a session's plans their capture programs. It
@@ -165,6 +168,9 @@ func (c *Compiler) finish() {
 // scan lists the pointers in a value.
 func (c *Compiler) scan(t *trace.Type, root bool) []draft {
 	s := scanner{compiler: c, root: root}
+	if root {
+		s.dict = dictionary(t)
+	}
 	s.value(t, 0, 0)
 	return s.edges
 }
@@ -172,6 +178,8 @@ func (c *Compiler) scan(t *trace.Type, root bool) []draft {
 type scanner struct {
 	compiler *Compiler
 	root     bool
+	inner    bool         // what the value leads to is no step deeper
+	dict     *trace.Field // of the root: the dictionary's address; nil: there is none
 	edges    []draft
 }
 
@@ -185,9 +193,11 @@ func (s *scanner) value(t *trace.Type, at uint32, nesting int) {
 	switch t.Kind {
 	case trace.KindStruct:
 		for _, f := range t.Fields {
-			linked := slices.ContainsFunc(t.Links, func(l trace.Link) bool { return l.Offset == f.Offset })
+			linked := f.Type.Kind != trace.KindInterface && slices.ContainsFunc(t.Links, func(l trace.Link) bool { return l.Offset == f.Offset })
 			if f.Unavailable == "" && f.BitSize == 0 && !linked {
+				s.inner = chained(t, f)
 				s.value(f.Type, at+f.Offset, nesting+1)
+				s.inner = false
 			}
 		}
 	case trace.KindArray:
@@ -261,14 +271,24 @@ func (s *scanner) limit() (depth uint16, ok bool) {
 
 func (s *scanner) pointer(t *trace.Type, at uint32) {
 	depth, ok := s.limit()
+	if t.Inner {
+		depth, ok = 0, true
+	}
+	if t.Dict > 0 && s.dict != nil && ok && t.Kind != trace.KindFunc {
+		s.add(at, draft{Edge: Edge{Kind: EdgeDict, LenOff: uint16(s.dict.Offset), LenSize: 8, Stride: 8 * (t.Dict - 1)}, target: t.Elem})
+		return
+	}
 	if t.Elem == nil || t.Elem.Size == 0 || !ok {
 		return
 	}
 	kind := EdgePointer
-	if t.Elem.Virtual && !t.Exact {
+	switch {
+	case t.Elem.Virtual && !t.Exact:
 		kind = EdgeClass
+	case t.Kind == trace.KindFunc && t.Lang == trace.LangGo:
+		kind = EdgeClosure
 	}
-	s.add(at, draft{Edge: Edge{Kind: kind, Depth: depth}, target: t.Elem})
+	s.add(at, draft{Edge: Edge{Kind: kind, Depth: depth, Inner: t.Inner}, target: t.Elem})
 }
 
 // counted adds text (elem is nil) or a sequence.
@@ -290,6 +310,9 @@ func (s *scanner) counted(t *trace.Type, at uint32, elem *trace.Type) {
 		return
 	default:
 		depth, ok := s.limit()
+		if s.inner {
+			depth, ok, d.Inner = 0, true, true
+		}
 		if !ok {
 			return
 		}
@@ -299,6 +322,9 @@ func (s *scanner) counted(t *trace.Type, at uint32, elem *trace.Type) {
 		elem.ID = TypeBytes
 	}
 	s.add(at+t.PtrOff, d)
+	if t.Dict > 0 && s.dict != nil && t.Kind == trace.KindSlice {
+		s.add(at+t.PtrOff, draft{Edge: Edge{Kind: EdgeDict, LenOff: uint16(s.dict.Offset), LenSize: 8, Stride: 8 * (t.Dict - 1), Slice: true}})
+	}
 }
 
 // link adds the way from a container to its contents.
@@ -331,8 +357,8 @@ func (s *scanner) iface(t *trace.Type, at uint32) {
 	if t.Empty {
 		kind = EdgeEface
 	}
-	if t.Kind == trace.KindError {
-		s.add(at, draft{Edge: Edge{Kind: kind}})
+	if t.Kind == trace.KindError || s.inner {
+		s.add(at, draft{Edge: Edge{Kind: kind, Inner: s.inner}})
 		return
 	}
 	if depth, ok := s.limit(); ok {

@@ -1,6 +1,7 @@
 package types
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -169,5 +170,54 @@ func TestCompilePlain(t *testing.T) {
 	}
 	if id := c.AddType(one); id != TypeBytes {
 		t.Errorf("a single byte's program is %d", id)
+	}
+}
+
+// The contexts that one is derived from are no step deeper, what they hold is.
+func TestCompileContext(t *testing.T) {
+	parent := &trace.Type{Name: "context.Context", Kind: trace.KindInterface, Size: 16, Lang: trace.LangGo}
+	anything := &trace.Type{Name: "interface {}", Kind: trace.KindInterface, Size: 16, Empty: true, Lang: trace.LangGo}
+	for _, c := range []struct {
+		name     string
+		embedded bool
+		inner    bool
+	}{{"context.valueCtx", true, true}, {"context.withoutCancelCtx", false, true}, {"main.own", true, true}, {"main.holder", false, false}} {
+		compiler := NewCompiler(4)
+		s := &trace.Type{Name: c.name, Kind: trace.KindStruct, Size: 32, Lang: trace.LangGo, Fields: []trace.Field{
+			{Name: "Context", Type: parent, Embedded: c.embedded}, {Name: "val", Offset: 16, Type: anything},
+		}}
+		want := []Edge{{Kind: EdgeIface, Inner: true}, {Off: 16, Kind: EdgeEface, Depth: 3}}
+		if !c.inner {
+			want[0] = Edge{Kind: EdgeIface, Depth: 3}
+		}
+		if got := program(t, compiler, compiler.AddType(s)); len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+			t.Errorf("%s: %+v, want %+v", c.name, got, want)
+		}
+	}
+}
+
+// A type parameter's pointer is followed by its dictionary, as long as that is in the root.
+func TestCompileDictionary(t *testing.T) {
+	shape := &trace.Type{Name: "*uint8", Kind: trace.KindPointer, Size: 8, Dict: 3, Lang: trace.LangGo}
+	function := &trace.Type{Name: "func(T)", Kind: trace.KindFunc, Size: 8, Dict: 4, Elem: number8(), Lang: trace.LangGo}
+	list := &trace.Type{Name: "[]T", Kind: trace.KindSlice, Size: 24, LenOff: 8, Elem: &trace.Type{Kind: trace.KindPointer, Size: 8}, Dict: 1, Lang: trace.LangGo}
+	p := planOf(number8(), shape, function, list)
+	p.Root.Fields[0].Name = trace.Dictionary
+	c := NewCompiler(4)
+	c.Add(p)
+	code := c.AddType(function.Elem)
+	want := []Edge{
+		{Off: 8, LenSize: 8, Kind: EdgeDict, Stride: 16},
+		{Off: 16, Kind: EdgeClosure, Type: code},
+		{Off: 24, LenOff: 32, LenSize: 8, Kind: EdgeCounted, Type: code, Stride: 8},
+		{Off: 24, LenSize: 8, Kind: EdgeDict, Slice: true},
+	}
+	if got := program(t, c, p.Root.ID); !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	alone := planOf(shape)
+	c.Add(alone)
+	if alone.Root.ID != 0 {
+		t.Errorf("without a dictionary it is followed: %+v", program(t, c, alone.Root.ID))
 	}
 }

@@ -85,7 +85,7 @@ func (n *node) deep(t *trace.Type, names ...string) (part, bool) {
 func (r *Reader) recogniseGo(n *node, t *trace.Type) error {
 	i := strings.IndexByte(t.Name, '<')
 	if i < 0 {
-		return nil
+		return r.recogniseGoType(n, t)
 	}
 	switch t.Name[:i] {
 	case "map":

@@ -27,6 +27,26 @@ type Dynamic struct {
 	Align  uint32 // Rust: bytes
 }
 
+// Followed is the type of what the data word points to; nil when that isn't known.
+func (d Dynamic) Followed() *trace.Type {
+	t := d.Type
+	for i := 0; d.Direct && t != nil; i++ {
+		switch {
+		case i > maxNesting:
+			return nil
+		case t.Kind == trace.KindStruct && len(t.Fields) == 1:
+			t = t.Fields[0].Type
+		case t.Kind == trace.KindArray:
+			t = t.Elem
+		case t.Elem == nil || t.Elem.Size == 0:
+			return nil
+		default:
+			return t.Elem
+		}
+	}
+	return t
+}
+
 // RuntimeType is a type entry that says where the runtime describes the type
 // (DW_AT_go_runtime_type, counted from the symbol runtime.types).
 type RuntimeType struct {
@@ -65,6 +85,9 @@ func (r *Reader) Dynamic(rt RuntimeType) (dyn Dynamic, err error) {
 // pointerShaped says whether an interface's data word holds the value itself
 // (cmd/compile: types.IsDirectIface).
 func pointerShaped(n *node) bool {
+	if n.t.Size != 8 {
+		return false
+	}
 	switch n.t.Kind {
 	case trace.KindPointer, trace.KindMap, trace.KindChan, trace.KindFunc:
 		return true

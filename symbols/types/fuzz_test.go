@@ -161,9 +161,9 @@ func checkPrograms(t testing.TB, c *Compiler) {
 			t.Fatalf("program %d: %+v of %d edges", i, p, len(edges))
 		}
 		for _, e := range edges[p.Edges : p.Edges+p.N] {
-			if uint32(e.Off)+8 > p.Size || e.Type >= uint32(len(progs)) || e.Kind < EdgePointer || e.Kind > EdgeTrait ||
+			if uint32(e.Off)+8 > p.Size || e.Type >= uint32(len(progs)) || e.Kind < EdgePointer || e.Kind > EdgeDict ||
 				e.Kind == EdgeCounted && (uint32(e.LenOff)+8 > p.Size || e.Stride == 0) ||
-				e.Kind == EdgeTrait && uint32(e.LenOff)+8 > p.Size {
+				(e.Kind == EdgeTrait || e.Kind == EdgeDict) && uint32(e.LenOff)+8 > p.Size {
 				t.Fatalf("program %d: %+v in a value of %d bytes", i, e, p.Size)
 			}
 		}

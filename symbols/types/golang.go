@@ -22,6 +22,10 @@ const (
 	goUnsafePointer = 26
 )
 
+// pointerShape is what the compiler takes all pointers for in the bodies that generic
+// functions share (cmd/compile: noder.shapify).
+const pointerShape = "go.shape.*uint8"
+
 // fillGo reads a type that the Go compiler has marked with its kind. It
 // reports false where the entry's DWARF tag says all there is.
 func (r *Reader) fillGo(n *node, t *trace.Type, e *dwarf.Entry, kind uint64) (bool, error) {
@@ -47,7 +51,8 @@ func (r *Reader) fillGo(n *node, t *trace.Type, e *dwarf.Entry, kind uint64) (bo
 	case goPointer, goUnsafePointer:
 		t.Kind = trace.KindPointer
 		r.word(n, t)
-		if text(e, dwarf.AttrName) != anyPointer {
+		// One shape stands for all pointers: what it leads to is no uint8.
+		if text(e, dwarf.AttrName) != pointerShape {
 			n.target, _ = r.reference(e, dwarf.AttrType)
 		}
 	default:
@@ -101,17 +106,13 @@ func (r *Reader) fillGoInterface(n *node, t *trace.Type, e *dwarf.Entry) error {
 	return damaged(e.Offset, "an interface without end")
 }
 
-// anyPointer is the shape of all pointers that generic code is used with
-// (cmd/compile: noder.shapify): what they point to, the code that runs doesn't know.
-const anyPointer = "go.shape.*uint8"
-
 // goName is a type's name without the mark of the compiler's shapes: the
 // generic function that runs for it doesn't know the type itself.
 func goName(name string) string {
 	if !strings.Contains(name, "go.shape.") {
 		return name
 	}
-	return strings.ReplaceAll(strings.ReplaceAll(name, anyPointer, "unsafe.Pointer"), "go.shape.", "")
+	return strings.ReplaceAll(strings.ReplaceAll(name, pointerShape, "unsafe.Pointer"), "go.shape.", "")
 }
 
 // planGo places the parameters and results of a Go function. Location lists
@@ -120,20 +121,23 @@ func (r *Reader) planGo(fn *function, entry, exit *plan) {
 	a := r.allocate(r.arch.goConvention(fn.ABI0))
 	hidden := hasDictionary(fn.name)
 	receiver := hidden && isMethod(fn.name)
+	var dict placed
 	index := 0
 	for _, p := range fn.params {
 		if p.result || p.name == ".dict" || p.name == ".closureptr" {
 			continue
 		}
 		if hidden && (!receiver || index == 1) {
-			a.dictionary()
-			hidden = false
+			dict, hidden = a.dictionary(), false
 		}
 		entry.add(argumentName(p.name, index), p.node, a.goValue(p.node))
 		index++
 	}
 	if hidden {
-		a.dictionary()
+		dict = a.dictionary()
+	}
+	if len(dict.pieces) > 0 {
+		entry.hide(trace.Dictionary, dict)
 	}
 	a.ints, a.fl = 0, 0
 	a.stack = alignUp(a.stack, 8)
@@ -163,10 +167,21 @@ func argumentName(name string, index int) string {
 
 // dictionary takes the place of a generic function's hidden first parameter:
 // the types it was called with.
-func (a *allocator) dictionary() {
-	if _, ok := a.integer(); !ok {
-		a.memory(8, 8)
+func (a *allocator) dictionary() placed {
+	if reg, ok := a.integer(); ok {
+		return placed{pieces: []piece{{size: 8, source: trace.SourceRegister, reg: reg}}}
 	}
+	return a.memory(8, 8)
+}
+
+// dictionary finds the field of a plan's root that has the dictionary's address.
+func dictionary(root *trace.Type) *trace.Field {
+	for i := range root.Fields {
+		if f := &root.Fields[i]; f.Name == trace.Dictionary && f.Unavailable == "" {
+			return f
+		}
+	}
+	return nil
 }
 
 // hasDictionary says whether a Go function takes a dictionary: the shared body

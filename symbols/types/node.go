@@ -146,6 +146,9 @@ func (r *Reader) expand(n *node, level int) error {
 	if n.t.Kind == trace.KindMap && n.t.Lang == trace.LangGo {
 		n.t.Form = mapForm(target.t)
 	}
+	if n.t.Inner {
+		return r.expand(target, level)
+	}
 	return r.expand(target, level-1)
 }
 
@@ -290,6 +293,9 @@ func (r *Reader) alias(n *node, e *dwarf.Entry) (*trace.Type, error) {
 		t.Elem = nil
 	}
 	t.Name = name
+	if index, ok := number(e, attrGoDictIndex); ok && index < 1<<16 {
+		t.Dict = uint32(index) + 1
+	}
 	if align, ok := number(e, attrAlignment); ok && align > 0 && align <= 4096 {
 		n.align = uint32(align)
 	}

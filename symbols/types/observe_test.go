@@ -318,6 +318,15 @@ func (o *observer) capture(s stop, regs *syscall.PtraceRegs) string {
 	v := viewer{blocks: blocks, lookup: o.lookup, observer: o}
 	var parts []string
 	for _, f := range p.Root.Fields {
+		if f.Name == trace.Dictionary {
+			continue
+		}
+		if dict := dictionary(p.Root); dict != nil && f.Type.Dict > 0 && f.Type.Kind == trace.KindPointer {
+			if d := o.generic(binary.LittleEndian.Uint64(root[dict.Offset:]) + 8*uint64(f.Type.Dict-1)); d != nil {
+				real := *f.Type
+				real.Elem, f.Type = d.Type, &real
+			}
+		}
 		parts = append(parts, v.field(f, root))
 	}
 	return strings.Join(parts, " ")
@@ -365,7 +374,15 @@ func (o *observer) follow(root *trace.Type, data []byte) map[blockKey][]byte {
 			}
 			addr, id, size := binary.LittleEndian.Uint64(it.data[e.Off:]), e.Type, 0
 			switch e.Kind {
-			case EdgePointer, EdgeClass: // vtables are not looked up
+			case EdgePointer, EdgeClosure, EdgeClass: // vtables are not looked up
+				size = int(o.progs[id].Size)
+			case EdgeDict:
+				if e.Slice {
+					continue // the shape's elements are looked at
+				}
+				if d := o.generic(binary.LittleEndian.Uint64(it.data[e.LenOff:]) + uint64(e.Stride)); d != nil && d.Type != nil {
+					id = d.Type.ID
+				}
 				size = int(o.progs[id].Size)
 			case EdgeTrait:
 				continue
@@ -418,6 +435,15 @@ func (o *observer) dynamic(kind EdgeKind, word uint64) *Dynamic {
 		word = binary.LittleEndian.Uint64(b)
 	}
 	return o.lookup(word - o.bias)
+}
+
+// generic looks a word of a dictionary up.
+func (o *observer) generic(at uint64) *Dynamic {
+	b := o.read(at, 8)
+	if b == nil {
+		return nil
+	}
+	return o.lookup(binary.LittleEndian.Uint64(b) - o.bias)
 }
 
 // viewer shows values: name=value, {field=value …}, [elements], &target.

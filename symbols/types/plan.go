@@ -48,6 +48,14 @@ func (p *plan) add(name string, n *node, at placed) {
 	p.params = append(p.params, param)
 }
 
+// hide appends a word that is no parameter of the source's, if there is room for it.
+func (p *plan) hide(name string, at placed) {
+	f := trace.Field{Name: name, Offset: p.root.Size, Type: &trace.Type{Name: "uintptr", Kind: trace.KindUint, Size: 8, Lang: trace.LangGo}}
+	if f, reason := p.copy(f, at); reason == "" {
+		p.root.Fields = append(p.root.Fields, f)
+	}
+}
+
 // follow turns a value given by its address into one that the moves read, or,
 // when the address is itself in memory, into a pointer.
 func (p *plan) follow(n *node, at placed) (*trace.Type, placed) {

@@ -23,10 +23,14 @@ const (
 	attrGoKind     dwarf.Attr = 0x2900 // cmd/internal/dwarf: reflect.Kind
 	attrGoElem     dwarf.Attr = 0x2902
 	attrGoEmbedded dwarf.Attr = 0x2903
-	attrGNUVector  dwarf.Attr = 0x2107
-	attrDefaulted  dwarf.Attr = 0x8b
-	attrAlignment  dwarf.Attr = 0x88
-	tagGNUCallSite dwarf.Tag  = 0x4109
+	// cmd/internal/dwarf: the place of a type parameter's real type in the dictionary, in words (since Go 1.18).
+	attrGoDictIndex dwarf.Attr = 0x2906
+	// cmd/internal/dwarf: where a closure has a captured variable, bytes (since Go 1.23).
+	attrGoClosureOffset dwarf.Attr = 0x2907
+	attrGNUVector       dwarf.Attr = 0x2107
+	attrDefaulted       dwarf.Attr = 0x8b
+	attrAlignment       dwarf.Attr = 0x88
+	tagGNUCallSite      dwarf.Tag  = 0x4109
 )
 
 // ErrDWARF is wrapped by every error about damaged debug information.

@@ -272,6 +272,12 @@ func main() {
 	callValues()
 	callContainers()
 	callErrors()
+	callKinds()
+	callContexts()
+	callGuards()
+	callClosures()
+	callGenerics()
+	callFailures()
 	fmt.Println("done")
 }
 
