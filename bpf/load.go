@@ -88,7 +88,7 @@ func EdgeFlags(inner, back, untag, slice bool) (flags uint8) {
 		flags |= 4
 	}
 	if slice {
-		flags |= 4
+		flags |= 8
 	}
 	return flags
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // maxDynamic is how many dynamic types are described. Programs with more have
-// those left out that no conversion to an interface with methods mentions.
+// those left out that neither a conversion to an interface with methods nor a generic
+// function's dictionary mentions.
 const maxDynamic = 8192
 
 // Dynamic describes the types that only the running program knows: those that a
@@ -60,10 +61,21 @@ func (f *File) runtimeTypes(start uint64) (list []types.RuntimeType) {
 	if len(list) <= maxDynamic {
 		return list
 	}
+	// Those that a value can be told to have: by an itab, or by a generic function's dictionary.
 	mentioned := map[uint64]bool{}
-	for _, t := range f.itabs() {
-		mentioned[t] = true
-	}
+	f.eachSymbol(func(s dataSymbol) bool {
+		if t, ok := f.itabType(s); ok {
+			mentioned[t] = true
+		}
+		if s.isDictionary() {
+			for at := s.value; at < s.value+min(s.size, maxDictionary); at += 8 {
+				if word, ok := f.img.uint64At(at); ok {
+					mentioned[word] = true
+				}
+			}
+		}
+		return true
+	})
 	kept := list[:0]
 	for _, t := range list {
 		if mentioned[t.Address] && len(kept) < maxDynamic {
@@ -89,14 +101,20 @@ func (f *File) ITabs() (itabs map[uint64]uint64) {
 func (f *File) itabs() map[uint64]uint64 {
 	itabs := map[uint64]uint64{}
 	f.eachSymbol(func(s dataSymbol) bool {
-		if strings.HasPrefix(s.name, "go:itab.") {
-			if t, ok := f.img.uint64At(s.value + types.ITabType); ok {
-				itabs[s.value] = t
-			}
+		if t, ok := f.itabType(s); ok {
+			itabs[s.value] = t
 		}
 		return true
 	})
 	return itabs
+}
+
+// itabType gives the dynamic type of the itab that a symbol is of.
+func (f *File) itabType(s dataSymbol) (uint64, bool) {
+	if !strings.HasPrefix(s.name, "go:itab.") {
+		return 0, false
+	}
+	return f.img.uint64At(s.value + types.ITabType)
 }
 
 // dataSymbol is a symbol of any kind. Its name refers to the mapped file.
@@ -194,6 +212,16 @@ func (f *File) RuntimeType(addr uint64) (name string, kind uint64, ok bool) {
 // maxTypeName bounds the name of a runtime type, bytes.
 const maxTypeName = 4096
 
+// dictionaryMark is in the names of dictionaries' symbols: main..dict.Max[int].
+const dictionaryMark = "..dict."
+
+// maxDictionary bounds how much of a dictionary is read, bytes.
+const maxDictionary = 4096
+
+func (s *dataSymbol) isDictionary() bool {
+	return s.defined && strings.Contains(s.name, dictionaryMark)
+}
+
 // Dictionary is what the symbol of a dictionary tells.
 type Dictionary struct {
 	Of        string // the generic function, or the type whose methods get it: "main.Max"
@@ -208,7 +236,7 @@ func (f *File) Dictionaries() map[uint64]Dictionary {
 			return nil
 		}
 		f.eachSymbol(func(s dataSymbol) bool {
-			if pkg, rest, ok := strings.Cut(s.name, "..dict."); ok && s.defined {
+			if pkg, rest, _ := strings.Cut(s.name, dictionaryMark); s.isDictionary() {
 				if i := strings.IndexByte(rest, '['); i >= 0 {
 					all[s.value] = Dictionary{pkg + "." + rest[:i], strings.Clone(rest[i:])}
 				}

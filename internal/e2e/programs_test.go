@@ -174,12 +174,13 @@ func TestEtcd(t *testing.T) {
 		return fmt.Sprintf(`{"key":%q,"value":%q,"lease":%d}`, base64.StdEncoding.EncodeToString([]byte(key)), base64.StdEncoding.EncodeToString([]byte(value)), lease)
 	}
 	const (
-		btree  = "k8s.io/utils/third_party/forked/golang/btree.(*BTree[go.shape.*uint8]).ReplaceOrInsert"
+		btree  = "k8s.io/utils/third_party/forked/golang/btree.(*BTree[*go.etcd.io/etcd/server/v3/storage/mvcc.keyIndex]).ReplaceOrInsert"
 		server = "go.etcd.io/etcd/server/v3/etcdserver.(*EtcdServer)."
 		index  = "go.etcd.io/etcd/server/v3/storage/mvcc.(*treeIndex).Put"
 		apply  = "go.etcd.io/etcd/server/v3/etcdserver/apply.(*applierV3backend).Put"
 	)
-	lists(t, e.Program, "*btree.(*BTree[[]go.shape*).ReplaceOrInsert", btree+"(t *k8s.io/utils/third_party/forked/golang/btree.BTree[unsafe.Pointer], item unsafe.Pointer) (r0 unsafe.Pointer, r1 bool)", "/btree.go:")
+	shared := strings.Replace(btree, "*go.etcd.io/etcd/server/v3/storage/mvcc.keyIndex", "go.shape.*uint8", 1)
+	lists(t, e.Program, "*btree.(*BTree[[]go.shape*).ReplaceOrInsert", shared+"(t *k8s.io/utils/third_party/forked/golang/btree.BTree[unsafe.Pointer], item unsafe.Pointer) (r0 unsafe.Pointer, r1 bool)", "/btree.go:")
 	tr := attachPID(t, e.PID, "-s", "*etcdserver.(*EtcdServer).{Put,Range,Authenticate}", "-s", "*mvcc.(*treeIndex).Put", "-s", "*mvcc.(*keyIndex).put",
 		"-s", "*btree.(*BTree[[]*).*", "-s", "*apply.(*applierV3backend).Put", "--depth", "2", "--max-bytes", "8192", "--ring-buffer", "64MiB")
 	for i := range keys {
@@ -211,11 +212,12 @@ func TestEtcd(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, got[name], want)
 		}
 	}
-	var wantKeys, wantPuts, wantTree []string
+	var wantKeys, wantPuts, wantTree, wantItems []string
 	for i := range keys {
 		wantKeys = append(wantKeys, fmt.Sprintf("key %d|%d|0", i, i+2))
 		wantPuts = append(wantPuts, fmt.Sprintf("key %d|value %d|0", i, i))
 		wantTree = append(wantTree, fmt.Sprintf("32|%d|0", i))
+		wantItems = append(wantItems, fmt.Sprintf("key %d|%d|1", i, i+2))
 	}
 	values := func(process, columns string) string {
 		return text(t, db, "SELECT "+columns+" FROM data_trace WHERE process = ? ORDER BY id", process)
@@ -224,8 +226,8 @@ func TestEtcd(t *testing.T) {
 		{"keys and revisions", values(index, "args ->> '$.key', args ->> '$.rev.Main', args ->> '$.rev.Sub'"), strings.Join(wantKeys, "\n")},
 		{"protobuf messages", values(apply, "args ->> '$.p.Key', args ->> '$.p.Value', args ->> '$.p.Lease'"), strings.Join(append(wantPuts, "leased|x|77"), "\n")},
 		{"the generic tree", values(btree, "args ->> '$.t.degree', args ->> '$.t.length', result ->> '$.r1'"), strings.Join(wantTree, "\n")},
-		// What the pointer is to, the code that all instances share doesn't know.
-		{"its items", values(btree, "DISTINCT json_type(args, '$.item.\"$ptr\"'), args ->> '$.t.cow.less' LIKE '%mvcc.NewStore.newTreeIndex.func_'"), "text|1"},
+		// What the pointer is to, the code that all instances share doesn't know, but its dictionary.
+		{"its items", values(btree, "args ->> '$.item.key', args ->> '$.item.modified.Main', args ->> '$.t.cow.less' LIKE '%mvcc.NewStore.newTreeIndex.func_'"), strings.Join(wantItems, "\n")},
 		{"the logger", values(index, "DISTINCT args ->> '$.ti.lg.core.\"$type\"', args ->> '$.ti.lg.addCaller', args ->> '$.ti.lg.errorOutput.\"$type\"'"), "*zapcore.sampler|1|*zapcore.lockedWriteSyncer"},
 		{"the password", values(server+"Authenticate", "args ->> '$.r.Name', args ->> '$.r.Password'"), `root|{"$redacted":"password"}`},
 		{"errors", text(t, db, "SELECT DISTINCT error_type, error FROM process_trace WHERE status = 'ERR' ORDER BY 2"), "*errors.errorString|auth: authentication is not enabled\n*errors.errorString|lease not found"},
