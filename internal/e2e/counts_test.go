@@ -93,8 +93,12 @@ func TestCounts(t *testing.T) {
 func TestLeftOut(t *testing.T) {
 	testenv.RequireBPF(t)
 	for _, target := range []testenv.Target{
-		{Source: "go/counts"}, {Source: "c/counts"}, {Source: "cpp/counts"}, {Source: "rust/counts"},
-		{Source: "go/counts", Opt: "-O0"}, {Source: "cpp/counts", Opt: "-O0"},
+		{Source: "go/counts"},
+		{Source: "c/counts"},
+		{Source: "cpp/counts"},
+		{Source: "rust/counts"},
+		{Source: "go/counts", Opt: "-O0"},
+		{Source: "cpp/counts", Opt: "-O0"},
 	} {
 		t.Run(target.String(), func(t *testing.T) {
 			t.Parallel()
