@@ -111,9 +111,9 @@ func Calibrate() (c Costs, err error) {
 		}
 		bare := fastest(m.function)
 		p := plan{}
-		p.enter.add(offset, bpf.Cookie(1, 0, false, -1))
+		p.enter.add(offset, bpf.EntryCookie(1, 0))
 		if m.returned {
-			p.returned.add(offset, bpf.Cookie(1, 0, false, -1))
+			p.returned.add(offset, bpf.ReturnCookie(1, 0))
 		}
 		links, err := l.link("/proc/self/exe", p)
 		if err != nil {

@@ -27,7 +27,7 @@ func (s *sites) add(offset, cookie uint64) {
 	s.cookies = append(s.cookies, cookie)
 }
 
-// plan sorts a file's functions into the sites of the three programs.
+// plan sorts a file's functions into entry sites, exit sites and uretprobes.
 type plan struct {
 	enter, leave, returned sites
 }
@@ -38,26 +38,27 @@ type offsetOf func(address uint64) (uint64, bool)
 // probes plans the sites of functions, which must have their ids.
 func probes(functions []*trace.Function, offset offsetOf) (plan, error) {
 	var p plan
-	place := func(s *sites, f *trace.Function, at uint64, tail bool, cond int8) error {
+	place := func(s *sites, f *trace.Function, at, cookie uint64) error {
 		o, ok := offset(f.Address + at)
 		if !ok {
 			return fmt.Errorf("place probe in %s: address %#x is not in the file's code", f.Name, f.Address+at)
 		}
-		s.add(o, bpf.Cookie(f.ID, int64(at), tail, cond))
+		s.add(o, cookie)
 		return nil
 	}
 	for _, f := range functions {
-		if err := place(&p.enter, f, f.Entry.Offset, false, -1); err != nil {
+		at := f.Entry.Offset
+		if err := place(&p.enter, f, at, bpf.EntryCookie(f.ID, int64(at))); err != nil {
 			return plan{}, err
 		}
 		switch f.Exit.Kind {
 		case trace.ExitReturn:
-			if err := place(&p.returned, f, f.Entry.Offset, false, -1); err != nil {
+			if err := place(&p.returned, f, at, bpf.ReturnCookie(f.ID, int64(at))); err != nil {
 				return plan{}, err
 			}
 		case trace.ExitSites:
 			for _, s := range f.Exit.Sites {
-				if err := place(&p.leave, f, s.Offset, s.Tail, s.Cond); err != nil {
+				if err := place(&p.leave, f, s.Offset, bpf.ExitCookie(f.ID, int64(s.Offset), s.Tail, s.Cond)); err != nil {
 					return plan{}, err
 				}
 			}
@@ -87,15 +88,14 @@ func (l linker) link(path string, p plan) (_ []link.Link, err error) {
 		}
 	}()
 	for _, part := range []struct {
-		prog  *ebpf.Program
 		sites sites
 		ret   bool
-	}{{l.objs.Leave(), p.leave, false}, {l.objs.Returned(), p.returned, true}, {l.objs.Enter(), p.enter, false}} {
+	}{{p.leave, false}, {p.returned, true}, {p.enter, false}} {
 		if len(part.sites.offsets) == 0 {
 			continue
 		}
 		if l.perfEvents {
-			made, err := perfEvents(ex, part.prog, part.sites, part.ret)
+			made, err := perfEvents(ex, l.objs.Hit(), part.sites, part.ret)
 			links = append(links, made...)
 			if err != nil {
 				return links, fmt.Errorf("attach to %s: %w", path, permission(err))
@@ -107,7 +107,7 @@ func (l linker) link(path string, p plan) (_ []link.Link, err error) {
 		if part.ret {
 			attach = ex.UretprobeMulti
 		}
-		made, err := attach(nil, part.prog, opts)
+		made, err := attach(nil, l.objs.Hit(), opts)
 		if err != nil {
 			return links, fmt.Errorf("attach %d probes to %s: %w", len(part.sites.offsets), path, permission(err))
 		}

@@ -86,8 +86,8 @@ func BenchmarkPair(b *testing.B) {
 				done <- n
 			}()
 			p := plan{}
-			p.enter.add(offset, bpf.Cookie(1, 0, false, -1))
-			p.returned.add(offset, bpf.Cookie(1, 0, false, -1))
+			p.enter.add(offset, bpf.EntryCookie(1, 0))
+			p.returned.add(offset, bpf.ReturnCookie(1, 0))
 			links, err := linker{objs: objs}.link("/proc/self/exe", p)
 			if err != nil {
 				b.Fatal(err)

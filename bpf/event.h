@@ -314,6 +314,8 @@ struct dynamic_type {
  */
 #define COOKIE_TAIL (1ULL << 32)      /* a tail jump */
 #define COOKIE_COND (1ULL << 33)      /* taken only under the condition in bits 36 to 39 */
+#define COOKIE_EXIT (1ULL << 34)      /* the call ends there */
+#define COOKIE_RETURNED (1ULL << 35)  /* of a uretprobe */
 #define COOKIE_COND_SHIFT 36
 #define COOKIE_OFFSET_SHIFT 40
 

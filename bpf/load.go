@@ -72,6 +72,8 @@ const FlatWords = 8
 const (
 	cookieTail        = 1 << 32
 	cookieCond        = 1 << 33
+	cookieExit        = 1 << 34
+	cookieReturned    = 1 << 35
 	cookieCondShift   = 36
 	cookieOffsetShift = 40
 )
@@ -96,11 +98,16 @@ func EdgeFlags(inner, back, untag, slice bool) (flags uint8) {
 // MaxSiteOffset is the farthest that a site can lie from its function's first byte, in bytes.
 const MaxSiteOffset = 1<<23 - 1
 
-// Cookie tells a hit's program whose it is: the function, the site's offset from
-// the function's first byte (within ±MaxSiteOffset), whether the site is a tail
-// jump and, when cond is not negative, the condition code under which it is one.
-func Cookie(function uint32, offset int64, tail bool, cond int8) uint64 {
-	c := uint64(function) | uint64(offset)<<cookieOffsetShift
+// EntryCookie tells the program whose a hit is: the function, and the entry site's
+// offset from its first byte (within ±MaxSiteOffset).
+func EntryCookie(function uint32, offset int64) uint64 {
+	return uint64(function) | uint64(offset)<<cookieOffsetShift
+}
+
+// ExitCookie does the same of a site where calls end: by a tail jump or else a return, and,
+// when cond is not negative, only under that condition code.
+func ExitCookie(function uint32, offset int64, tail bool, cond int8) uint64 {
+	c := EntryCookie(function, offset) | cookieExit
 	if tail {
 		c |= cookieTail
 	}
@@ -108,6 +115,11 @@ func Cookie(function uint32, offset int64, tail bool, cond int8) uint64 {
 		c |= cookieCond | uint64(cond&15)<<cookieCondShift
 	}
 	return c
+}
+
+// ReturnCookie does the same of a uretprobe.
+func ReturnCookie(function uint32, offset int64) uint64 {
+	return EntryCookie(function, offset) | cookieExit | cookieReturned
 }
 
 // Settings are fixed when the programs are loaded. Zero values take the defaults of the C source.
@@ -178,9 +190,7 @@ func Load(s Settings) (*Objects, error) {
 		}
 	}
 	if s.PerfEvents {
-		for _, name := range []string{"enter", "leave", "returned"} {
-			spec.Programs[name].AttachType = ebpf.AttachNone
-		}
+		spec.Programs["hit"].AttachType = ebpf.AttachNone
 	}
 	o := &Objects{caps: s}
 	if err := spec.LoadAndAssign(&o.probes, nil); err != nil {
@@ -202,14 +212,8 @@ func HaveUprobeMulti() error { return features.HaveBPFLinkUprobeMulti() }
 // Close unloads what no link holds any more.
 func (o *Objects) Close() error { return o.probes.Close() }
 
-// Enter is the program of entry sites.
-func (o *Objects) Enter() *ebpf.Program { return o.probes.Enter }
-
-// Leave is the program of return and tail-jump sites.
-func (o *Objects) Leave() *ebpf.Program { return o.probes.Leave }
-
-// Returned is the program of uretprobes.
-func (o *Objects) Returned() *ebpf.Program { return o.probes.Returned }
+// Hit is the program of all sites.
+func (o *Objects) Hit() *ebpf.Program { return o.probes.Hit }
 
 // OnFork is the raw tracepoint program of sched_process_fork.
 func (o *Objects) OnFork() *ebpf.Program { return o.probes.OnFork }

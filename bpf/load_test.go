@@ -8,7 +8,7 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer o.Close()
-	for _, p := range []interface{ String() string }{o.Enter(), o.Leave(), o.Returned()} {
+	for _, p := range []interface{ String() string }{o.Hit()} {
 		t.Log(p)
 	}
 	if err := o.Fill(Tables{Functions: []Func{{Address: 1}, {Address: 2}}, FirstFunc: 1}); err != nil {

@@ -1361,9 +1361,15 @@ __noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, 
 	struct frame *top;
 	struct hit *h;
 
-	if (!f || !t || !o)
+	if (!f || !t)
 		return 0;
 	h = &t->hit;
+	if (!o) {
+		__sync_fetch_and_add(&untracked, 1);
+		tally((__u32)h->cookie, 0, ENDED_OPEN);
+		deliver(ctx, f, t, NULL);
+		return 0;
+	}
 	if (o->n) {
 		top = frame_at(o, o->n - 1);
 		if (o->flags & OWNER_MIXED || (top && top->pos >= h->at))
@@ -1393,43 +1399,6 @@ __noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, 
 	if (f->flags & FUNC_RETURNS)
 		flags |= FRAME_RETURNS;
 	push(o, h, flags, f->flags & FUNC_SAVES ? reg_by_number(ctx, f->saved) : 0);
-	return 0;
-}
-
-SEC("uprobe.multi.s")
-int enter(struct pt_regs *ctx)
-{
-	struct task_struct *task;
-	struct thread *t;
-	struct owner *o;
-	struct func *f;
-
-	if (!active)
-		return 0;
-	task = bpf_get_current_task_btf();
-	t = thread_of(task);
-	if (!t)
-		return unknown_thread(task->tgid);
-	t->hit.kind = EVENT_ENTRY;
-	t->hit.flags = t->hit.failed = 0;
-	t->hit.saved = 0;
-	take_time(&t->hit, task);
-	t->hit.cookie = bpf_get_attach_cookie(ctx);
-	t->hit.counted = (__u32)t->hit.cookie;
-	f = function_of((__u32)t->hit.cookie);
-	if (!f)
-		return 0;
-	find_place(ctx, f, &t->hit);
-	o = owner_of(t);
-	if (f->role != ROLE_CALL) {
-		note(ctx, f, t, o);
-	} else if (o) {
-		begin(ctx, f, t, o);
-	} else {
-		__sync_fetch_and_add(&untracked, 1);
-		tally((__u32)t->hit.cookie, 0, ENDED_OPEN);
-		deliver(ctx, f, t, NULL);
-	}
 	return 0;
 }
 
@@ -1507,10 +1476,16 @@ __noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, st
 	return 0;
 }
 
-static __always_inline int exited(struct pt_regs *ctx, __u8 flags)
+/*
+ * The program of all sites, which cookies tell apart: one, since the kernel verifies each by
+ * itself, with all that it calls.
+ */
+SEC("uprobe.multi.s")
+int hit(struct pt_regs *ctx)
 {
 	struct task_struct *task;
 	struct thread *t;
+	struct owner *o;
 	struct func *f;
 	__u64 cookie;
 
@@ -1523,9 +1498,10 @@ static __always_inline int exited(struct pt_regs *ctx, __u8 flags)
 	cookie = bpf_get_attach_cookie(ctx);
 	if (cookie & COOKIE_COND && !condition_holds(ctx, cookie >> COOKIE_COND_SHIFT & 15))
 		return 0;
-	t->hit.kind = EVENT_EXIT;
-	t->hit.flags = flags | (cookie & COOKIE_TAIL ? EVENT_TAIL : 0);
+	t->hit.kind = cookie & COOKIE_EXIT ? EVENT_EXIT : EVENT_ENTRY;
+	t->hit.flags = (cookie & COOKIE_TAIL ? EVENT_TAIL : 0) | (cookie & COOKIE_RETURNED ? EVENT_URETPROBE : 0);
 	t->hit.failed = 0;
+	t->hit.saved = 0;
 	t->hit.cookie = cookie;
 	t->hit.counted = (__u32)cookie;
 	take_time(&t->hit, task);
@@ -1533,20 +1509,14 @@ static __always_inline int exited(struct pt_regs *ctx, __u8 flags)
 	if (!f)
 		return 0;
 	find_place(ctx, f, &t->hit);
-	end(ctx, f, t, owner_of(t));
+	o = owner_of(t);
+	if (cookie & COOKIE_EXIT)
+		end(ctx, f, t, o);
+	else if (f->role != ROLE_CALL)
+		note(ctx, f, t, o);
+	else
+		begin(ctx, f, t, o);
 	return 0;
-}
-
-SEC("uprobe.multi.s")
-int leave(struct pt_regs *ctx)
-{
-	return exited(ctx, 0);
-}
-
-SEC("uretprobe.multi.s")
-int returned(struct pt_regs *ctx)
-{
-	return exited(ctx, EVENT_URETPROBE);
 }
 
 /*

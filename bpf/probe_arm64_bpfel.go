@@ -359,13 +359,11 @@ const (
 	probeMapProcesses         = "processes"
 	probeMapPrograms          = "programs"
 	probeMapThreads           = "threads"
-	probeProgEnter            = "enter"
-	probeProgLeave            = "leave"
+	probeProgHit              = "hit"
 	probeProgOnExec           = "on_exec"
 	probeProgOnExit           = "on_exit"
 	probeProgOnFork           = "on_fork"
 	probeProgOnSignal         = "on_signal"
-	probeProgReturned         = "returned"
 	probeVarActive            = "active"
 	probeVarFollowChildren    = "follow_children"
 	probeVarLeaveOthers       = "leave_others"
@@ -423,13 +421,11 @@ type probeSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type probeProgramSpecs struct {
-	Enter    *ebpf.ProgramSpec `ebpf:"enter"`
-	Leave    *ebpf.ProgramSpec `ebpf:"leave"`
+	Hit      *ebpf.ProgramSpec `ebpf:"hit"`
 	OnExec   *ebpf.ProgramSpec `ebpf:"on_exec"`
 	OnExit   *ebpf.ProgramSpec `ebpf:"on_exit"`
 	OnFork   *ebpf.ProgramSpec `ebpf:"on_fork"`
 	OnSignal *ebpf.ProgramSpec `ebpf:"on_signal"`
-	Returned *ebpf.ProgramSpec `ebpf:"returned"`
 }
 
 // probeMapSpecs contains maps before they are loaded into the kernel.
@@ -564,24 +560,20 @@ type probeVariables struct {
 //
 // It can be passed to loadProbeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type probePrograms struct {
-	Enter    *ebpf.Program `ebpf:"enter"`
-	Leave    *ebpf.Program `ebpf:"leave"`
+	Hit      *ebpf.Program `ebpf:"hit"`
 	OnExec   *ebpf.Program `ebpf:"on_exec"`
 	OnExit   *ebpf.Program `ebpf:"on_exit"`
 	OnFork   *ebpf.Program `ebpf:"on_fork"`
 	OnSignal *ebpf.Program `ebpf:"on_signal"`
-	Returned *ebpf.Program `ebpf:"returned"`
 }
 
 func (p *probePrograms) Close() error {
 	return _ProbeClose(
-		p.Enter,
-		p.Leave,
+		p.Hit,
 		p.OnExec,
 		p.OnExit,
 		p.OnFork,
 		p.OnSignal,
-		p.Returned,
 	)
 }
 
