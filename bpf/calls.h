@@ -315,30 +315,37 @@ static __always_inline bool is_dead(struct owner *o, struct frame *f, __u32 i)
 	return true;
 }
 
+/* The frame below the one that was looked at before, at o->cursor; NULL when there is none. */
+static __always_inline struct frame *next_frame(struct owner *o)
+{
+	return o->cursor ? frame_at(o, --o->cursor) : NULL;
+}
+
+/* Whether a frame that is dead by its position can't be of another stack in the same mapping. */
+static __always_inline bool is_certain(struct owner *o, struct frame *f)
+{
+	return f->pos == o->sweep_at || o->sweep == SWEEP_CATCH || is_goroutine(o) || o->raised > f->ts ||
+	       f->flags & (FRAME_COUNTED | FRAME_SYSTEM);
+}
+
 static long sweep_one(__u64 k, struct owner **arg)
 {
 	struct owner *o = *arg;
-	struct frame *f;
-	__u32 i;
+	struct frame *f = next_frame(o);
 
-	if (!o->cursor)
-		return 1;
-	i = --o->cursor;
-	f = frame_at(o, i);
 	if (!f)
 		return 1;
 	if (!(f->flags & FRAME_GONE)) {
 		if (!(o->flags & OWNER_MIXED) && f->pos < o->sweep_at)
 			return 1;
-		if (is_dead(o, f, i) && same_stack(o, f, o->sweep_at)) {
-			if (f->pos == o->sweep_at || is_goroutine(o) || o->raised > f->ts || f->flags & (FRAME_COUNTED | FRAME_SYSTEM) || o->sweep == SWEEP_CATCH)
-				die(o, f);
-			else
-				doubt(o, f);
-		} else if (o->sweep == SWEEP_GONE)
-			return 1;
+		if (!is_dead(o, f, o->cursor) || !same_stack(o, f, o->sweep_at))
+			return o->sweep == SWEEP_GONE;
+		if (is_certain(o, f))
+			die(o, f);
+		else
+			doubt(o, f);
 	}
-	if (f->flags & FRAME_GONE && i == o->n - 1)
+	if (f->flags & FRAME_GONE && o->cursor == o->n - 1)
 		pop(o);
 	return 0;
 }
@@ -377,17 +384,12 @@ __noinline int sweep(struct owner *o, __u64 at, __u32 how, __u32 from)
 static long find_one(__u64 k, struct owner **arg)
 {
 	struct owner *o = *arg;
-	struct frame *f;
-	__u32 i;
+	struct frame *f = next_frame(o);
 
-	if (!o->cursor)
-		return 1;
-	i = --o->cursor;
-	f = frame_at(o, i);
 	if (!f)
 		return 1;
 	if (f->func == o->sweep && f->pos == o->sweep_at && !(f->flags & FRAME_GONE)) {
-		o->sweep_from = i;
+		o->sweep_from = o->cursor;
 		return 1;
 	}
 	return !(o->flags & OWNER_MIXED) && !(f->flags & FRAME_GONE) && f->pos < o->sweep_at;

@@ -121,8 +121,8 @@ func TestSummaries(t *testing.T) {
 	f.acc.Tally(&trace.Tally{Func: f.function("main.never"), Calls: 2, Dropped: 2})
 	d := f.reader(t)
 	must(t, f.store.Stats([]writer.FunctionSecond{{
-		Second: began.Unix() + 60, Func: f.function("main.pay"), Calls: 1, Recorded: 1, TotalNS: 8e6, MaxNS: 8e6,
-		HasCPU: true, CPUNS: 5e5, Latency: latencies(8e6),
+		Second: began.Unix() + 60, Recorded: 1, HasCPU: true, CPUNS: 5e5,
+		Tally: trace.Tally{Func: f.function("main.pay"), Calls: 1, TotalNS: 8e6, MaxNS: 8e6, Latency: latencies(8e6)},
 	}}))
 	must(t, f.store.Flush())
 

@@ -459,7 +459,7 @@ func (d *database) insertStat(f *FunctionSecond) error {
 	err = d.set(`INSERT OR REPLACE INTO stat (ts, function_id, session_id, calls, errors, sampled_out, dropped,
 		recorded, timed, total_ns, max_ns, p50_ns, p95_ns, p99_ns, cpu_ns, overhead_ns, histogram)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		second, function, d.session, int64(f.Calls), int64(f.Errors), int64(f.SampledOut), int64(f.Dropped),
+		second, function, d.session, int64(f.Calls), int64(f.Errors), int64(f.LeftOut), int64(f.Dropped),
 		int64(f.Recorded), int64(f.Latency.Count()), f.TotalNS, f.MaxNS, min(q(0.5), f.MaxNS), min(q(0.95), f.MaxNS), min(q(0.99), f.MaxNS),
 		cpu, f.OverheadNS, histogram)
 	if err != nil {
@@ -477,8 +477,10 @@ func (f *FunctionSecond) mergeRow(row []driver.Value) error {
 	_, hasCPU := row[8].(int64)
 	histogram, _ := row[9].([]byte)
 	old := FunctionSecond{
-		Calls: uint64(n[0]), Errors: uint64(n[1]), SampledOut: uint64(n[2]), Dropped: uint64(n[3]), Recorded: uint64(n[4]),
-		TotalNS: n[5], MaxNS: n[6], OverheadNS: n[7], CPUNS: n[8], HasCPU: hasCPU,
+		Tally: trace.Tally{
+			Calls: uint64(n[0]), Errors: uint64(n[1]), LeftOut: uint64(n[2]), Dropped: uint64(n[3]), TotalNS: n[5], MaxNS: n[6],
+		},
+		Recorded: uint64(n[4]), OverheadNS: n[7], CPUNS: n[8], HasCPU: hasCPU,
 	}
 	if err := old.Latency.UnmarshalBinary(histogram); err != nil {
 		return fmt.Errorf("read statistics: %w: %w", ErrCorrupt, err)

@@ -7,21 +7,14 @@ import (
 )
 
 // FunctionSecond is what one function did within one second, exactly: also
-// the calls that were sampled out or dropped count.
+// the calls that were left out or dropped count.
 type FunctionSecond struct {
-	Second     int64 // Unix time, s
-	Func       *trace.Function
-	Calls      uint64 // calls that ended, or were found open at the end
-	Errors     uint64 // of Calls, those whose status is ERR
-	SampledOut uint64 // of Calls, those that were not recorded by choice
-	Dropped    uint64 // of Calls, those that were lost
+	Second int64 // Unix time, s
+	trace.Tally
 	Recorded   uint64 // of Calls, those that are in the database
-	TotalNS    int64  // sum of the durations in Latency
-	MaxNS      int64  // longest of them
 	OverheadNS int64  // sum of the tracer's estimated share
 	CPUNS      int64  // on-CPU time of the calls for which it was measured
 	HasCPU     bool   // whether there were any
-	Latency    trace.Histogram
 }
 
 // Accumulator makes FunctionSeconds from what the probes count and from the calls that
@@ -31,16 +24,7 @@ type Accumulator struct {
 }
 
 // Tally adds what the probes have counted since the last time.
-func (a *Accumulator) Tally(t *trace.Tally) {
-	f := a.of(t.Func)
-	f.Calls += t.Calls
-	f.Errors += t.Errors
-	f.SampledOut += t.LeftOut
-	f.Dropped += t.Dropped
-	f.TotalNS += t.TotalNS
-	f.MaxNS = max(f.MaxNS, t.MaxNS)
-	f.Latency.Merge(&t.Latency)
-}
+func (a *Accumulator) Tally(t *trace.Tally) { a.of(t.Func).Merge(t) }
 
 // Recorded takes note of a call that goes into the database. It is one of those that
 // Tally counts.
@@ -48,7 +32,7 @@ func (a *Accumulator) Recorded(c *trace.Call) { a.measured(c).Recorded++ }
 
 // LeftOut takes note of a call that came through and is not recorded by choice. It is one
 // of those that Tally counts.
-func (a *Accumulator) LeftOut(c *trace.Call) { a.measured(c).SampledOut++ }
+func (a *Accumulator) LeftOut(c *trace.Call) { a.measured(c).LeftOut++ }
 
 // measured adds what only a call itself tells.
 func (a *Accumulator) measured(c *trace.Call) *FunctionSecond {
@@ -80,7 +64,7 @@ func (a *Accumulator) of(fn *trace.Function) *FunctionSecond {
 		if a.functions == nil {
 			a.functions = make(map[*trace.Function]*FunctionSecond)
 		}
-		f = &FunctionSecond{Func: fn}
+		f = &FunctionSecond{Tally: trace.Tally{Func: fn}}
 		a.functions[fn] = f
 	}
 	return f
@@ -88,15 +72,9 @@ func (a *Accumulator) of(fn *trace.Function) *FunctionSecond {
 
 // merge adds what other counted in the same second.
 func (f *FunctionSecond) merge(other *FunctionSecond) {
-	f.Calls += other.Calls
-	f.Errors += other.Errors
-	f.SampledOut += other.SampledOut
-	f.Dropped += other.Dropped
+	f.Merge(&other.Tally)
 	f.Recorded += other.Recorded
-	f.TotalNS += other.TotalNS
-	f.MaxNS = max(f.MaxNS, other.MaxNS)
 	f.OverheadNS += other.OverheadNS
 	f.CPUNS += other.CPUNS
 	f.HasCPU = f.HasCPU || other.HasCPU
-	f.Latency.Merge(&other.Latency)
 }

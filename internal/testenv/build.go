@@ -440,6 +440,9 @@ func compileC(target Target, source, output string) error {
 	suffix, standard := ".c", "-std=gnu11"
 	if language(target) == "cpp" {
 		suffix, standard = ".cpp", "-std=c++17"
+		if strings.HasSuffix(target.Source, "/values") { // newer types of the library are among them
+			standard = "-std=c++20"
+		}
 	}
 	files, err := sourceFiles(source, suffix)
 	if err != nil {

@@ -13,8 +13,8 @@ func TestGoldens(t *testing.T) {
 		{Source: "go/values", Opt: "-O0"},
 		{Source: "c/values"},
 		{Source: "c/values", Opt: "-O0"},
-		{Source: "cpp/values", Flags: []string{"-std=c++20"}},
-		{Source: "cpp/values", Opt: "-O0", Flags: []string{"-std=c++20"}},
+		{Source: "cpp/values"},
+		{Source: "cpp/values", Opt: "-O0"},
 		{Source: "rust/values"},
 		{Source: "rust/values", Opt: "-O0"},
 	} {

@@ -39,9 +39,24 @@ func (x *Index) MemberOffset(u *Unit, structure, member string) (uint64, bool) {
 // Structures lists the structures of that name in a unit that have members, by the
 // offsets of their entries in .debug_info, wherever they are declared.
 func (x *Index) Structures(u *Unit, name string) (list []uint64) {
+	x.each(u, func(off int, ab *abbrev, b *buf) {
+		if ab.tag != tagStruct || !ab.children {
+			b.pass(ab, u)
+			return
+		}
+		if got, _ := x.member(b, ab, u); got == name && !b.bad {
+			list = append(list, uint64(off))
+		}
+	})
+	return list
+}
+
+// each visits a unit's entries with their offsets in .debug_info. b stands at an
+// entry's first value; visit takes it past the last.
+func (x *Index) each(u *Unit, visit func(off int, ab *abbrev, b *buf)) {
 	table, err := x.abbrev.read(x.sec.Abbrev, u)
 	if err != nil {
-		return nil
+		return
 	}
 	b := buf{data: x.sec.Info[:u.end], off: u.root}
 	for b.off < u.end && !b.bad {
@@ -51,18 +66,10 @@ func (x *Index) Structures(u *Unit, name string) (list []uint64) {
 			continue
 		}
 		if code >= uint64(len(table)) || table[code] == nil {
-			return list
+			return
 		}
-		ab := table[code]
-		if ab.tag != tagStruct || !ab.children {
-			b.pass(ab, u)
-			continue
-		}
-		if got, _ := x.member(&b, ab, u); got == name && !b.bad {
-			list = append(list, uint64(off))
-		}
+		visit(off, table[code], &b)
 	}
-	return list
 }
 
 // member reads the name and the place of a structure or member. Places given
@@ -92,30 +99,16 @@ type RuntimeType struct {
 // RuntimeTypes lists the types of a unit that say where the runtime describes
 // them (DW_AT_go_runtime_type). The Go linker puts all types in one unit.
 func (x *Index) RuntimeTypes(u *Unit) (list []RuntimeType) {
-	table, err := x.abbrev.read(x.sec.Abbrev, u)
-	if err != nil {
-		return nil
-	}
-	b := buf{data: x.sec.Info[:u.end], off: u.root}
-	for b.off < u.end && !b.bad {
-		off := b.off
-		code := b.uleb()
-		if code == 0 {
-			continue
-		}
-		if code >= uint64(len(table)) || table[code] == nil {
-			return list
-		}
-		ab := table[code]
+	x.each(u, func(off int, ab *abbrev, b *buf) {
 		if !ab.golang {
 			b.pass(ab, u)
-			continue
+			return
 		}
 		for _, a := range ab.attrs {
 			if v := b.value(a, u); a.attr == attrGoRuntimeType && v.num != 0 && !b.bad {
 				list = append(list, RuntimeType{uint64(off), v.num})
 			}
 		}
-	}
+	})
 	return list
 }

@@ -10,28 +10,15 @@ type Vtable struct {
 // Vtables lists the variables of a unit that have a fixed address and whose name
 // ends in a suffix.
 func (x *Index) Vtables(u *Unit, suffix string) (list []Vtable) {
-	table, err := x.abbrev.read(x.sec.Abbrev, u)
-	if err != nil {
-		return nil
-	}
-	b := buf{data: x.sec.Info[:u.end], off: u.root}
-	for b.off < u.end && !b.bad {
-		code := b.uleb()
-		if code == 0 {
-			continue
-		}
-		if code >= uint64(len(table)) || table[code] == nil {
-			return list
-		}
-		ab := table[code]
+	x.each(u, func(_ int, ab *abbrev, b *buf) {
 		if ab.tag != tagVariable {
 			b.pass(ab, u)
-			continue
+			return
 		}
-		if v, ok := x.vtable(&b, ab, u, suffix); ok {
+		if v, ok := x.vtable(b, ab, u, suffix); ok {
 			list = append(list, v)
 		}
-	}
+	})
 	return list
 }
 
