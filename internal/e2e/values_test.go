@@ -47,6 +47,13 @@ func TestValues(t *testing.T) {
 			for name, golden := range testenv.Goldens(t, target.Source) {
 				checkValues(t, target, db, name, golden)
 			}
+			// What the probes took for failures is what the values are.
+			for name, c := range statistics(t, db) {
+				rows := tallies(t, db, "process = '"+strings.ReplaceAll(name, "'", "''")+"'")[name]
+				if got := (exact{rows.OK + rows.ERR + rows.Open, rows.ERR, 0}); got != c {
+					t.Errorf("%s: %+v by the statistics, %+v recorded", name, c, got)
+				}
+			}
 		})
 	}
 }
