@@ -41,6 +41,8 @@ type Options struct {
 
 	scratch uint32 // see bpf.Settings.Scratch
 
+	// StatsOnly counts calls, and gives no record of any: Counts tells all.
+	StatsOnly bool
 	// Precondition says what is known of those of a function's calls that are recorded; nil when
 	// all are.
 	Precondition func(*trace.Function) trace.Precondition
@@ -163,7 +165,7 @@ func (s *Session) load() error {
 		s.opts.Warn(fmt.Errorf("this kernel has only perf-event uprobes (uprobe_multi came with Linux 6.6): at most %d probes, and detaching takes about 0.1 s for each", MaxPerfEventSites))
 	}
 	objs, err := bpf.Load(bpf.Settings{
-		FollowChildren: s.opts.FollowChildren, ReportExecs: s.opts.future(), LeaveOthers: !s.opts.future(),
+		StatsOnly: s.opts.StatsOnly, FollowChildren: s.opts.FollowChildren, ReportExecs: s.opts.future(), LeaveOthers: !s.opts.future(),
 		MaxString: s.opts.MaxString, MaxItems: s.opts.MaxItems, MaxDepth: s.opts.MaxDepth, MaxBytes: s.opts.MaxBytes,
 		RingBytes: s.opts.RingBytes, Scratch: s.opts.scratch, PerfEvents: perf,
 		Functions: spareFunctions, Moves: movesEach * spareFunctions, Programs: programsEach * spareFunctions,

@@ -124,6 +124,7 @@ func ReturnCookie(function uint32, offset int64) uint64 {
 
 // Settings are fixed when the programs are loaded. Zero values take the defaults of the C source.
 type Settings struct {
+	StatsOnly      bool   // count calls, and deliver none
 	FollowChildren bool   // trace the children of traced processes
 	ReportExecs    bool   // tell of every exec on the machine
 	LeaveOthers    bool   // remove a probe from a process that hits it and is not traced
@@ -157,6 +158,7 @@ func Load(s Settings) (*Objects, error) {
 	}
 	variables := map[string]any{
 		"follow_children": b2u(s.FollowChildren),
+		"stats_only":      b2u(s.StatsOnly),
 		"report_execs":    b2u(s.ReportExecs),
 		"leave_others":    b2u(s.LeaveOthers),
 	}

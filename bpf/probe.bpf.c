@@ -66,6 +66,7 @@ struct raw_tracepoint { __u64 args[3]; };
 
 /* Settings, fixed at load. */
 const volatile __u32 follow_children = 1; /* a traced process's children are traced */
+const volatile __u32 stats_only = 0;      /* calls are only counted */
 const volatile __u32 report_execs = 0;    /* tell of every exec: some program yet to start is wanted */
 const volatile __u32 leave_others = 0;    /* take the probes out of processes that are not traced */
 const volatile __u32 max_string = 256;    /* bytes of a string */
@@ -1350,6 +1351,8 @@ static __always_inline void note(struct pt_regs *ctx, struct func *f, struct thr
 			bpf_loop(o->n, exit_one, &o, 0);
 			break;
 		}
+		if (stats_only)
+			return;
 	}
 	deliver(ctx, f, t, NULL);
 }
@@ -1366,8 +1369,9 @@ __noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, 
 	h = &t->hit;
 	if (!o) {
 		__sync_fetch_and_add(&untracked, 1);
-		tally((__u32)h->cookie, 0, ENDED_OPEN);
-		deliver(ctx, f, t, NULL);
+		tally((__u32)h->cookie, 0, ENDED_OPEN | (stats_only ? ENDED_LEFT_OUT : 0));
+		if (!stats_only)
+			deliver(ctx, f, t, NULL);
 		return 0;
 	}
 	if (o->n) {
@@ -1381,7 +1385,7 @@ __noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, 
 	go_on(o, h);
 	if (f->flags & FUNC_GENERIC)
 		h->counted = instance_of(ctx, f, h);
-	if (f->nchecks && !wanted_call(ctx, f, h))
+	if (stats_only || (f->nchecks && !wanted_call(ctx, f, h)))
 		flags = FRAME_LEFT_OUT;
 	if (!flags || f->flags & FUNC_KEEPS_ERRORS) {
 		bool keeps = flags || f->flags & FUNC_HOLD;
@@ -1446,7 +1450,8 @@ __noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, st
 		h->failed = fails(&f->exit, word_of(ctx, h, f->exit.fail_move, f->exit.fail_off, f->exit.fail_size));
 	if (!frame || !o) {
 		/* It began before it was traced, or in the process that this one was forked from. */
-		deliver(ctx, f, t, NULL);
+		if (!stats_only)
+			deliver(ctx, f, t, NULL);
 		if (o)
 			go_on(o, h);
 		return 0;
@@ -1550,7 +1555,7 @@ int on_signal(struct raw_tracepoint *ctx)
 	int sig;
 
 	p = bpf_map_lookup_elem(&processes, &tgid);
-	if (!active || !p || p->flags & PROCESS_DYING)
+	if (!active || stats_only || !p || p->flags & PROCESS_DYING)
 		return 0;
 	sig = killer(task, (int)ctx->args[0], (void *)ctx->args[2]);
 	if (!sig || __sync_fetch_and_or(&p->flags, PROCESS_DYING) & PROCESS_DYING)

@@ -374,6 +374,7 @@ const (
 	probeVarMaxString         = "max_string"
 	probeVarPoolSize          = "pool_size"
 	probeVarReportExecs       = "report_execs"
+	probeVarStatsOnly         = "stats_only"
 	probeVarUnmeasured        = "unmeasured"
 	probeVarUntracked         = "untracked"
 	probeVarWakeBytes         = "wake_bytes"
@@ -467,6 +468,7 @@ type probeVariableSpecs struct {
 	MaxString         *ebpf.VariableSpec `ebpf:"max_string"`
 	PoolSize          *ebpf.VariableSpec `ebpf:"pool_size"`
 	ReportExecs       *ebpf.VariableSpec `ebpf:"report_execs"`
+	StatsOnly         *ebpf.VariableSpec `ebpf:"stats_only"`
 	Unmeasured        *ebpf.VariableSpec `ebpf:"unmeasured"`
 	Untracked         *ebpf.VariableSpec `ebpf:"untracked"`
 	WakeBytes         *ebpf.VariableSpec `ebpf:"wake_bytes"`
@@ -551,6 +553,7 @@ type probeVariables struct {
 	MaxString         *ebpf.Variable `ebpf:"max_string"`
 	PoolSize          *ebpf.Variable `ebpf:"pool_size"`
 	ReportExecs       *ebpf.Variable `ebpf:"report_execs"`
+	StatsOnly         *ebpf.Variable `ebpf:"stats_only"`
 	Unmeasured        *ebpf.Variable `ebpf:"unmeasured"`
 	Untracked         *ebpf.Variable `ebpf:"untracked"`
 	WakeBytes         *ebpf.Variable `ebpf:"wake_bytes"`

@@ -153,6 +153,9 @@ func (f *attachFlags) options(command []string) (attach.Options, error) {
 	case targets > 0 && len(command) > 0:
 		return opts, usageError{errors.New("trace either running processes or a command, not both at once")}
 	}
+	if f.capture.statsOnly && (f.output == "json" || f.output == "tree" || f.limit > 0 || f.rules.filter != "" || f.rules.minimum > 0) {
+		return opts, usageError{errors.New("--stats-only records no calls that could be printed, limited or filtered: leave out --output json or tree, --max-calls, --filter and --min-duration")}
+	}
 	switch f.output {
 	case "table", "json", "tree", "none":
 	default:
@@ -247,7 +250,7 @@ func (f *attachFlags) session(rules rules) writer.Session {
 		"pid": f.target.pids, "name": f.target.names, "exe": f.target.exes,
 		"symbol": f.target.symbols, "exclude": f.target.exclude, "lib": f.target.libs, "file": f.target.files,
 		"depth": f.capture.depth, "max_string": f.capture.maxString, "max_items": f.capture.maxItems,
-		"max_bytes": f.capture.maxBytes, "ring_buffer": f.capture.ring,
+		"max_bytes": f.capture.maxBytes, "ring_buffer": f.capture.ring, "stats_only": f.capture.statsOnly,
 		"redact": f.rules.redact, "no_redact": f.rules.noRedact, "error": f.rules.errors,
 		"filter": rules.commandLine([]string{f.rules.filter})[0], "min_duration": f.rules.minimum.String(),
 	})
@@ -266,6 +269,10 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 	}
 	if r.crowded > 0 {
 		notes.say("%d calls were not recorded: too many threads waited for memory in probes; select fewer functions or lower --depth", r.crowded)
+	}
+	if f.capture.statsOnly {
+		notes.say("counted %d calls in %s", r.unwanted, f.db)
+		return nil
 	}
 	if r.unwanted > 0 {
 		notes.say("counted %d calls that --filter or --min-duration left out", r.unwanted)

@@ -118,6 +118,7 @@ func (r *recorder) sweep(now time.Time) {
 	r.fail(err)
 	for i := range counts.Tallies {
 		r.stats.Tally(&counts.Tallies[i])
+		r.unwanted += counts.Tallies[i].LeftOut
 	}
 	for _, g := range counts.Losses {
 		switch g.Reason {

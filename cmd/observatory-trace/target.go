@@ -111,6 +111,7 @@ func groupsOf(texts []string) (func(string) string, error) {
 type captureFlags struct {
 	depth, maxString, maxItems, maxBytes uint32
 	ring                                 string
+	statsOnly                            bool
 }
 
 func (f *captureFlags) register(cmd *cobra.Command) {
@@ -119,6 +120,7 @@ func (f *captureFlags) register(cmd *cobra.Command) {
 	fl.Uint32Var(&f.maxString, "max-string", 256, "copy at most so many bytes of a string")
 	fl.Uint32Var(&f.maxItems, "max-items", 64, "copy at most so many elements of a slice")
 	fl.Uint32Var(&f.maxBytes, "max-bytes", 4096, "copy at most so many bytes on each side of a call")
+	fl.BoolVar(&f.statsOnly, "stats-only", false, "only count: calls, errors and times of every function, exactly, and no call by itself; the cheapest way")
 	fl.StringVar(&f.ring, "ring-buffer", "16MiB", "size of the buffer between the probes and the reader, rounded up to a power of two")
 }
 
@@ -143,6 +145,7 @@ func (f *captureFlags) apply(o *attach.Options) error {
 	case f.maxItems < 1 || f.maxItems > 4096:
 		return usageError{fmt.Errorf("--max-items %d: between 1 and 4096", f.maxItems)}
 	}
+	o.StatsOnly = f.statsOnly
 	o.RingBytes = 1 << bits.Len64(ring-1)
 	o.MaxDepth, o.MaxString, o.MaxItems, o.MaxBytes = f.depth, f.maxString, f.maxItems, f.maxBytes
 	return nil

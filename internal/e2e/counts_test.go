@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"database/sql"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -128,6 +129,41 @@ func TestLeftOut(t *testing.T) {
 			}
 			if len(failed) == 0 || len(counted) == 0 {
 				t.Errorf("%d functions recorded, %d counted", len(failed), len(counted))
+			}
+		})
+	}
+}
+
+// TestStatsOnly holds that the statistics tell of all calls, and of those that fail, where none is recorded.
+func TestStatsOnly(t *testing.T) {
+	testenv.RequireBPF(t)
+	for _, source := range []string{"go/counts", "c/counts", "cpp/counts", "rust/counts"} {
+		t.Run(source, func(t *testing.T) {
+			t.Parallel()
+			program := testenv.Build(t, testenv.Target{Source: source})
+			p := testenv.Start(t, program, "-wait").Ready()
+			full := testenv.Start(t, program, "-wait").Ready()
+			tr, trFull := attachPID(t, p.PID, "--stats-only"), attachPID(t, full.PID)
+			p.Go()
+			full.Go()
+			result := p.Wait()
+			full.Wait()
+			said := tr.end()
+			trFull.end()
+			db := tr.open()
+			if n := number(t, db, "SELECT count(*) FROM process_trace"); n != 0 {
+				t.Errorf("%d calls are recorded", n)
+			}
+			total := number(t, db, "SELECT sum(calls) FROM function_stats")
+			if want := fmt.Sprintf("counted %d calls in ", total); total == 0 || !strings.Contains(said.Stderr, want) {
+				t.Errorf("said %q, not %q", said.Stderr, want)
+			}
+			counted, whole := statistics(t, db), statistics(t, trFull.open())
+			for name, c := range testenv.ParseCounts(t, result.Stdout).Functions {
+				name = instance(name)
+				if counted[name].calls != whole[name].calls || counted[name].errors != whole[name].errors || counted[name].calls < c.Calls && counted[name].calls > 0 {
+					t.Errorf("%s: %+v; with all recorded %+v; %d calls", name, counted[name], whole[name], c.Calls)
+				}
 			}
 		})
 	}
