@@ -70,7 +70,7 @@ test: ## Runs all tests, privileged ones included (PKG=./folder/ for some)
 	@scripts/setup.sh test
 	@scripts/generate-check.sh
 	@go test $(TEST_FLAGS) $(PKG)
-	@[ '$(PKG)' != ./... ] || scripts/fuzz.sh 1000x
+	@[ '$(PKG)' != ./... ] || scripts/fuzz.sh 3000x
 
 fuzz: ## Runs every fuzz target for FUZZTIME (100000x)
 	@scripts/fuzz.sh $(FUZZTIME)
