@@ -414,6 +414,8 @@ __noinline int push_deep(struct owner *o)
 	if (!o)
 		return 0;
 	if (ADD(&deep, key_of(o, o->n), &o->spare, BPF_ANY)) {
+		if (o->spare.flags & FRAME_HELD)
+			let_go(o, &o->spare, o->n);
 		__sync_fetch_and_add(&untracked, 1);
 		tally(o->spare.counted, 0, ENDED_OPEN);
 		return 0;
