@@ -327,6 +327,9 @@ func (s *Session) attachFile(t targetFile) error {
 	}
 	f = &attachedFile{}
 	f.err = s.attachSelected(f, t)
+	if f.err != nil && !exists(t.root) {
+		return f.err // of the process that showed it, which is gone: another one may show it again
+	}
 	s.mu.Lock()
 	s.files[id] = f
 	s.mu.Unlock()

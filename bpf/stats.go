@@ -152,7 +152,9 @@ func (o *Objects) openCalls(w *probeOwner, f func(Open)) error {
 		case int(i) < len(w.Near):
 			frame = w.Near[i]
 		default:
-			if err := o.probes.Deep.Lookup(&key, &frame); err != nil {
+			if err := o.probes.Deep.Lookup(&key, &frame); errors.Is(err, ebpf.ErrKeyNotExist) {
+				return nil // a probe that was still running has ended the rest
+			} else if err != nil {
 				return fmt.Errorf("read open call: %w", err)
 			}
 			if w.Goid != 0 {
@@ -168,7 +170,9 @@ func (o *Objects) openCalls(w *probeOwner, f func(Open)) error {
 		}
 		if frame.Flags&frameHeld != 0 {
 			var held [maxHeld]byte
-			if err := o.probes.Held.LookupAndDelete(&key, &held); err != nil {
+			if err := o.probes.Held.LookupAndDelete(&key, &held); errors.Is(err, ebpf.ErrKeyNotExist) {
+				continue // the same
+			} else if err != nil {
 				return fmt.Errorf("read the entry of an open call: %w", err)
 			}
 			size := binary.LittleEndian.Uint32(held[:])

@@ -181,7 +181,7 @@ func (d dynamic) leaf() bool {
 const maxWraps = 16
 
 // message is what an error's Error method would say, for the types whose
-// method is known; for other types, a string that is obviously it.
+// method is known.
 func (p *printer) message(d dynamic, wraps int) (string, bool) {
 	if wraps > maxWraps || len(d.name) == 0 {
 		return "", false
@@ -197,7 +197,7 @@ func (p *printer) message(d dynamic, wraps int) (string, bool) {
 	if msg, ok := v.say(name); ok {
 		return msg, !v.missing
 	}
-	return v.obvious()
+	return "", false
 }
 
 // panicNil is how the message of a *runtime.PanicNilError begins; Go 1.22 to
@@ -350,32 +350,7 @@ func (v *errorValue) wrapped(t *trace.Type, data []byte) string {
 	if d.name == "" {
 		v.missing = true
 	}
-	return d.name
-}
-
-// obvious is the message of a type that isn't known: its string, or a string
-// field with a telling name, or that of the error that it wraps.
-func (v *errorValue) obvious() (string, bool) {
-	if v.typ.Kind == trace.KindString {
-		s := v.self()
-		return s, !v.missing
-	}
-	for _, name := range []string{"msg", "Msg", "message", "Message", "text", "Text", "reason", "Reason", "s", "err", "Err", "error", "cause", "Cause"} {
-		t, data := v.field(name)
-		switch {
-		case t == nil:
-		case t.Kind == trace.KindString:
-			if s, ok := v.p.goString(t, data); ok && s != "" {
-				return s, true
-			}
-		case t.Kind == trace.KindError:
-			if head, _ := word(data, 0); head != 0 {
-				msg := v.wrapped(t, data)
-				return msg, !v.missing
-			}
-		}
-	}
-	return "", false
+	return "<" + d.name + ">" // it is known what says something there, but not what
 }
 
 func (v *errorValue) joined() string {
@@ -592,7 +567,10 @@ func (p *printer) errorOf(t *trace.Type, data []byte) *trace.Error {
 		if d.name != "" {
 			e.Type = d.name
 		}
-		e.Message, _ = p.message(d, 0)
+		var known bool
+		if e.Message, known = p.message(d, 0); !known && d.typ != nil {
+			e.Message = p.asMessage(func() []byte { return p.dynamicValue(nil, d) })
+		}
 	}
 	return e
 }

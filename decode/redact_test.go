@@ -155,7 +155,7 @@ func TestRedactedGo(t *testing.T) {
 		"wrapped":   {fmt.Errorf("login: %w", errors.New("password=hunter2 is wrong")), "login: password=[redacted: password] is wrong"},
 		"path":      {&fs.PathError{Op: "open", Path: "/a?token=hunter2", Err: fs.ErrNotExist}, "open /a?token=[redacted: token]: file does not exist"},
 		"joined":    {errors.Join(errors.New(jwt), errors.New("card "+card+" declined")), "[redacted: jwt]\ncard [redacted: card number] declined"},
-		"fields":    {&deniedError{"", "hunter2", errors.New("Bearer hunter2")}, "[redacted: bearer]"},
+		"fields":    {&deniedError{"", "hunter2", errors.New("Bearer hunter2")}, `{"Reason":"","Token":{"$redacted":"token"},"Err":{"$type":"*errors.errorString","$message":"[redacted: bearer]"}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMemory()

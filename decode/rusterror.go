@@ -7,7 +7,7 @@ import (
 )
 
 // maxErrorValue bounds the value, bytes of JSON, that stands for the message of
-// a Rust error: its Display can't be called.
+// a Rust error, or of one of Go whose Error method isn't known: neither can be called.
 const maxErrorValue = 1024
 
 // resultError gives the error that a Rust Result holds, nil when it is Ok. The
@@ -26,17 +26,23 @@ func (p *printer) resultError(t *trace.Type, data []byte) *trace.Error {
 		err.Message = p.ioErrorText(f.Type, data[f.Offset:])
 		return err
 	}
+	value := p.asMessage(func() []byte { return p.errorValue(err, f, data) })
+	if json.Unmarshal([]byte(value), &err.Message) != nil {
+		err.Message = value
+	}
+	return err
+}
+
+// asMessage gives what print prints, as far as a message may be long.
+func (p *printer) asMessage(print func() []byte) string {
 	flags := p.flags
 	p.begin(nil)
 	p.limit = maxErrorValue
 	p.inMessage = true
-	value := p.errorValue(err, f, data)
+	value := print()
 	p.inMessage = false
 	p.flags = flags | p.flags&trace.FlagRedacted // the result tells of what else is missing
-	if json.Unmarshal(value, &err.Message) != nil {
-		err.Message = string(value)
-	}
-	return err
+	return string(value)
 }
 
 // errorValue prints what an Err holds, and gives err the type of what a dyn Error is.

@@ -238,6 +238,7 @@ func (p *planner) signature(fn *trace.Function, e entry, b body) {
 	if b.abi0 {
 		return // assembly's arguments are in memory, and described nowhere
 	}
+	fn.Undescribed = true
 	p.sign(fn, types.Raw(b.lang, p.f.typesArch()))
 }
 

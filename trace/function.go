@@ -45,9 +45,11 @@ type Function struct {
 	// Traceable says whether probes can be placed without harm; Reason says why
 	// not, or is empty.
 	Traceable bool
-	Reason    string
-	Group     string // --group, the process_group column
-	Role      Role
+	// Undescribed says that no debug information tells of it: Params and Results are registers.
+	Undescribed bool
+	Reason      string
+	Group       string // --group, the process_group column
+	Role        Role
 	// EntryPlan and ExitPlan say what is captured; nil means nothing is.
 	EntryPlan *Plan
 	ExitPlan  *Plan

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -92,6 +93,9 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	if len(rules.errors) > 0 {
 		opts.Failure = rules.failure
 	}
+	if slices.ContainsFunc(opts.PIDs, isOwn) {
+		notes.warn(errors.New("a target is observatory-trace itself: this one will hit the probes, too, and be slow"))
+	}
 	if rules.showSecrets {
 		notes.warn(errors.New("--no-redact: passwords, tokens, keys and card numbers are stored and shown as they are"))
 	}
@@ -101,20 +105,29 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 			return err
 		}
 	}
-	ctx, cancel := untilSignal(cmd.Context(), opts.Command)
+	ctx, hurry, cancel := untilSignal(cmd.Context(), opts.Command)
 	defer cancel()
-	code, err := f.record(ctx, cmd.OutOrStdout(), notes, opts, rules)
+	code, err := f.record(ctx, hurry, cmd.OutOrStdout(), notes, opts, rules)
 	if err != nil {
 		return err
 	}
 	return exitWith(code)
 }
 
+// isOwn says whether a process runs this program's file: probes are in files.
+func isOwn(pid int) bool {
+	own, err := os.Stat("/proc/self/exe")
+	other, err2 := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
+	return err == nil && err2 == nil && os.SameFile(own, other)
+}
+
 // untilSignal gives a context that ends with the first SIGINT or SIGTERM: from here
-// on they end the recording, not the program. A SIGTERM is passed on to the
-// command; a Ctrl-C reaches it from the terminal.
-func untilSignal(ctx context.Context, command *attach.Command) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
+// on they end the recording, not the program. With the second one hurry ends: what was
+// delivered and not yet read is not waited for. A SIGTERM is passed on to the command; a
+// Ctrl-C reaches it from the terminal.
+func untilSignal(ctx context.Context, command *attach.Command) (until, hurry context.Context, stop context.CancelFunc) {
+	hurry, now := context.WithCancel(ctx)
+	until, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 4)
 	// SIGPIPE is only caught: a reader that closes our output must not keep what was
 	// recorded from being stored. Ignoring it would pass on to the command.
@@ -124,14 +137,18 @@ func untilSignal(ctx context.Context, command *attach.Command) (context.Context,
 			if s == syscall.SIGPIPE {
 				continue
 			}
+			if until.Err() != nil {
+				now()
+			}
 			cancel()
 			if s == syscall.SIGTERM && command != nil {
 				_ = command.Signal(syscall.SIGTERM) // it may have ended
 			}
 		}
 	}()
-	return ctx, func() {
+	return until, hurry, func() {
 		cancel()
+		now()
 		signal.Stop(signals)
 		close(signals)
 	}
@@ -165,7 +182,7 @@ func (f *attachFlags) options(command []string) (attach.Options, error) {
 }
 
 // record attaches, records and detaches. It gives the command's exit code, if there is one.
-func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, opts attach.Options, rules rules) (code int, err error) {
+func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *notes, opts attach.Options, rules rules) (code int, err error) {
 	command := opts.Command
 	released := false
 	defer func() {
@@ -219,7 +236,7 @@ func (f *attachFlags) record(ctx context.Context, out io.Writer, notes *notes, o
 		view = startLive(out, f.db, started)
 	}
 	notes.showing(view)
-	runErr := r.run(withDuration(ctx, f.duration), waitsForMore(opts))
+	runErr := r.run(withDuration(ctx, f.duration), hurry, waitsForMore(opts))
 	notes.showing(nil)
 	view.close()
 	// The probes go before the command is waited for: it may run on for long.
@@ -324,6 +341,15 @@ func (n *notes) attached(s *attach.Session, functions, processes int, verbose bo
 		}
 	}
 	n.say("attached: %d functions in %d processes", functions, processes)
+	undescribed := 0
+	for _, f := range s.Functions() {
+		if f.Traceable && f.Undescribed {
+			undescribed++
+		}
+	}
+	if undescribed > 0 {
+		n.say("of %d functions there is no debug information: their values are registers, and errors that they return are not seen; install debug symbols, or build without stripping", undescribed)
+	}
 }
 
 // shower gives what prints each call, nil when the form prints none.

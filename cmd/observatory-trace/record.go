@@ -77,8 +77,9 @@ func newRecorder(session *attach.Session, store *writer.Store, capture captureFl
 }
 
 // run records until the context ends, every target has ended (unless more may
-// come), or the limit is reached. Then what is still open is recorded so.
-func (r *recorder) run(ctx context.Context, more bool) error {
+// come), or the limit is reached. Then what was delivered by then is read, unless
+// hurry ends, and what is still open is recorded so.
+func (r *recorder) run(ctx, hurry context.Context, more bool) error {
 	for n := 0; r.err == nil && !r.full(); n++ {
 		record, err := r.session.Next()
 		idle := errors.Is(err, attach.ErrIdle)
@@ -88,7 +89,7 @@ func (r *recorder) run(ctx context.Context, more bool) error {
 		if !idle {
 			r.decode(record)
 		}
-		if !idle && n%256 != 0 {
+		if !idle && n%32 != 0 {
 			continue
 		}
 		if ctx.Err() != nil || idle && !more && r.session.Live() == 0 {
@@ -96,7 +97,7 @@ func (r *recorder) run(ctx context.Context, more bool) error {
 		}
 		r.housekeep(idle)
 	}
-	return r.finish()
+	return r.finish(hurry)
 }
 
 func (r *recorder) full() bool { return r.limit > 0 && r.recorded >= r.limit }
@@ -136,10 +137,14 @@ func (r *recorder) sweep(now time.Time) {
 }
 
 // finish stops the probes, reads what they delivered, and stores the rest.
-func (r *recorder) finish() error {
+func (r *recorder) finish(hurry context.Context) error {
 	stopped := attach.Monotonic() // until here, calls that have not ended are known to be open
 	r.fail(r.session.Stop())
 	for r.err == nil && !r.full() {
+		if hurry.Err() != nil {
+			r.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Count: 1, Reason: "stopped twice: what was delivered last was not read", Hint: "wait for the first Ctrl-C to end it"})
+			break
+		}
 		record, err := r.session.Next()
 		if errors.Is(err, attach.ErrIdle) {
 			break

@@ -58,7 +58,7 @@ func TestSecrets(t *testing.T) {
 					"main.logIn":     "log in bob: password=[redacted: password] is wrong",
 					"main.pay":       "card [redacted: card number] declined",
 					"main.panicking": "token=[redacted: token]",
-					"main.refuse":    "no entry for bob",
+					"main.refuse":    `{"Reason":"no entry for bob","Token":{"$redacted":"token"}}`,
 				} {
 					if got := text(t, db, "SELECT error FROM process_trace WHERE process = ?", name); got != want {
 						t.Errorf("%s: %q, want %q", name, got, want)

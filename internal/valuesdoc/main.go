@@ -59,7 +59,7 @@ const goForms = `Of Go's own types some are shown as what they stand for:
 | sync.Mutex, RWMutex, Once, WaitGroup, Cond, Pool | whether it is locked, how many read, whether it is done, its counter, how many wait, its ` + "`New`" + ` |
 | sync/atomic | what is stored |
 | time.Time, time.Duration, net.IP, netip.Addr, url.URL, big.Int, json.RawMessage, UUID, reflect.Type | as they print themselves, JSON as JSON |
-| error | its type, its message where it is known how the type makes it, and its fields |
+| error | its type, its message where it is known how the type makes it (those of the standard library and of github.com/pkg/errors), and its fields. In the message of one that wraps an error of another type, that type stands for what it would say, in angle brackets. As a call's error, one of another type has its fields in place of a message |
 
 `
 

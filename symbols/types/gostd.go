@@ -113,7 +113,8 @@ func isContext(t *trace.Type) bool {
 // step deeper: the context that a context is derived from, the error that an error of fmt or errors wraps.
 func chained(t *trace.Type, f trace.Field) bool {
 	switch t.Name {
-	case "fmt.wrapError", "fmt.wrapErrors", "errors.joinError":
+	case "fmt.wrapError", "fmt.wrapErrors", "errors.joinError", "io/fs.PathError", "os.SyscallError", "os.LinkError", "os/exec.Error",
+		"net.OpError", "net/url.Error", "strconv.NumError":
 		return true
 	}
 	return isContext(f.Type) && (f.Embedded || strings.HasPrefix(t.Name, "context."))
