@@ -105,8 +105,10 @@ func emptyAt(entries, exits []uint64) func(*target) (func() error, error) {
 // ours runs the built program on the target, and checks that not a call was lost.
 func ours(db string, flags ...string) func(*target) (func() error, error) {
 	return func(t *target) (func() error, error) {
-		cmd := exec.Command("bin/observatory-trace", append([]string{"attach", "-p", fmt.Sprint(t.cmd.Process.Pid), "-s", t.function, "--db", db, "-o", "none",
-			"--ring-buffer", "64MiB"}, flags...)...) // none of a burst may be lost on a machine whose other processor is busy, too
+		cmd := exec.Command("bin/observatory-trace", append([]string{
+			"attach", "-p", fmt.Sprint(t.cmd.Process.Pid), "-s", t.function, "--db", db, "-o", "none",
+			"--ring-buffer", "64MiB",
+		}, flags...)...) // none of a burst may be lost on a machine whose other processor is busy, too
 		stderr, err := cmd.StderrPipe()
 		if err != nil {
 			return nil, err
