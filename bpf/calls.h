@@ -24,6 +24,7 @@ struct hit {
 	__u64 g;    /* address of the goroutine; 0: the thread is the owner */
 	__u64 saved; /* exit: what FUNC_SAVES kept; 0 when it isn't known */
 	__u64 word;  /* that is being read */
+	__u64 bias;  /* load bias of the function's file; 0 when it isn't known: a uretprobe doesn't tell */
 	__u8 kind;
 	__u8 flags;
 	__u8 failed; /* exit: the result says that the call failed */
@@ -435,6 +436,7 @@ static __always_inline void push(struct owner *o, struct hit *h, __u32 flags, __
 	f->func = (__u32)h->cookie;
 	f->flags = flags;
 	f->saved = kept;
+	f->bias = h->bias;
 	f->counted = h->counted;
 	if (i < NEAR_FRAMES)
 		o->n = i + 1;

@@ -351,6 +351,7 @@ struct frame {
 	__u64 pos;   /* position among its owner's frames: grows with depth */
 	__u64 ts;    /* of entry, CLOCK_MONOTONIC, ns */
 	__u64 saved; /* FUNC_SAVES: the register at entry */
+	__u64 bias;  /* load bias of the function's file */
 	__u32 func;  /* function id */
 	__u32 flags; /* enum frame_flag */
 	__u32 counted; /* the id under which the call is counted: an instance's of a generic function */

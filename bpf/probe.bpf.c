@@ -443,7 +443,7 @@ __noinline int follow_edge(struct scratch *s, __u32 i)
 		break;
 	case EDGE_CSTRING:
 		item->text = 1;
-		item->size = max_string;
+		item->size = max_string < MAX_BLOCK ? max_string + 1 : MAX_BLOCK; /* with the NUL */
 		break;
 	case EDGE_CLASS:
 		class_item(s);
@@ -833,7 +833,7 @@ __noinline int add_errno(struct scratch *s)
 }
 
 /* Finds errno's place in a process of which a C library begins, all of it relocated. */
-__noinline int find_errno(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h)
+__noinline int find_errno(struct func *f, struct hit *h)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct process *p = bpf_map_lookup_elem(&processes, &tgid);
@@ -842,7 +842,7 @@ __noinline int find_errno(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h
 	if (!p || !f || !h)
 		return 0;
 	place.program = p->program;
-	place.libc = REGS_IP(ctx) - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT);
+	place.libc = h->bias;
 	place.offset = f->tls_offset;
 	if (f->errno_slot && read_user(&place.offset, sizeof(place.offset), place.libc + f->errno_slot))
 		return 0;
@@ -1138,7 +1138,7 @@ static __always_inline void compose(struct pt_regs *ctx, struct func *f, struct 
 
 	fill_head(&s->event, ctx, h);
 	s->walk.file = f->file;
-	s->walk.bias = s->event.ip - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT);
+	s->walk.bias = h->bias;
 	s->saved = h->saved;
 	capture(ctx, s, side_of(f, h));
 	if (tells_stack(f, t, s->event.cfa)) {
@@ -1299,7 +1299,7 @@ __noinline int instance_of(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *
 	if (!f || !h)
 		return 0;
 	key.func = (__u32)h->cookie;
-	key.dictionary = word_of(ctx, h, f->dict_move, 0, 8) - (REGS_IP(ctx) - f->address - ((__s64)h->cookie >> COOKIE_OFFSET_SHIFT));
+	key.dictionary = word_of(ctx, h, f->dict_move, 0, 8) - h->bias;
 	id = bpf_map_lookup_elem(&instances, &key);
 	return id ? *id : key.func;
 }
@@ -1328,7 +1328,7 @@ static long exit_one(__u64 i, struct owner **arg)
 static __always_inline void note(struct pt_regs *ctx, struct func *f, struct thread *t, struct owner *o)
 {
 	if (f->flags & FUNC_FINDS_ERRNO) {
-		find_errno(ctx, f, &t->hit);
+		find_errno(f, &t->hit);
 		return;
 	}
 	if (o && f->role != ROLE_LIBRARY_MAP) {
@@ -1445,7 +1445,10 @@ __noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, st
 			frame = i >= 0 ? frame_at(o, i) : NULL;
 		}
 	}
-	h->saved = frame ? frame->saved : 0;
+	if (frame) {
+		h->saved = frame->saved;
+		h->bias = frame->bias;
+	}
 	if (f->exit.fail_test != FAIL_NEVER && !(h->flags & EVENT_TAIL))
 		h->failed = fails(&f->exit, word_of(ctx, h, f->exit.fail_move, f->exit.fail_off, f->exit.fail_size));
 	if (!frame || !o) {
@@ -1513,6 +1516,7 @@ int hit(struct pt_regs *ctx)
 	f = function_of((__u32)cookie);
 	if (!f)
 		return 0;
+	t->hit.bias = cookie & COOKIE_RETURNED ? 0 : REGS_IP(ctx) - f->address - ((__s64)cookie >> COOKIE_OFFSET_SHIFT);
 	find_place(ctx, f, &t->hit);
 	o = owner_of(t);
 	if (cookie & COOKIE_EXIT)

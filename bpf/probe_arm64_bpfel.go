@@ -80,6 +80,7 @@ type probeFrame struct {
 	Pos     uint64
 	Ts      uint64
 	Saved   uint64
+	Bias    uint64
 	Func    uint32
 	Flags   uint32
 	Counted uint32
@@ -318,6 +319,7 @@ type probeThread struct {
 		G       uint64
 		Saved   uint64
 		Word    uint64
+		Bias    uint64
 		Kind    uint8
 		Flags   uint8
 		Failed  uint8

@@ -676,9 +676,13 @@ func isByte(t *trace.Type) bool {
 }
 
 func (p *printer) slice(dst []byte, t *trace.Type, data []byte) []byte {
+	if t.Elem == nil { // nothing was planned for so many pointers
+		p.flags |= trace.FlagTruncated
+		return appendUnavailable(dst, "nested too deep")
+	}
 	ptr, n, ok := header(t, data)
 	switch {
-	case !ok || t.Elem == nil:
+	case !ok:
 		return p.unavailable(dst, "slice layout not known")
 	case ptr == 0 && t.Lang == trace.LangGo:
 		return append(dst, "null"...)

@@ -116,10 +116,10 @@ type captureFlags struct {
 
 func (f *captureFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.Uint32Var(&f.depth, "depth", 3, "follow pointers this deep")
-	fl.Uint32Var(&f.maxString, "max-string", 256, "copy at most so many bytes of a string")
-	fl.Uint32Var(&f.maxItems, "max-items", 64, "copy at most so many elements of a slice")
-	fl.Uint32Var(&f.maxBytes, "max-bytes", 4096, "copy at most so many bytes on each side of a call")
+	fl.Uint32Var(&f.depth, "depth", 3, "follow pointers this deep, 1 to 16")
+	fl.Uint32Var(&f.maxString, "max-string", 256, "copy at most so many bytes of a string, 1 to 4096")
+	fl.Uint32Var(&f.maxItems, "max-items", 64, "copy at most so many elements of a slice, 1 to 4096")
+	fl.Uint32Var(&f.maxBytes, "max-bytes", 4096, "copy at most so many bytes on each side of a call, 256 to 8192")
 	fl.BoolVar(&f.statsOnly, "stats-only", false, "only count: calls, errors and times of every function, exactly, and no call by itself; the cheapest way")
 	fl.StringVar(&f.ring, "ring-buffer", "16MiB", "size of the buffer between the probes and the reader, rounded up to a power of two")
 }

@@ -219,6 +219,47 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// TestBrief holds that a program of which the first process has ended before it could be looked at
+// is traced in the next.
+func TestBrief(t *testing.T) {
+	testenv.RequireBPF(t)
+	program := testenv.Build(t, testenv.Target{Source: "c/counts"})
+	folder := t.TempDir()
+	tr := attach(t, "--exe", folder+"/*/counts", "-s", "ints")
+	recorded := func() int64 {
+		db := tr.open()
+		defer db.Close()
+		return number(t, db, "SELECT count(DISTINCT exe) FROM process_trace WHERE process = 'ints'")
+	}
+	for i, name := range []string{"a", "b"} { // of a file that is not there when tracing begins
+		copied := filepath.Join(folder, name, "counts")
+		if err := os.MkdirAll(filepath.Dir(copied), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(copied, text, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			testenv.Run(t, copied, "-n", "1", "calls") // over at once
+		}
+		for tries := 0; recorded() <= int64(i) && tries < 20; tries++ {
+			p := testenv.Start(t, copied, "-wait", "calls").Ready()
+			time.Sleep(200 * time.Millisecond) // for its file to be looked at
+			p.Go()
+			p.Wait()
+			time.Sleep(200 * time.Millisecond) // for its calls to be written
+		}
+	}
+	tr.stop()
+	if n := recorded(); n != 2 {
+		t.Errorf("calls of %d programs are recorded, of 2", n)
+	}
+}
+
 // TestLoss holds that what the ring buffer has no room for is counted, function
 // by function, and that nobody is left to guess what to do.
 func TestLoss(t *testing.T) {
