@@ -152,7 +152,17 @@ func (r *rules) idle(functions []*trace.Function) (texts []string) {
 			texts = append(texts, fmt.Sprintf("--error %s: matches no traced C or C++ function with a number or a pointer as its result", r.errors[i].text))
 		}
 	}
+	for _, f := range functions {
+		// What it jumps to returns in its place, to its caller.
+		if f.Traceable && r.failure(f) != nil && leavesByJumps(f) {
+			texts = append(texts, fmt.Sprintf("--error: %s leaves only by tail jumps: its results are not seen, so none of its calls counts as failed; give a rule for what it calls", f.Name))
+		}
+	}
 	return texts
+}
+
+func leavesByJumps(f *trace.Function) bool {
+	return f.Exit.Kind == trace.ExitSites && !slices.ContainsFunc(f.Exit.Sites, func(s trace.ExitSite) bool { return !s.Tail })
 }
 
 func hasParameter(f *trace.Function, name string) bool {
