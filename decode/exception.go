@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -23,8 +24,7 @@ func (d *Decoder) thrownHeader(e *Event, fn *function) uint64 {
 }
 
 // exception is the type and message of what __cxa_throw throws. Its first
-// parameter is the object, in which the first C string is taken for the
-// message of the types that keep it there; the second one is the type_info,
+// parameter is the object, as symbols plans it; the second one is the type_info,
 // in which the first C string is the mangled name.
 func (d *Decoder) exception(e *Event, fn *function) trace.Error {
 	err := trace.Error{Type: "exception"}
@@ -36,16 +36,62 @@ func (d *Decoder) exception(e *Event, fn *function) trace.Error {
 	if info.readable(e) {
 		names := d.typeInfoNames(info.field.Type, e.Root[info.field.Offset:])
 		for i, name := range names {
-			standard = standard || standardException[name]
+			standard = standard || standardException[nested(name)]
 			if i == 0 {
 				err.Type = name
 			}
 		}
 	}
-	if standard && object.readable(e) {
-		err.Message, _ = d.printer.firstText(object.field.Type, e.Root[object.field.Offset:], 0)
+	if !object.readable(e) || object.field.Type == nil || object.field.Type.Elem == nil {
+		return err
+	}
+	addr, _ := word(e.Root, object.field.Offset)
+	if b := d.printer.find(addr, object.field.Type.Elem.ID); b != nil && b.Status != BlockFault {
+		err.Message = d.thrownMessage(object.field.Type.Elem, b.Data, err.Type, standard)
 	}
 	return err
+}
+
+// thrownMessage is what a thrown object says: of the standard exceptions their message, of
+// numbers and texts what they are.
+func (d *Decoder) thrownMessage(t *trace.Type, data []byte, name string, standard bool) string {
+	part := ""
+	switch {
+	case standard:
+		part = "what"
+	case name == "char const*" || name == "char*":
+		part = "text"
+	case strings.HasPrefix(name, "std::__cxx11::basic_string<char,") || name == "std::string":
+		part = "string"
+	}
+	if f := field(t, part); f != nil && uint64(f.Offset) <= uint64(len(data)) {
+		s, _ := d.printer.firstText(f.Type, data[f.Offset:], 0)
+		return s
+	}
+	if n := thrownNumbers[name]; n.size > 0 && n.size <= len(data) {
+		if n.signed {
+			return strconv.FormatInt(signed(data[:n.size]), 10)
+		}
+		return strconv.FormatUint(unsigned(data[:n.size]), 10)
+	}
+	return ""
+}
+
+// thrownNumbers are the integers of the x86-64 and AArch64 ABIs for Linux.
+var thrownNumbers = map[string]struct {
+	size   int
+	signed bool
+}{
+	"int": {4, true}, "long": {8, true}, "long long": {8, true}, "short": {2, true},
+	"unsigned int": {4, false}, "unsigned long": {8, false}, "unsigned long long": {8, false}, "unsigned short": {2, false},
+}
+
+// nested is the exception that std::throw_with_nested was given, which comes first in what it throws.
+func nested(name string) string {
+	if inner, ok := strings.CutPrefix(name, "std::_Nested_exception<"); ok {
+		return strings.TrimSpace(strings.TrimSuffix(inner, ">"))
+	}
+	return name
 }
 
 // standardException are the types that keep a C string right behind their

@@ -53,7 +53,7 @@ var (
 	scriptText   = &trace.Type{Name: "char const*", Kind: trace.KindCString, Size: 8}
 	scriptThrown = &trace.Type{Kind: trace.KindPointer, Size: 8, Elem: &trace.Type{
 		ID: 41, Kind: trace.KindStruct, Size: 16, Fields: []trace.Field{
-			{Name: "vptr", Type: scriptWord}, {Name: "message", Offset: 8, Type: scriptText},
+			{Name: "vptr", Type: scriptWord}, {Name: "what", Offset: 8, Type: scriptText},
 		},
 	}}
 	scriptInfo = &trace.Type{Kind: trace.KindPointer, Size: 8, Elem: &trace.Type{
