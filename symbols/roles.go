@@ -221,7 +221,9 @@ func word(lang trace.Language) *trace.Type {
 func thrownObject() *trace.Type {
 	text := &trace.Type{Name: "const char*", Kind: trace.KindCString, Size: 8, Lang: trace.LangCPP}
 	object := &trace.Type{Name: "std::exception", Kind: trace.KindStruct, Size: 16, Lang: trace.LangCPP, Fields: []trace.Field{
-		{Name: "vptr", Type: word(trace.LangCPP)}, {Name: "what", Offset: 8, Type: text}, {Name: "text", Type: text},
+		{Name: "vptr", Type: word(trace.LangCPP)},
+		{Name: "what", Offset: 8, Type: text},
+		{Name: "text", Type: text},
 		{Name: "string", Type: &trace.Type{Name: "std::string", Kind: trace.KindString, Size: 16, LenOff: 8, Lang: trace.LangCPP}},
 	}}
 	return &trace.Type{Name: "std::exception*", Kind: trace.KindPointer, Size: 8, Elem: object, Lang: trace.LangCPP}
