@@ -62,18 +62,18 @@ func run() error {
 
 // commands build the sound programs: without a library, and without padding.
 func commands(source string) map[string][]string {
-	folder, err := os.Getwd()
+	here, err := os.Getwd()
 	if err != nil {
-		folder = "."
+		here = "."
 	}
-	folder = filepath.Join(folder, source)
+	folder := filepath.Join(here, source)
 	link := "-nostdlib -static -Wl,--build-id,-z,noseparate-code,-z,norelro"
-	c := strings.Fields("-O1 -fno-pie -no-pie -fno-stack-protector -fcf-protection=none -fdebug-prefix-map=" + folder + "=. " + link)
+	c := strings.Fields("-O1 -fno-pie -no-pie -fno-stack-protector -fcf-protection=none -fdebug-prefix-map=" + folder + "=. -fdebug-prefix-map=" + here + "=. " + link)
 	rustc := []string{"scripts/rustc.sh"}
 	if out, err := exec.Command(rustc[0]).Output(); err == nil {
 		rustc = []string{strings.TrimSpace(string(out))}
 	}
-	rust := strings.Fields("-g -O --edition=2021 -C panic=abort -C relocation-model=static -C link-arg=-nostartfiles -C link-arg=-no-pie --remap-path-prefix=" + folder + "=.")
+	rust := strings.Fields("-g -O --edition=2021 -C panic=abort -C relocation-model=static -C link-arg=-nostartfiles -C link-arg=-no-pie --remap-path-prefix=" + folder + "=. --remap-path-prefix=" + here + "=.")
 	for _, arg := range strings.Fields(link) {
 		rust = append(rust, "-C", "link-arg="+arg)
 	}
