@@ -340,14 +340,6 @@ func (o *Objects) AddProcess(tgid uint32) error {
 	return nil
 }
 
-// RemoveProcess undoes AddProcess; a process that isn't there is no error.
-func (o *Objects) RemoveProcess(tgid uint32) error {
-	if err := o.probes.Processes.Delete(tgid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("remove process %d: %w", tgid, err)
-	}
-	return nil
-}
-
 // Program tells the programs that a process executes one after the other apart; false when
 // it is none of the traced.
 func (o *Objects) Program(tgid uint32) (program uint64, traced bool) {

@@ -1332,13 +1332,12 @@ static __always_inline void note(struct pt_regs *ctx, struct func *f, struct thr
 		return;
 	}
 	if (o && f->role != ROLE_LIBRARY_MAP) {
+		/* Which brings the entries that were held back: what is raised must come after them. */
 		if (o->n)
 			sweep(o, t->hit.at, f->role == ROLE_CATCH ? SWEEP_CATCH : SWEEP_ENTRY, 0);
 		o->last = t->hit.ts;
-		if (f->flags & FUNC_RAISES) {
-			bring_all(o, o->n);
+		if (f->flags & FUNC_RAISES)
 			o->raised = t->hit.ts;
-		}
 		switch (f->role) {
 		case ROLE_GO_PANIC:
 			o->panic = t->hit.at;

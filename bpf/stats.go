@@ -24,7 +24,6 @@ const latencyBits = 4
 // Open is a call that has not ended.
 type Open struct {
 	Func    uint32
-	TGID    uint32
 	TS      uint64 // of its entry, CLOCK_MONOTONIC, ns
 	Told    bool   // its entry was delivered
 	LeftOut bool   // it is not recorded, by choice
@@ -165,7 +164,7 @@ func (o *Objects) openCalls(w *probeOwner, f func(Open)) error {
 			continue
 		}
 		c := Open{
-			Func: frame.Counted, TGID: w.Tgid, TS: frame.Ts, Told: frame.Flags&frameTold != 0, LeftOut: frame.Flags&frameLeftOut != 0,
+			Func: frame.Counted, TS: frame.Ts, Told: frame.Flags&frameTold != 0, LeftOut: frame.Flags&frameLeftOut != 0,
 			Panics: w.Flags&ownerPanics != 0 && frame.Pos < w.Panic,
 		}
 		if frame.Flags&frameHeld != 0 {
