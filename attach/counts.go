@@ -65,7 +65,8 @@ func (s *Session) Counts() (Counts, error) {
 func tally(fn *trace.Function, sum, before *bpf.Counters, ended, more *trace.Tally) trace.Tally {
 	t := trace.Tally{
 		Func: fn, Calls: sum.Open - before.Open, Errors: sum.Errors - before.Errors, LeftOut: sum.LeftOut - before.LeftOut,
-		Dropped: sum.LostEntries - before.LostEntries + sum.CrowdedEntries - before.CrowdedEntries,
+		Dropped:   sum.LostEntries - before.LostEntries + sum.CrowdedEntries - before.CrowdedEntries,
+		CopyingNS: int64(sum.Copying - before.Copying),
 	}
 	for _, other := range []*trace.Tally{ended, more} {
 		if other != nil {

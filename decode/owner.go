@@ -39,6 +39,7 @@ type owner struct {
 	mixed  bool
 	live   int     // frames whose call is yet to be emitted
 	raises []raise // in order of time
+	past   []raise // dealt with: for calls that are told late
 	spans  []span
 
 	lastTS   uint64 // of its last event, monotonic ns
@@ -206,7 +207,7 @@ func (d *Decoder) drop(o *owner) {
 	}
 	clear(o.open[:cap(o.open)])
 	if len(d.spare) < maxSpare && cap(o.open) <= 64 {
-		*o = owner{open: o.open[:0], raises: o.raises[:0], spans: o.spans[:0]}
+		*o = owner{open: o.open[:0], raises: o.raises[:0], past: o.past[:0], spans: o.spans[:0]}
 		d.spare = append(d.spare, o)
 	}
 }
@@ -297,7 +298,7 @@ func (d *Decoder) late(o *owner, e *Event, fn *function) {
 		return
 	}
 	err := &trace.Error{Type: "unwound", Message: "its frame was left without a return"}
-	if r := o.cause(&f); r != nil {
+	if r := o.lateCause(&f); r != nil {
 		err = d.error(r)
 		f.call.Flags |= r.flags
 	} else if killed := o.process.killer.error(o, true); killed != nil {
