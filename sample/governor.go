@@ -298,8 +298,11 @@ func (g *Governor) restrain(o Observation) {
 func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 	perSecond := own.Seconds() / o.Elapsed.Seconds() // of the targets' own CPU time
 	budget := math.Inf(1)
-	if g.limits.Overhead > 0 {
-		budget = g.limits.Overhead * 1e9 * g.squeeze // ns in a second of the targets' own CPU time
+	if limit := g.limits.Overhead; limit > 0 || g.squeeze < 1 {
+		if limit == 0 {
+			limit = 1 // of what has none, something to squeeze
+		}
+		budget = limit * 1e9 * g.squeeze // ns in a second of the targets' own CPU time
 	}
 	records := g.records / perSecond
 	costs, wishes := make([]float64, 0, len(o.Loads)), make([]float64, 0, len(o.Loads))

@@ -253,6 +253,19 @@ type slicer struct {
 	changed chan struct{}
 	stop    chan struct{}
 	done    chan struct{}
+	removed map[uint32]uint64 // when probes were taken out, CLOCK_MONOTONIC in ns: what taken has not given yet
+}
+
+// taken gives of which functions probes were taken out since it was last asked, and when.
+func (s *slicer) taken() map[uint32]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.removed) == 0 {
+		return nil
+	}
+	removed := s.removed
+	s.removed = nil
+	return removed
 }
 
 // slice is how one function is.
@@ -394,8 +407,12 @@ func (s *slicer) turned(ids []uint32, in bool, now time.Time) {
 			f.from = cpu
 			f.until = now.Add(f.setting.Slice)
 			f.due = now.Add(f.setting.Period)
-		} else {
-			f.add(cpu)
+			continue
 		}
+		f.add(cpu)
+		if s.removed == nil {
+			s.removed = map[uint32]uint64{}
+		}
+		s.removed[id] = attach.Monotonic()
 	}
 }
