@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -94,6 +95,7 @@ type warden struct {
 	slicer   *slicer
 
 	calibrated chan attach.Costs // gives the costs, once they are measured
+	abandon    context.CancelFunc
 	costs      attach.Costs
 	told       map[*trace.Function]sample.Setting // by the latest step that was told
 	at         time.Time
@@ -110,10 +112,15 @@ func newWarden(session *attach.Session, b budgets, n *notes, gap func(trace.Gap)
 	}
 	w.own, _ = ownUse()
 	w.targetTime()
+	ctx, cancel := context.WithCancel(context.Background())
+	w.abandon = cancel
 	// It takes a while, which nobody should have to wait for.
 	go func() {
 		defer close(w.calibrated)
-		costs, err := attach.Calibrate()
+		costs, err := attach.Calibrate(ctx)
+		if ctx.Err() != nil {
+			return
+		}
 		if err != nil {
 			n.warn(fmt.Errorf("what probes cost here could not be measured: --max-overhead goes by what they cost elsewhere: %w", err))
 			return
@@ -125,6 +132,7 @@ func newWarden(session *attach.Session, b budgets, n *notes, gap func(trace.Gap)
 
 // close ends the slices, and waits for what goes on in the background.
 func (w *warden) close() {
+	w.abandon()
 	w.slicer.close()
 	for range w.calibrated {
 	}
