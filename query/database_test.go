@@ -121,7 +121,7 @@ func TestSummaries(t *testing.T) {
 	f.acc.Tally(&trace.Tally{Func: f.function("main.never"), Calls: 2, Dropped: 2})
 	d := f.reader(t)
 	must(t, f.store.Stats([]writer.FunctionSecond{{
-		Second: began.Unix() + 60, Recorded: 1, HasCPU: true, CPUNS: 5e5,
+		Second: began.Unix() + 60, Recorded: 1, CPUCalls: 1, CPUNS: 5e5,
 		Tally: trace.Tally{Func: f.function("main.pay"), Calls: 1, TotalNS: 8e6, MaxNS: 8e6, Latency: latencies(8e6)},
 	}}))
 	must(t, f.store.Flush())
@@ -130,11 +130,11 @@ func TestSummaries(t *testing.T) {
 	must(t, err)
 	text, err := json.Marshal(got)
 	must(t, err)
-	want := `[{"process":"main.pay","group":"payments","calls":32,"errors":1,"sampled_out":30,"dropped":0,"recorded":2,"mean_ms":5,"p50_ms":1.998848,"p95_ms":7.995392,"p99_ms":7.995392,"max_ms":8,"total_ms":10,"cpu_ms":0.5,"overhead_ms":0},` +
-		`{"process":"main.handle","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":0,"recorded":2,"mean_ms":9,"p50_ms":9,"p95_ms":9,"p99_ms":9,"max_ms":9,"total_ms":9,"cpu_ms":null,"overhead_ms":0},` +
-		`{"process":"main.validate","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":0,"recorded":2,"mean_ms":3,"p50_ms":1.998848,"p95_ms":3.997696,"p99_ms":3.997696,"max_ms":4,"total_ms":6,"cpu_ms":null,"overhead_ms":0},` +
-		`{"process":"main.lookup","group":"","calls":5,"errors":0,"sampled_out":0,"dropped":4,"recorded":1,"mean_ms":1,"p50_ms":0.999424,"p95_ms":0.999424,"p99_ms":0.999424,"max_ms":1,"total_ms":1,"cpu_ms":null,"overhead_ms":0},` +
-		`{"process":"main.never","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":2,"recorded":0,"mean_ms":null,"p50_ms":null,"p95_ms":null,"p99_ms":null,"max_ms":null,"total_ms":0,"cpu_ms":null,"overhead_ms":0}]`
+	want := `[{"process":"main.pay","group":"payments","calls":32,"errors":1,"sampled_out":30,"dropped":0,"recorded":2,"mean_ms":5,"p50_ms":1.998848,"p95_ms":7.995392,"p99_ms":7.995392,"max_ms":8,"total_ms":10,"cpu_ms":0.5,"cpu_calls":1,"overhead_ms":0,"coverage":1},` +
+		`{"process":"main.handle","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":0,"recorded":2,"mean_ms":9,"p50_ms":9,"p95_ms":9,"p99_ms":9,"max_ms":9,"total_ms":9,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1},` +
+		`{"process":"main.validate","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":0,"recorded":2,"mean_ms":3,"p50_ms":1.998848,"p95_ms":3.997696,"p99_ms":3.997696,"max_ms":4,"total_ms":6,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1},` +
+		`{"process":"main.lookup","group":"","calls":5,"errors":0,"sampled_out":0,"dropped":4,"recorded":1,"mean_ms":1,"p50_ms":0.999424,"p95_ms":0.999424,"p99_ms":0.999424,"max_ms":1,"total_ms":1,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1},` +
+		`{"process":"main.never","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":2,"recorded":0,"mean_ms":null,"p50_ms":null,"p95_ms":null,"p99_ms":null,"max_ms":null,"total_ms":0,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1}]`
 	if string(text) != want {
 		t.Errorf("summaries are\n%s\nwant\n%s", strings.ReplaceAll(string(text), "},{", "},\n{"), strings.ReplaceAll(want, "},{", "},\n{"))
 	}
@@ -406,7 +406,7 @@ func TestSQL(t *testing.T) {
 		"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<3) SELECT sum(i) FROM n": "[sum(i)] [6]",
 		"SELECT json_extract(args, '$.order') AS o FROM data_trace ORDER BY o DESC LIMIT 1":            "[o] [6]",
 		"SELECT value FROM json_each('[7]')":                                                           "[value] [7]",
-		"PRAGMA user_version":                                                                          "[user_version] [1]",
+		"PRAGMA user_version":                                                                          "[user_version] [2]",
 		"SELECT count(*) > 5 AS many FROM pragma_table_info('process_trace')":                          "[many] [1]",
 		"SELECT process FROM process_trace WHERE false":                                                "[process]",
 		"-- nothing": "[]",
@@ -433,7 +433,7 @@ func TestSQL(t *testing.T) {
 	before := digest(t, f.path)
 	out := filepath.Join(t.TempDir(), "out.db")
 	for _, statement := range []string{
-		"DELETE FROM call", "INSERT INTO meta VALUES ('a', 1)", "UPDATE call SET ts = ''", "DROP TABLE call", "CREATE TABLE t (a)",
+		"DELETE FROM call", "INSERT INTO meta VALUES ('a', 1)", "UPDATE moment SET ts = ''", "DROP TABLE call", "CREATE TABLE t (a)",
 		"CREATE TEMP TABLE t (a)", "ALTER TABLE call ADD COLUMN x", "VACUUM", "VACUUM INTO '" + out + "'", "ATTACH '" + out + "' AS o", "REINDEX", "ANALYZE",
 		"PRAGMA query_only = OFF", "PRAGMA journal_mode = DELETE", "PRAGMA writable_schema = ON", "PRAGMA user_version = 7", "PRAGMA wal_checkpoint",
 		"PRAGMA table_info(call); DELETE FROM call", "SELECT 1; DROP TABLE call", "EXPLAIN DELETE FROM call", "WITH x AS (SELECT 1) DELETE FROM call",
