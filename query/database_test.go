@@ -511,12 +511,15 @@ func TestOpen(t *testing.T) {
 	}
 	newer := file("newer.db", whole)
 	must(t, exec.Command("sqlite3", newer, fmt.Sprintf("PRAGMA user_version = %d", query.SchemaVersion+1)).Run())
+	older := file("older.db", whole)
+	must(t, exec.Command("sqlite3", older, "PRAGMA user_version = 1").Run())
 	for path, want := range map[string]error{
 		filepath.Join(dir, "none.db"): query.ErrMissing,
 		file("empty.db", nil):         query.ErrForeign,
 		file("text.db", []byte("text, long enough to be looked at, but no database of any kind, as it seems, at all, for 100 bytes")): query.ErrForeign,
 		made("other.db", "CREATE TABLE t (a)"): query.ErrForeign,
 		newer:                                  query.ErrNewer,
+		older:                                  query.ErrOlder,
 		dir:                                    query.ErrForeign,
 	} {
 		_, err := query.Open(path)

@@ -155,9 +155,9 @@ func TestExpire(t *testing.T) {
 		if gone > end-1 || gone < min(end, next)-1<<momentBits {
 			t.Errorf("below %d, %d calls are deleted", end, gone)
 		}
-		what := fmt.Sprintf(`SELECT (SELECT count(*) FROM call), (SELECT count(*) FROM process_trace p JOIN data_trace d USING (id) WHERE args NOT NULL),
+		what := `SELECT (SELECT count(*) FROM call), (SELECT count(*) FROM process_trace p JOIN data_trace d USING (id) WHERE args NOT NULL),
 			(SELECT coalesce(sum(calls), 0) FROM moment), (SELECT count(*) FROM error) - (SELECT count(*) FROM process_trace WHERE error NOT NULL), coalesce(min(id), 0)
-			FROM process_trace`)
+			FROM process_trace`
 		oldest := gone + 1
 		if oldest == next {
 			oldest = 0

@@ -150,7 +150,7 @@ func (d *database) configure() error {
 		PRAGMA synchronous = NORMAL;
 		PRAGMA wal_autocheckpoint = 8000;
 		PRAGMA journal_size_limit = 67108864;
-		PRAGMA cache_size = -65536;
+		PRAGMA cache_size = -16384;
 		PRAGMA temp_store = MEMORY;
 		PRAGMA trusted_schema = OFF`)
 }

@@ -478,6 +478,28 @@ func TestStats(t *testing.T) {
 	}
 }
 
+// TestCoverage holds that parts of a second add up to the calls that they stand for.
+func TestCoverage(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path, Options{})
+	source := newCallSource(2)
+	for second, parts := range [][]FunctionSecond{
+		{{Tally: trace.Tally{Calls: 10}, Coverage: 0.1}, {Tally: trace.Tally{Calls: 100}, CPUCalls: 3, CPUNS: 1e6}}, // 200 calls
+		{{Coverage: 0.5}, {}},
+		{{Tally: trace.Tally{Calls: 10}, Coverage: 0.25, CPUCalls: 1}},
+	} {
+		for _, p := range parts {
+			p.Func, p.Second = source.functions[0], int64(second)
+			must(t, s.Stats([]FunctionSecond{p}))
+			must(t, s.Flush())
+		}
+	}
+	must(t, s.Close())
+	if got := shell(t, path, "SELECT calls, coverage, cpu_calls, cpu_ms FROM function_stats ORDER BY ts"); got != "110|0.55|3|1.0\n0|0.5|0|\n10|0.25|1|0.0" {
+		t.Errorf("calls and coverage:\n%s", got)
+	}
+}
+
 // TestThreadsAndGroups holds that names are told apart by all that makes them, and stored once.
 func TestThreadsAndGroups(t *testing.T) {
 	path := newPath(t)
