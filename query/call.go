@@ -69,9 +69,9 @@ type Filter struct {
 }
 
 const callColumns = `
-	c.key, c.id, m.ts, m.ms * 1000000 + c.offset_ns, f.name, f.process_group, c.duration_ns / 1e6, c.overhead_ns / 1e6, m.status,
+	c.key, c.id, m.ts, m.ms * 1000000 + (c.start & 1048575), f.name, f.process_group, c.duration_ns / 1e6, c.overhead_ns / 1e6, m.status,
 	coalesce(e.message, ''), coalesce(e.type, ''), coalesce(p.pid, 0), coalesce(t.tid, 0), coalesce(c.goroutine, 0),
-	coalesce(t.name, ''), coalesce(p.exe, ''), coalesce(c.id - c.up, 0), c.depth, c.cpu_ns / 1e6,
+	coalesce(t.name, ''), coalesce(p.exe, ''), coalesce(c.id - c.up, 0), c.start >> 20, c.cpu_ns / 1e6,
 	c.usage, m.sample_rate,
 	coalesce(p.container, ''), coalesce(p.pod, ''), coalesce(p.namespace, ''), c.id - coalesce(c.up, 0) - c.top, s.seed,
 	c.args, c.result, coalesce(e.stack, ''), coalesce(m.flags, ''), f.file, f.line, f.language, f.module`

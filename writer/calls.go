@@ -15,6 +15,10 @@ import (
 // the moment's id is above them.
 const momentBits = 8
 
+// depthShift is how many bits of a call's start are the ns since its moment's
+// millisecond; its depth is above them.
+const depthShift = 20
+
 // momentKey is what the calls of a moment have in common.
 type momentKey struct {
 	ms     int64 // since 1970, in which they began
@@ -111,8 +115,8 @@ func (d *database) insertCalls(calls []*trace.Call) error {
 // insertCall writes a call that began in the millisecond ms.
 func (d *database) insertCall(key, ms int64, c *trace.Call) error {
 	row := callRow{
-		key: key, id: int64(c.ID), offset: c.StartNS - ms*1e6, duration: c.DurationNS, overhead: c.OverheadNS,
-		goroutine: int64(c.Goroutine), depth: int64(c.Depth), args: c.Args, result: c.Result,
+		key: key, id: int64(c.ID), start: c.StartNS - ms*1e6 | int64(c.Depth)<<depthShift, duration: c.DurationNS, overhead: c.OverheadNS,
+		goroutine: int64(c.Goroutine), args: c.Args, result: c.Result,
 	}
 	var err error
 	if row.function, err = d.names.function(d, c.Func); err != nil {
@@ -209,7 +213,7 @@ func (d *database) firstCall() (int64, error) {
 
 // newestCall tells when the call that was written last ended, in ns since 1970; io.EOF where there are none.
 func (d *database) newestCall() (int64, error) {
-	return d.integer(`SELECT m.ms * 1000000 + c.offset_ns + c.duration_ns
+	return d.integer(`SELECT m.ms * 1000000 + (c.start & 1048575) + c.duration_ns
 		FROM call c CROSS JOIN moment m ON m.id = c.key >> 8 ORDER BY c.key DESC LIMIT 1`)
 }
 

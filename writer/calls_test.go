@@ -99,9 +99,9 @@ func TestMalformed(t *testing.T) {
 		"size of nothing":      func(b []byte) []byte { b[0] = 0; return b },
 		"size beyond the end":  func(b []byte) []byte { b[1]++; return b },
 		"size that is odd":     func(b []byte) []byte { b[0]--; return b },
-		"text beyond the end":  func(b []byte) []byte { b[8+13*8+1] = 1; return b },
-		"text of 4 GB":         func(b []byte) []byte { copy(b[8+13*8:], "\xff\xff\xff\xff"); return b },
-		"texts that add up":    func(b []byte) []byte { copy(b[8+13*8+4:], "\xf8\xff\xff\xff"); return b },
+		"text beyond the end":  func(b []byte) []byte { b[8+12*8+1] = 1; return b },
+		"text of 4 GB":         func(b []byte) []byte { copy(b[8+12*8:], "\xff\xff\xff\xff"); return b },
+		"texts that add up":    func(b []byte) []byte { copy(b[8+12*8+4:], "\xf8\xff\xff\xff"); return b },
 		"a second row of zero": func(b []byte) []byte { return append(b, make([]byte, 8)...) },
 	} {
 		must(t, d.begin())

@@ -103,7 +103,7 @@ struct cursor {
 
 static const char module_name[] = "packed_calls";
 static const char declaration[] =
-	"CREATE TABLE x (key, id, offset_ns, function_id, thread_id, duration_ns, overhead_ns, goroutine, up, top, depth, "
+	"CREATE TABLE x (key, id, start, function_id, thread_id, duration_ns, overhead_ns, goroutine, up, top, "
 	"cpu_ns, usage, args, result)";
 
 static int table_connect(sqlite3 *db, void *source, int argc, const char *const *argv, sqlite3_vtab **made, char **message) {

@@ -42,7 +42,7 @@ const packedBytes = 256 << 10
 
 // callRow is a row of the table call.
 type callRow struct {
-	key, id, offset, function, thread, duration, overhead, goroutine, up, top, depth, cpu, usage int64
+	key, id, start, function, thread, duration, overhead, goroutine, up, top, cpu, usage int64
 
 	nulls     uint32 // nullThread, …
 	usageText string // instead of usage, unless empty
@@ -56,10 +56,10 @@ const (
 	nullGoroutine = 1 << 7
 	nullUp        = 1 << 8
 	nullTop       = 1 << 9
-	nullCPU       = 1 << 11
-	nullUsage     = 1 << 12
-	nullArgs      = 1 << 13
-	nullResult    = 1 << 14
+	nullCPU       = 1 << 10
+	nullUsage     = 1 << 11
+	nullArgs      = 1 << 12
+	nullResult    = 1 << 13
 )
 
 // packer inserts rows of calls through memory that C reads (packed.h).
@@ -71,10 +71,10 @@ type packer struct {
 
 func newPacker(handle unsafe.Pointer) (*packer, error) {
 	// OR FAIL: a statement that needn't undo its first rows needs no journal of its own.
-	statement := C.CString(`INSERT OR FAIL INTO call (key, id, offset_ns, function_id, thread_id, duration_ns, overhead_ns,
-			goroutine, up, top, depth, cpu_ns, usage, args, result)
-		SELECT key, id, offset_ns, function_id, thread_id, duration_ns, overhead_ns,
-			goroutine, up, top, depth, cpu_ns, usage, args, result FROM packed_calls`)
+	statement := C.CString(`INSERT OR FAIL INTO call (key, id, start, function_id, thread_id, duration_ns, overhead_ns,
+			goroutine, up, top, cpu_ns, usage, args, result)
+		SELECT key, id, start, function_id, thread_id, duration_ns, overhead_ns,
+			goroutine, up, top, cpu_ns, usage, args, result FROM packed_calls`)
 	defer C.free(unsafe.Pointer(statement))
 	p := &packer{db: (*C.sqlite3)(handle)}
 	if rc := C.packed_open(p.db, statement, &p.packed); rc != 0 {
@@ -114,8 +114,8 @@ func (p *packer) add(r *callRow) error {
 	order.PutUint32(b, uint32(size))
 	order.PutUint32(b[4:], nulls)
 	for i, v := range [...]int64{
-		r.key, r.id, r.offset, r.function, r.thread, r.duration, r.overhead,
-		r.goroutine, r.up, r.top, r.depth, r.cpu, r.usage,
+		r.key, r.id, r.start, r.function, r.thread, r.duration, r.overhead,
+		r.goroutine, r.up, r.top, r.cpu, r.usage,
 	} {
 		order.PutUint64(b[8+8*i:], uint64(v))
 	}

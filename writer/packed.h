@@ -11,7 +11,7 @@
 typedef struct sqlite3 sqlite3;
 typedef struct packed packed;
 
-enum { packed_integers = 13, packed_texts = 3, packed_columns = 15 };
+enum { packed_integers = 12, packed_texts = 3, packed_columns = 14 };
 
 // packed_row is followed by its texts, one after the other, and zeros up to a
 // multiple of 8 bytes.

@@ -26,7 +26,7 @@ CREATE TABLE moment (
 CREATE TABLE call (
 	key         INTEGER PRIMARY KEY,
 	id          INTEGER NOT NULL,
-	offset_ns   INTEGER NOT NULL,
+	start       INTEGER NOT NULL,
 	function_id INTEGER NOT NULL,
 	thread_id   INTEGER,
 	duration_ns INTEGER NOT NULL,
@@ -34,7 +34,6 @@ CREATE TABLE call (
 	goroutine   INTEGER,
 	up          INTEGER,
 	top         INTEGER,
-	depth       INTEGER NOT NULL,
 	cpu_ns      INTEGER,
 	usage,
 	args        TEXT,
@@ -57,7 +56,7 @@ INSERT INTO call
 SELECT
 	c.seq << 8,
 	c.id,
-	c.start_ns % 1000000 + 1000000 * (c.start_ns % 1000000 < 0),
+	c.start_ns % 1000000 + 1000000 * (c.start_ns % 1000000 < 0) | (c.depth << 20),
 	c.function_id,
 	c.thread_id,
 	c.duration_ns,
@@ -65,7 +64,6 @@ SELECT
 	c.goroutine,
 	c.id - c.parent_id,
 	coalesce(c.parent_id, c.id) - c.root_id,
-	c.depth,
 	c.cpu_ns,
 	CASE
 		WHEN coalesce(c.minor_faults, c.major_faults, c.rss_delta_kb, c.switches) IS NULL THEN NULL
@@ -102,7 +100,7 @@ CREATE VIEW process_trace AS
 SELECT
 	c.id,
 	m.ts,
-	m.ms * 1000000 + c.offset_ns AS ts_ns,
+	m.ms * 1000000 + (c.start & 1048575) AS ts_ns,
 	f.name AS process,
 	nullif(f.process_group, '') AS process_group,
 	c.duration_ns / 1e6 AS duration_ms,
@@ -116,7 +114,7 @@ SELECT
 	(SELECT nullif(t.name, '') FROM thread t WHERE t.id = c.thread_id) AS thread,
 	(SELECT nullif(p.exe, '') FROM thread t CROSS JOIN target p ON p.id = t.target_id WHERE t.id = c.thread_id) AS exe,
 	c.id - c.up AS parent_id,
-	c.depth,
+	c.start >> 20 AS depth,
 	c.cpu_ns / 1e6 AS cpu_ms,
 	CASE WHEN typeof(c.usage) = 'text' THEN c.usage ->> 0 WHEN c.usage & 1 = 0 THEN c.usage >> 12 & 1048575 END AS minor_faults,
 	CASE WHEN typeof(c.usage) = 'text' THEN c.usage ->> 1 WHEN c.usage & 1 = 0 THEN c.usage >> 32 & 255 END AS major_faults,
