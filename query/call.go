@@ -335,7 +335,7 @@ func (d *Database) callees(ctx context.Context, callers []int64, limit int) (ids
 		rest = rest[n:]
 	}
 	for _, caller := range callers {
-		if ids, err = d.appendIDs(ctx, ids, len(ids)+limit, callers, "SELECT id, id - up FROM call WHERE id - up = ? AND up > 8191 ORDER BY id LIMIT ?",
+		if ids, err = d.appendIDs(ctx, ids, len(ids)+limit, callers, "SELECT id, id - up FROM call INDEXED BY call_far WHERE id - up = ? AND up > 8191 ORDER BY id LIMIT ?",
 			caller, limit); err != nil {
 			return nil, err
 		}

@@ -314,6 +314,31 @@ func TestTree(t *testing.T) {
 	}
 }
 
+// TestFarCallees holds that callees are found however many other calls were made in between.
+func TestFarCallees(t *testing.T) {
+	f := newFixture(t)
+	f.call(t, 30, 0, 30, 0, "main.serve", time.Second, time.Hour, nil)
+	for _, id := range []uint64{31, 8221, 8222, 16413, 500_000} { // 8221 is the last that is near
+		f.call(t, id, 30, 30, 1, "main.request", time.Second, 1, nil)
+	}
+	f.call(t, 8223, 8222, 30, 2, "main.step", time.Second, 1, nil)
+	f.call(t, 16414, 8222, 30, 2, "main.step", time.Second, 1, nil)
+	f.call(t, 16415, 31, 30, 2, "main.step", time.Second, 1, nil)
+	f.call(t, 600_000, 500_000, 30, 2, "main.step", time.Second, 1, nil)
+	d := f.reader(t)
+	for limit, want := range map[int]string{
+		100: "30(31(16415) 8221 8222(8223 16414) 16413 500000(600000))",
+		6:   "30(31 8221 8222(8223) 16413 500000)",
+		3:   "30(31 8221 8222)",
+	} {
+		tree, err := d.Tree(t.Context(), 30, limit)
+		must(t, err)
+		if got := shape(tree.Node); got != want || tree.Cut != (limit < 100) {
+			t.Errorf("tree of %d calls: %s (cut %v), want %s", limit, got, tree.Cut, want)
+		}
+	}
+}
+
 // TestTreeOfLoops holds that ids that lie about their parents end in no loop.
 func TestTreeOfLoops(t *testing.T) {
 	f := newFixture(t)
