@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -116,14 +117,16 @@ func newMeter(b *testing.B) *meter {
 	return &meter{b: b}
 }
 
+// start begins a part. What garbage there is by then is not that part's.
 func (m *meter) start() {
-	m.before = cpuSeconds(m.b)
+	runtime.GC()
 	m.b.StartTimer()
+	m.before = cpuSeconds(m.b)
 }
 
 func (m *meter) stop() {
-	m.b.StopTimer()
 	m.cpu += cpuSeconds(m.b) - m.before
+	m.b.StopTimer()
 }
 
 // report gives the measures of all b.N calls, of which the file at path has kept some.
