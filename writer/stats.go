@@ -11,10 +11,9 @@ import (
 type FunctionSecond struct {
 	Second int64 // Unix time, s
 	trace.Tally
-	Recorded   uint64 // of Calls, those that are in the database
-	OverheadNS int64  // sum of the tracer's estimated share
-	CPUNS      int64  // on-CPU time of the calls for which it was measured
-	CPUCalls   uint64 // how many those are
+	Recorded uint64 // of Calls, those that are in the database
+	CPUNS    int64  // on-CPU time of the calls for which it was measured
+	CPUCalls uint64 // how many those are
 	// Coverage is the share of the second in which the function's probes were in place, of
 	// which alone the figures are; 0 stands for 1, all of it.
 	Coverage float64
@@ -40,7 +39,6 @@ func (a *Accumulator) LeftOut(c *trace.Call) { a.measured(c).LeftOut++ }
 // measured adds what only a call itself tells.
 func (a *Accumulator) measured(c *trace.Call) *FunctionSecond {
 	f := a.of(c.Func)
-	f.OverheadNS += c.OverheadNS
 	if c.Resources != nil && !c.Resources.NoCPU {
 		f.CPUNS += c.Resources.CPUNS
 		f.CPUCalls++
@@ -78,7 +76,6 @@ func (f *FunctionSecond) merge(other *FunctionSecond) {
 	f.Coverage = f.mergedCoverage(other)
 	f.Merge(&other.Tally)
 	f.Recorded += other.Recorded
-	f.OverheadNS += other.OverheadNS
 	f.CPUNS += other.CPUNS
 	f.CPUCalls += other.CPUCalls
 }
