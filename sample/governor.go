@@ -232,7 +232,7 @@ func (g *Governor) within(l *Load, o *Observation) time.Duration {
 }
 
 // costError is how far off the cost of a call may be that was measured on functions of the tracer's own.
-const costError = 0.1
+const costError = 0.15
 
 func estimate(l *Load, within, total time.Duration) Estimate {
 	coverage := min(float64(within)/float64(max(total, within)), 1)
