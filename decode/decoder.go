@@ -49,8 +49,10 @@ type Config struct {
 	// Stack finds the frames of a stack and names them: a frame a line, the innermost first. What
 	// it is given is valid until it returns. Asked for every error while calls are open.
 	Stack func(tgid uint32, raw trace.RawStack) string
-	// Emit takes a finished call. The call is the receiver's.
-	Emit func(*trace.Call)
+	// Emit takes a finished call. When it gives true, the call is the receiver's, else its memory
+	// is used again. Calls that are emitted one after the other share memory, unless they have
+	// failed: whoever keeps a few of many others for long copies them.
+	Emit func(*trace.Call) (kept bool)
 	// Gap takes note of calls that are missing. Losses that were told to Lost are not repeated.
 	Gap func(trace.Gap)
 
@@ -123,7 +125,7 @@ type Decoder struct {
 	seen      ownerKey    // the goroutine that schedule last saw, and
 	seenTID   uint32      // its thread
 	owners    map[ownerKey]*owner
-	last      *owner // of the record before
+	recent    [recentOwners]*owner // of owners, some that had records lately
 	processes map[uint32]*process
 	busy      ownerList // with calls yet to be emitted, the least recently active first
 	idle      ownerList // without
@@ -138,7 +140,10 @@ type Decoder struct {
 	gaps      []*function // with gaps not yet reported
 	gapsAt    uint64      // when the first of them came, monotonic ns
 	printer   printer
-	scratch   []byte
+	event     Event // the one that is being taken
+
+	calls        allocator
+	sparePending []*pending
 }
 
 // process is one process: the calls of its owners end with it.
@@ -173,24 +178,24 @@ func New(config Config) *Decoder {
 // error is about this record only; it wraps [ErrRecord] when the record breaks
 // the format, else its function is not known.
 func (d *Decoder) Record(raw []byte) error {
-	e, err := ParseEvent(raw)
-	if err != nil {
+	e := &d.event
+	if err := e.parse(raw); err != nil {
 		return err
 	}
 	d.now = max(d.now, e.TS)
 	d.settle(false)
 	switch e.Kind {
 	case EventFork:
-		d.fork(&e)
+		d.fork(e)
 		return nil
 	case EventExec:
 		d.endProcess(e.TGID, e.TS, reasonExec)
 		return nil
 	case EventDeath:
-		d.death(&e)
+		d.death(e)
 		return nil
 	case EventSignal:
-		d.signalled(&e)
+		d.signalled(e)
 		return nil
 	}
 	fn := d.function(e.Func)
@@ -200,8 +205,8 @@ func (d *Decoder) Record(raw []byte) error {
 	if fn.Role == trace.RoleLibraryMap || fn.Role != trace.RoleCall && e.Kind != EventEntry {
 		return nil
 	}
-	d.printer.load(&e)
-	o := d.ownerOf(&e, fn)
+	d.printer.load(e)
+	o := d.ownerOf(e, fn)
 	if o.lastTID != e.TID {
 		o.moved = d.seq
 	}
@@ -210,11 +215,11 @@ func (d *Decoder) Record(raw []byte) error {
 	}
 	switch {
 	case fn.Role != trace.RoleCall:
-		d.evidence(o, &e, fn)
+		d.evidence(o, e, fn)
 	case e.Kind == EventEntry:
-		d.enter(o, &e, fn)
+		d.enter(o, e, fn)
 	default:
-		d.exit(o, &e, fn)
+		d.exit(o, e, fn)
 	}
 	o.lastTS = e.TS
 	o.lastTID = e.TID
@@ -439,7 +444,7 @@ func (d *Decoder) judge(c *limboCall) {
 	}
 	if f.fn.lostExits > 0 {
 		f.fn.lostExits--
-		f.call.Flags |= trace.FlagLostExit
+		f.call.call.Flags |= trace.FlagLostExit
 		d.emit(&f, c.last, trace.StatusOpen, nil)
 		return
 	}
@@ -546,7 +551,7 @@ func (d *Decoder) evictFrom(o *owner, n int) {
 		d.missing(f.fn, o.key.tgid)
 		f.fn.evicted++
 		f.fn.givenUp++
-		f.call.Flags |= trace.FlagLostExit
+		f.call.call.Flags |= trace.FlagLostExit
 		d.finish(o, f, d.now, trace.StatusOpen, nil)
 	}
 	d.frames -= n

@@ -67,7 +67,7 @@ type frame struct {
 	fn    *function
 	// call is nil when it has been emitted, or is another process's: its exit
 	// is then expected but of no interest.
-	call *trace.Call
+	call *pending
 	// passed: a call above it at the same position has returned, so that its
 	// own return, seen by a uretprobe, must come next.
 	passed bool
@@ -155,16 +155,20 @@ func (d *Decoder) ownerOf(e *Event, fn *function) *owner {
 }
 
 func (d *Decoder) owner(key ownerKey) *owner {
-	if d.last != nil && d.last.key == key {
-		return d.last
+	recent := &d.recent[(key.id^uint64(key.tgid))%recentOwners]
+	if *recent != nil && (*recent).key == key {
+		return *recent
 	}
 	o := d.owners[key]
 	if o == nil {
 		o = d.newOwner(key)
 	}
-	d.last = o
+	*recent = o
 	return o
 }
+
+// recentOwners are more than have records by turns, as a rule: threads that run.
+const recentOwners = 64
 
 func (d *Decoder) newOwner(key ownerKey) *owner {
 	if d.idleCount >= maxIdle {
@@ -191,8 +195,8 @@ const maxSpare = 256
 // owners is forgotten, too.
 func (d *Decoder) drop(o *owner) {
 	delete(d.owners, o.key)
-	if d.last == o {
-		d.last = nil
+	if recent := &d.recent[(o.key.id^uint64(o.key.tgid))%recentOwners]; *recent == o {
+		*recent = nil
 	}
 	d.frames -= len(o.open)
 	if o.list == &d.idle {
@@ -232,7 +236,8 @@ func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
 func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 	d.clear(o, e, fn)
 	d.printer.dict = fn.dictionary(e)
-	call := &trace.Call{
+	p := d.newPending()
+	p.call = trace.Call{
 		ID:         d.config.NextID(),
 		Func:       d.instance(fn, e.TGID, d.printer.dict),
 		Process:    d.describe(o.process),
@@ -240,9 +245,11 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 		Goroutine:  e.Goid,
 		Thread:     d.threadName(o, e),
 		StartNS:    d.config.Wall(e.TS),
-		Args:       d.args(e, fn),
 		SampleRate: 1,
 	}
+	call := &p.call
+	p.args = d.printer.args(p.args[:0], e, fn)
+	p.size = len(p.args)
 	call.Flags = d.printer.flags
 	call.RootID = call.ID
 	if n := len(o.open); n > 0 {
@@ -252,12 +259,12 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 	}
 	d.seq++
 	o.open = append(o.open, frame{
-		seq: d.seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: call,
+		seq: d.seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: p,
 		id: call.ID, root: call.RootID, depth: call.Depth, dict: d.printer.dict,
 	})
 	d.frames++
 	o.live++
-	d.bytes += len(call.Args)
+	d.bytes += p.size
 	d.rank(o)
 	if len(o.open) > d.config.MaxOpenPerOwner || d.frames > d.config.MaxOpen || d.bytes > d.config.MaxOpenBytes {
 		d.evict(o)
@@ -375,7 +382,7 @@ func (d *Decoder) die(o *owner, f *frame, end uint64, r *raise) {
 		d.unwound(o, f, max(end, f.ts), r)
 	case o.key.space == spaceSystem:
 		// Left by a switch of goroutines, which is no failure.
-		f.call.Flags |= trace.FlagLostExit
+		f.call.call.Flags |= trace.FlagLostExit
 		d.finish(o, f, max(end, f.ts), trace.StatusOpen, nil)
 	default:
 		d.release(o, f)
@@ -429,18 +436,19 @@ func (o *owner) find(fn *function, pos uint64) int {
 
 // returned emits a call at its exit.
 func (d *Decoder) returned(o *owner, f *frame, e *Event) {
-	f.call.Resources = d.resources(o, f, e)
+	p := f.call
+	p.measured = d.resources(&p.resources, o, f, e)
 	if e.Flags&EventTail != 0 {
-		f.call.Flags |= trace.FlagTailCall
+		p.call.Flags |= trace.FlagTailCall
 		d.finish(o, f, e.TS, trace.StatusOK, nil)
 		return
 	}
 	d.printer.dict = f.dict
-	f.call.Result = d.result(e, f.fn)
-	failure := d.failed(e, f.fn)
-	f.call.Flags |= d.printer.flags
+	p.result = d.printer.result(p.result[:0], e, f.fn)
+	failure := d.printer.failed(e, f.fn)
+	p.call.Flags |= d.printer.flags
 	if failure != nil {
-		failure.Stack = d.returnStack(e, f.fn)
+		failure.Stack = d.printer.returnStack(e, f.fn)
 		d.finish(o, f, e.TS, trace.StatusErr, failure)
 		return
 	}
@@ -452,7 +460,7 @@ func (d *Decoder) returned(o *owner, f *frame, e *Event) {
 func (d *Decoder) exitAlone(o *owner, e *Event, fn *function) {
 	if f, ok := d.fromLimbo(o.key, fn, e.Pos); ok {
 		o.live++ // as it was before it was given up
-		d.bytes += len(f.call.Args)
+		d.bytes += f.call.size
 		d.returned(o, &f, e)
 		d.rank(o)
 		return
@@ -469,13 +477,14 @@ func (d *Decoder) exitAlone(o *owner, e *Event, fn *function) {
 // release takes a call out of its owner's account.
 func (d *Decoder) release(o *owner, f *frame) {
 	o.live--
-	d.bytes -= len(f.call.Args)
+	d.bytes -= f.call.size
 }
 
 // unwound emits an owner's call that died of what was raised.
 func (d *Decoder) unwound(o *owner, f *frame, end uint64, r *raise) {
-	f.call.Flags |= r.flags
-	d.finish(o, f, end, trace.StatusErr, r.error())
+	f.call.call.Flags |= r.flags
+	f.call.cause = r.raised
+	d.finish(o, f, end, trace.StatusErr, nil)
 }
 
 // finish emits an owner's call. The frame stays, without its call.
@@ -485,13 +494,13 @@ func (d *Decoder) finish(o *owner, f *frame, end uint64, status trace.Status, er
 }
 
 func (d *Decoder) emit(f *frame, end uint64, status trace.Status, err *trace.Error) {
-	c := f.call
+	p := f.call
 	f.call = nil
 	if end > f.ts {
-		c.DurationNS = int64(min(end-f.ts, 1<<63-1))
+		p.call.DurationNS = int64(min(end-f.ts, 1<<63-1))
 	}
-	c.Status, c.Err = status, err
-	d.config.Emit(c)
+	p.call.Status, p.failure = status, err
+	d.deliver(p)
 }
 
 // span is a part of a stack: the frame addresses that are known to lie in one mapping.

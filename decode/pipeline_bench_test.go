@@ -150,9 +150,10 @@ func benchStream(b *testing.B, fill func(s *stream)) {
 		Process:  func(uint32) *trace.Process { return process },
 		Thread:   func(_, _ uint32) string { return "worker" },
 		NextID:   func() uint64 { id++; return id },
-		Emit: func(c *trace.Call) {
+		Emit: func(c *trace.Call) bool {
 			kept[emitted%queued] = c
 			emitted++
+			return true
 		},
 	})
 	b.ReportAllocs()

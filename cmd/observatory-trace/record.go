@@ -168,14 +168,14 @@ func (r *recorder) decode(record []byte) {
 	}
 }
 
-func (r *recorder) emit(c *trace.Call) {
+func (r *recorder) emit(c *trace.Call) (kept bool) {
 	if r.full() {
-		return
+		return false
 	}
 	if !r.rules.wants(c) {
 		r.unwanted++
 		r.stats.LeftOut(c)
-		return
+		return false
 	}
 	r.recorded++
 	r.stats.Recorded(c)
@@ -186,6 +186,7 @@ func (r *recorder) emit(c *trace.Call) {
 	if len(r.batch) >= batchCalls {
 		r.flush()
 	}
+	return true
 }
 
 func (r *recorder) flush() {
