@@ -1,6 +1,8 @@
 package decode
 
 import (
+	"sync"
+
 	"github.com/observatory-trace/observatory-trace/trace"
 )
 
@@ -45,30 +47,30 @@ func (d *Decoder) recycle(p *pending) {
 
 // deliver emits a call that is complete.
 func (d *Decoder) deliver(p *pending) {
-	size := len(p.args) + len(p.result)
-	shared := p.failure == nil && p.cause == nil // failed calls may be kept for long: none of them holds the memory of others
-	var s *slot
-	if shared {
-		s = d.calls.slot()
+	failed := p.cause != nil || p.failure != nil
+	var c *trace.Call
+	if failed { // they may be kept for long, and the calls that lie beside them with them
+		c = &trace.Call{Resources: new(trace.Resources)}
 	} else {
-		s = new(slot)
+		c = d.free.next()
 	}
-	var own []byte
-	text := &own
-	switch {
-	case shared && size <= textAtOnce/4:
-		text = d.calls.room(size)
-	case size > 0:
-		own = make([]byte, 0, size)
-	}
-	before := len(*text)
-	s.call = p.call
-	c := &s.call
+	resources, text := c.Resources, textOf(c)
+	*c = p.call
 	if p.measured {
-		s.resources = p.resources
-		c.Resources = &s.resources
+		*resources = p.resources
+		c.Resources = resources
 	}
-	c.Args, c.Result = store(text, p.args), store(text, p.result)
+	if size := len(p.args) + len(p.result); size > cap(text) {
+		text = make([]byte, 0, (size+textStep-1)/textStep*textStep)
+	}
+	n := len(p.args)
+	text = append(append(text, p.args...), p.result...)
+	if n > 0 {
+		c.Args = text[:n]
+	}
+	if n < len(text) {
+		c.Result = text[n:]
+	}
 	switch {
 	case p.cause != nil:
 		err := p.cause.err
@@ -77,56 +79,72 @@ func (d *Decoder) deliver(p *pending) {
 		c.Err = p.failure
 	}
 	d.recycle(p)
-	switch kept := d.config.Emit(c); {
-	case !kept:
-		*text = (*text)[:before]
-	case shared:
-		d.calls.used++
+	if d.config.Emit(c) && !failed {
+		d.free.taken()
 	}
 }
 
-// store appends a copy of b, and gives it; nil when b is empty.
-func store(text *[]byte, b []byte) []byte {
-	if len(b) == 0 {
+// textStep is what the room for a call's JSON is a multiple of, in bytes.
+const textStep = 64
+
+// textOf gives the room for JSON that a call had.
+func textOf(c *trace.Call) []byte {
+	switch {
+	case cap(c.Args) > maxSpareBytes || cap(c.Result) > maxSpareBytes:
 		return nil
+	case c.Args != nil:
+		return c.Args[:0]
 	}
-	start := len(*text)
-	*text = append(*text, b...)
-	return (*text)[start:len(*text):len(*text)]
+	return c.Result[:0]
 }
 
-// slot is a call with what every call has.
-type slot struct {
-	call      trace.Call
-	resources trace.Resources
+// freeCalls are calls to be emitted, as the receiver has given them back, or new.
+type freeCalls struct {
+	calls []*trace.Call // with room for their resources
+
+	mu    sync.Mutex
+	given []*trace.Call
 }
 
-const (
-	slotsAtOnce = 64
-	textAtOnce  = 16 << 10 // bytes
-)
+// maxFree is how many calls are kept for being emitted again.
+const maxFree = 1 << 15
 
-// allocator gives the memory of the calls that are emitted, of many at a time: those that
-// lie together are emitted, and most likely forgotten, one after the other.
-type allocator struct {
-	slots []slot
-	used  int // of slots
-	text  []byte
-}
-
-// slot gives the memory for a call, which is the same again until it is taken note that it
-// is used.
-func (a *allocator) slot() *slot {
-	if a.used == len(a.slots) {
-		a.slots, a.used = make([]slot, slotsAtOnce), 0
+// next gives the call to be emitted next, the same one until it is taken.
+func (f *freeCalls) next() *trace.Call {
+	if len(f.calls) == 0 {
+		f.mu.Lock()
+		f.calls, f.given = f.given, f.calls
+		f.mu.Unlock()
 	}
-	return &a.slots[a.used]
+	if len(f.calls) == 0 {
+		f.calls = newCalls(f.calls)
+	}
+	return f.calls[len(f.calls)-1]
 }
 
-// room gives the text that so many bytes can be appended to.
-func (a *allocator) room(size int) *[]byte {
-	if cap(a.text)-len(a.text) < size {
-		a.text = make([]byte, 0, textAtOnce)
+func (f *freeCalls) taken() { f.calls = f.calls[:len(f.calls)-1] }
+
+// newCalls makes some calls.
+func newCalls(dst []*trace.Call) []*trace.Call {
+	made := make([]struct {
+		call      trace.Call
+		resources trace.Resources
+	}, 64)
+	for i := range made {
+		made[i].call.Resources = &made[i].resources
+		dst = append(dst, &made[i].call)
 	}
-	return &a.text
+	return dst
+}
+
+// Recycle takes calls back that were emitted: they, their JSON and their resources are used for
+// other calls. It is safe for concurrent use.
+func (d *Decoder) Recycle(calls []*trace.Call) {
+	d.free.mu.Lock()
+	defer d.free.mu.Unlock()
+	for _, c := range calls {
+		if c.Resources != nil && c.Err == nil && len(d.free.given) < maxFree {
+			d.free.given = append(d.free.given, c)
+		}
+	}
 }

@@ -50,8 +50,7 @@ type Config struct {
 	// it is given is valid until it returns. Asked for every error while calls are open.
 	Stack func(tgid uint32, raw trace.RawStack) string
 	// Emit takes a finished call. When it gives true, the call is the receiver's, else its memory
-	// is used again. Calls that are emitted one after the other share memory, unless they have
-	// failed: whoever keeps a few of many others for long copies them.
+	// is used for the next one. When it is done with it, it may give it back: see Recycle.
 	Emit func(*trace.Call) (kept bool)
 	// Gap takes note of calls that are missing. Losses that were told to Lost are not repeated.
 	Gap func(trace.Gap)
@@ -142,7 +141,7 @@ type Decoder struct {
 	printer   printer
 	event     Event // the one that is being taken
 
-	calls        allocator
+	free         freeCalls
 	sparePending []*pending
 }
 

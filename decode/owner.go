@@ -408,7 +408,12 @@ func (d *Decoder) exit(o *owner, e *Event, fn *function) {
 	if f.call != nil {
 		d.returned(o, f, e)
 	}
-	o.open = slices.Delete(o.open, i, i+1)
+	if i == len(o.open)-1 {
+		f.fn, f.call = nil, nil
+		o.open = o.open[:i]
+	} else {
+		o.open = slices.Delete(o.open, i, i+1)
+	}
 	d.frames--
 	for j := i - 1; j >= 0 && o.open[j].pos == e.Pos; j-- {
 		o.open[j].passed = true

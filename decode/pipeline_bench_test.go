@@ -142,17 +142,22 @@ func benchStream(b *testing.B, fill func(s *stream)) {
 	var s stream
 	fill(&s)
 	const queued = 16 << 10 // calls
-	var kept [queued]*trace.Call
+	batch := make([]*trace.Call, 0, queued)
+	var d *Decoder
 	var id, emitted uint64
 	process := &trace.Process{PID: 100}
-	d := New(Config{
+	d = New(Config{
 		Function: func(id uint32) *trace.Function { return s.functions[id] },
 		Process:  func(uint32) *trace.Process { return process },
 		Thread:   func(_, _ uint32) string { return "worker" },
 		NextID:   func() uint64 { id++; return id },
 		Emit: func(c *trace.Call) bool {
-			kept[emitted%queued] = c
+			batch = append(batch, c)
 			emitted++
+			if len(batch) == queued {
+				d.Recycle(batch) // as the store does when they are committed
+				batch = batch[:0]
+			}
 			return true
 		},
 	})

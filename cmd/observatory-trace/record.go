@@ -73,6 +73,7 @@ func newRecorder(session *attach.Session, store *writer.Store, capture captureFl
 		MaxString:     int(capture.maxString),
 		MaxItems:      int(capture.maxItems),
 	})
+	store.ReleaseTo(r.decoder.Recycle)
 	return r
 }
 
@@ -194,7 +195,7 @@ func (r *recorder) flush() {
 		return
 	}
 	r.fail(r.store.Write(r.batch))
-	r.batch = make([]*trace.Call, 0, batchCalls)
+	r.batch = r.batch[:0]
 }
 
 func (r *recorder) gap(g trace.Gap) { r.fail(r.store.Gap(g)) }
