@@ -14,7 +14,11 @@ type pending struct {
 	args, result []byte // JSON, empty for none
 	cause        *raised
 	failure      *trace.Error
-	size         int // bytes that the Decoder's account has for its arguments
+	// What was missing from them.
+	argsFlags, resultFlags trace.CallFlags
+
+	size int  // bytes that the Decoder's account has for its arguments
+	held bool // it has them: the call is open
 }
 
 const (
@@ -36,7 +40,7 @@ func (d *Decoder) recycle(p *pending) {
 	if len(d.sparePending) >= maxSparePending {
 		return
 	}
-	p.measured, p.cause, p.failure = false, nil, nil
+	p.measured, p.cause, p.failure, p.resultFlags = false, nil, nil, 0
 	for _, b := range []*[]byte{&p.args, &p.result} {
 		if *b = (*b)[:0]; cap(*b) > maxSpareBytes {
 			*b = nil
@@ -56,6 +60,7 @@ func (d *Decoder) deliver(p *pending) {
 	}
 	resources, text := c.Resources, textOf(c)
 	*c = p.call
+	c.Flags |= p.argsFlags | p.resultFlags
 	if p.measured {
 		*resources = p.resources
 		c.Resources = resources
@@ -76,7 +81,7 @@ func (d *Decoder) deliver(p *pending) {
 		err := p.cause.err
 		c.Err = &err
 	case p.failure != nil:
-		c.Err = p.failure
+		c.Status, c.Err = trace.StatusErr, p.failure
 	}
 	d.recycle(p)
 	if d.config.Emit(c) && !failed {

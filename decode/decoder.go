@@ -54,6 +54,11 @@ type Config struct {
 	Emit func(*trace.Call) (kept bool)
 	// Gap takes note of calls that are missing. Losses that were told to Lost are not repeated.
 	Gap func(trace.Gap)
+	// Workers is how many goroutines print values and have stacks named, of calls of which that
+	// takes longer than to hand it over; 0: all is done on the goroutine that calls the Decoder.
+	// With them, Dynamic, Vtable, Generic, Symbol, Stack and Errno are called by several goroutines
+	// at a time; of these functions none may call back. See [Decoder.Flush].
+	Workers int
 
 	// Errno says why errno is not to be had of a call of a process: the probes didn't know
 	// where it is, or (known) what they have read may be another one. Empty: it is right. Asked
@@ -142,6 +147,7 @@ type Decoder struct {
 	event     Event // the one that is being taken
 
 	free         freeCalls
+	pipeline     *pipeline // nil without Workers
 	sparePending []*pending
 }
 
@@ -170,6 +176,9 @@ func New(config Config) *Decoder {
 		processes: make(map[uint32]*process),
 	}
 	d.printer.config = &d.config
+	if config.Workers > 0 {
+		d.pipeline = newPipeline(d, config.Workers)
+	}
 	return d
 }
 
@@ -204,7 +213,6 @@ func (d *Decoder) Record(raw []byte) error {
 	if fn.Role == trace.RoleLibraryMap || fn.Role != trace.RoleCall && e.Kind != EventEntry {
 		return nil
 	}
-	d.printer.load(e)
 	o := d.ownerOf(e, fn)
 	if o.lastTID != e.TID {
 		o.moved = d.seq
@@ -214,6 +222,7 @@ func (d *Decoder) Record(raw []byte) error {
 	}
 	switch {
 	case fn.Role != trace.RoleCall:
+		d.printer.load(e)
 		d.evidence(o, e, fn)
 	case e.Kind == EventEntry:
 		d.enter(o, e, fn)
@@ -256,6 +265,10 @@ func (d *Decoder) Close(now uint64) {
 	slices.Sort(tgids)
 	for _, tgid := range tgids {
 		d.endProcess(tgid, d.now, reasonStopped)
+	}
+	if d.pipeline != nil {
+		d.pipeline.flush()
+		d.pipeline.stop()
 	}
 }
 

@@ -235,11 +235,11 @@ func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
 // enter begins a call.
 func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 	d.clear(o, e, fn)
-	d.printer.dict = fn.dictionary(e)
+	dict := fn.dictionary(e)
 	p := d.newPending()
 	p.call = trace.Call{
 		ID:         d.config.NextID(),
-		Func:       d.instance(fn, e.TGID, d.printer.dict),
+		Func:       d.instance(fn, e.TGID, dict),
 		Process:    d.describe(o.process),
 		TID:        int(e.TID),
 		Goroutine:  e.Goid,
@@ -248,9 +248,6 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 		SampleRate: 1,
 	}
 	call := &p.call
-	p.args = d.printer.args(p.args[:0], e, fn)
-	p.size = len(p.args)
-	call.Flags = d.printer.flags
 	call.RootID = call.ID
 	if n := len(o.open); n > 0 {
 		o.mixed = o.mixed || o.open[n-1].pos > e.Pos
@@ -260,8 +257,17 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 	d.seq++
 	o.open = append(o.open, frame{
 		seq: d.seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: p,
-		id: call.ID, root: call.RootID, depth: call.Depth, dict: d.printer.dict,
+		id: call.ID, root: call.RootID, depth: call.Depth, dict: dict,
 	})
+	if p.held = true; d.later(e) && len(fn.args) > 0 {
+		p.size = len(e.Root) + len(e.blocks)
+		d.pipeline.add(job{kind: jobArgs, call: p, fn: fn, dict: dict}, e)
+	} else {
+		d.printer.load(e)
+		d.printer.dict = dict
+		d.printer.printArgs(p, e, fn)
+		p.size = len(p.args)
+	}
 	d.frames++
 	o.live++
 	d.bytes += p.size
@@ -448,14 +454,12 @@ func (d *Decoder) returned(o *owner, f *frame, e *Event) {
 		d.finish(o, f, e.TS, trace.StatusOK, nil)
 		return
 	}
-	d.printer.dict = f.dict
-	p.result = d.printer.result(p.result[:0], e, f.fn)
-	failure := d.printer.failed(e, f.fn)
-	p.call.Flags |= d.printer.flags
-	if failure != nil {
-		failure.Stack = d.printer.returnStack(e, f.fn)
-		d.finish(o, f, e.TS, trace.StatusErr, failure)
-		return
+	if d.later(e) {
+		d.pipeline.add(job{kind: jobResult, call: p, fn: f.fn, dict: f.dict}, e)
+	} else {
+		d.printer.load(e)
+		d.printer.dict = f.dict
+		d.printer.printResult(p, e, f.fn)
 	}
 	d.finish(o, f, e.TS, trace.StatusOK, nil)
 }
@@ -466,6 +470,7 @@ func (d *Decoder) exitAlone(o *owner, e *Event, fn *function) {
 	if f, ok := d.fromLimbo(o.key, fn, e.Pos); ok {
 		o.live++ // as it was before it was given up
 		d.bytes += f.call.size
+		f.call.held = true
 		d.returned(o, &f, e)
 		d.rank(o)
 		return
@@ -483,6 +488,7 @@ func (d *Decoder) exitAlone(o *owner, e *Event, fn *function) {
 func (d *Decoder) release(o *owner, f *frame) {
 	o.live--
 	d.bytes -= f.call.size
+	f.call.held = false
 }
 
 // unwound emits an owner's call that died of what was raised.
@@ -504,7 +510,14 @@ func (d *Decoder) emit(f *frame, end uint64, status trace.Status, err *trace.Err
 	if end > f.ts {
 		p.call.DurationNS = int64(min(end-f.ts, 1<<63-1))
 	}
-	p.call.Status, p.failure = status, err
+	p.call.Status = status
+	if err != nil {
+		p.failure = err
+	}
+	if d.pipeline != nil && !d.pipeline.empty() {
+		d.pipeline.deliver(p)
+		return
+	}
 	d.deliver(p)
 }
 

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"syscall"
 	"testing"
@@ -75,7 +76,7 @@ func (s *stream) addScalars(n int) {
 
 // addStructures adds calls of Go functions with texts and structures, nested, of eight
 // goroutines on four threads.
-func (s *stream) addStructures(n int) {
+func (s *stream) addStructures(n, lineCount int) {
 	integer := &trace.Type{Name: "int", Kind: trace.KindInt, Size: 8, Lang: trace.LangGo}
 	float := &trace.Type{Name: "float64", Kind: trace.KindFloat, Size: 8, Lang: trace.LangGo}
 	field := func(name string, offset uint32, t *trace.Type) trace.Field {
@@ -104,12 +105,16 @@ func (s *stream) addStructures(n int) {
 	goLine := func(sku, quantity uint64, price float64) []byte {
 		return le(sku, 12, quantity, math.Float64bits(price))
 	}
+	var items []byte
+	for i := range uint64(lineCount) {
+		items = append(items, goLine(0x5000+0x1000*(i%2), 2-i%2, 24.75)...)
+	}
 	for i := range uint64(n) {
 		for g := uint64(1); g <= 8; g++ {
 			s.add(EventEntry, place, at(g%4, g, 64, le(0x1000, 0x2000, 10, 1)),
-				Block{Addr: 0x1000, Type: order.ID, Want: order.Size, Data: le(100_000+i, 0x3000, 12, 0x4000, 2, 2, 4950)},
+				Block{Addr: 0x1000, Type: order.ID, Want: order.Size, Data: le(100_000+i, 0x3000, 12, 0x4000, uint64(lineCount), uint64(lineCount), 4950)},
 				text(0x2000, "TENPERCENT"), text(0x3000, "Ada Lovelace"),
-				Block{Addr: 0x4000, Type: line.ID, Want: 2 * line.Size, Data: append(goLine(0x5000, 2, 24.75), goLine(0x6000, 1, 9.5)...)},
+				Block{Addr: 0x4000, Type: line.ID, Want: uint32(len(items)), Data: items},
 				text(0x5000, "desk-lamp-07"), text(0x6000, "light-bulb-2"))
 			for _, sku := range []string{"desk-lamp-07", "light-bulb-2"} {
 				s.add(EventEntry, price, at(g%4, g, 160, le(0x5000, 12, 2)), text(0x5000, sku))
@@ -130,15 +135,21 @@ func cpuTime() time.Duration {
 // BenchmarkPipeline takes records, as the ring buffer has them, to decoded calls, of which the
 // latest are kept for a while, as the store does until they are committed.
 func BenchmarkPipeline(b *testing.B) {
-	for name, fill := range map[string]func(s *stream){
-		"scalars":    func(s *stream) { s.addScalars(64) },
-		"structures": func(s *stream) { s.addStructures(64) },
+	for _, load := range []struct {
+		name string
+		fill func(s *stream)
+	}{
+		{"scalars", func(s *stream) { s.addScalars(64) }},
+		{"structures", func(s *stream) { s.addStructures(64, 2) }},
+		{"large", func(s *stream) { s.addStructures(32, 50) }},
 	} {
-		b.Run(name, func(b *testing.B) { benchStream(b, fill) })
+		for _, workers := range []int{0, 1} {
+			b.Run(fmt.Sprintf("%s/workers=%d", load.name, workers), func(b *testing.B) { benchStream(b, load.fill, workers) })
+		}
 	}
 }
 
-func benchStream(b *testing.B, fill func(s *stream)) {
+func benchStream(b *testing.B, fill func(s *stream), workers int) {
 	var s stream
 	fill(&s)
 	const queued = 16 << 10 // calls
@@ -151,6 +162,7 @@ func benchStream(b *testing.B, fill func(s *stream)) {
 		Process:  func(uint32) *trace.Process { return process },
 		Thread:   func(_, _ uint32) string { return "worker" },
 		NextID:   func() uint64 { id++; return id },
+		Workers:  workers,
 		Emit: func(c *trace.Call) bool {
 			batch = append(batch, c)
 			emitted++
@@ -172,8 +184,10 @@ func benchStream(b *testing.B, fill func(s *stream)) {
 				b.Fatal(err)
 			}
 		}
+		d.Flush()
 		round++
 	}
+	d.Close(0)
 	cpu := cpuTime() - start
 	calls := round * uint64(s.calls)
 	if emitted != calls {

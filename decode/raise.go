@@ -67,7 +67,7 @@ func (d *Decoder) raise(o *owner, e *Event, r raise) *raise {
 	if n := len(o.open); n > 0 {
 		r.by = o.open[n-1].seq
 		if !r.stack {
-			r.err.Stack, r.stack = d.printer.stack(e, 0)
+			d.nameStack(r.raised, e)
 		}
 	}
 	o.raises = append(o.raises, r)
@@ -188,6 +188,16 @@ func (p *printer) stack(e *Event, ip uint64) (lines string, ok bool) {
 	return p.config.Stack(e.TGID, raw), true
 }
 
+// nameStack names the frames of what was raised, now or later.
+func (d *Decoder) nameStack(r *raised, e *Event) {
+	if d.later(e) {
+		_, r.stack = e.stack()
+		d.pipeline.add(job{kind: jobStack, raised: r}, e)
+		return
+	}
+	r.err.Stack, r.stack = d.printer.stack(e, 0)
+}
+
 // noStack stands for a stack that the probe had to leave out.
 const noStack = "(not copied: the ring buffer was more than a quarter full)"
 
@@ -235,7 +245,7 @@ func (d *Decoder) panicValue(e *Event, fn *function) trace.Error {
 func (d *Decoder) goexit(o *owner, e *Event) {
 	ended := raisedError("runtime.Goexit", "the goroutine ended")
 	if len(o.open) > 0 {
-		ended.err.Stack, ended.stack = d.printer.stack(e, 0)
+		d.nameStack(ended, e)
 	}
 	for i := len(o.open) - 1; i >= 0; i-- {
 		if f := &o.open[i]; f.call != nil {
