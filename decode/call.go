@@ -8,7 +8,7 @@ import (
 
 // pending is a call that is yet to be emitted. Its memory is used again for another one.
 type pending struct {
-	call         trace.Call      // but for what follows
+	trace.Call                   // but for what follows
 	resources    trace.Resources // when measured
 	measured     bool
 	args, result []byte // JSON, empty for none
@@ -59,7 +59,7 @@ func (d *Decoder) deliver(p *pending) {
 		c = d.free.next()
 	}
 	resources, text := c.Resources, textOf(c)
-	*c = p.call
+	*c = p.Call
 	c.Flags |= p.argsFlags | p.resultFlags
 	if p.measured {
 		*resources = p.resources

@@ -456,7 +456,7 @@ func (d *Decoder) judge(c *limboCall) {
 	}
 	if f.fn.lostExits > 0 {
 		f.fn.lostExits--
-		f.call.call.Flags |= trace.FlagLostExit
+		f.call.Flags |= trace.FlagLostExit
 		d.emit(&f, c.last, trace.StatusOpen, nil)
 		return
 	}
@@ -563,7 +563,7 @@ func (d *Decoder) evictFrom(o *owner, n int) {
 		d.missing(f.fn, o.key.tgid)
 		f.fn.evicted++
 		f.fn.givenUp++
-		f.call.call.Flags |= trace.FlagLostExit
+		f.call.Flags |= trace.FlagLostExit
 		d.finish(o, f, d.now, trace.StatusOpen, nil)
 	}
 	d.frames -= n

@@ -237,7 +237,7 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 	d.clear(o, e, fn)
 	dict := fn.dictionary(e)
 	p := d.newPending()
-	p.call = trace.Call{
+	p.Call = trace.Call{
 		ID:         d.config.NextID(),
 		Func:       d.instance(fn, e.TGID, dict),
 		Process:    d.describe(o.process),
@@ -247,7 +247,7 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 		StartNS:    d.config.Wall(e.TS),
 		SampleRate: 1,
 	}
-	call := &p.call
+	call := &p.Call
 	call.RootID = call.ID
 	if n := len(o.open); n > 0 {
 		o.mixed = o.mixed || o.open[n-1].pos > e.Pos
@@ -388,7 +388,7 @@ func (d *Decoder) die(o *owner, f *frame, end uint64, r *raise) {
 		d.unwound(o, f, max(end, f.ts), r)
 	case o.key.space == spaceSystem:
 		// Left by a switch of goroutines, which is no failure.
-		f.call.call.Flags |= trace.FlagLostExit
+		f.call.Flags |= trace.FlagLostExit
 		d.finish(o, f, max(end, f.ts), trace.StatusOpen, nil)
 	default:
 		d.release(o, f)
@@ -450,7 +450,7 @@ func (d *Decoder) returned(o *owner, f *frame, e *Event) {
 	p := f.call
 	p.measured = d.resources(&p.resources, o, f, e)
 	if e.Flags&EventTail != 0 {
-		p.call.Flags |= trace.FlagTailCall
+		p.Flags |= trace.FlagTailCall
 		d.finish(o, f, e.TS, trace.StatusOK, nil)
 		return
 	}
@@ -493,7 +493,7 @@ func (d *Decoder) release(o *owner, f *frame) {
 
 // unwound emits an owner's call that died of what was raised.
 func (d *Decoder) unwound(o *owner, f *frame, end uint64, r *raise) {
-	f.call.call.Flags |= r.flags
+	f.call.Flags |= r.flags
 	f.call.cause = r.raised
 	d.finish(o, f, end, trace.StatusErr, nil)
 }
@@ -508,9 +508,9 @@ func (d *Decoder) emit(f *frame, end uint64, status trace.Status, err *trace.Err
 	p := f.call
 	f.call = nil
 	if end > f.ts {
-		p.call.DurationNS = int64(min(end-f.ts, 1<<63-1))
+		p.DurationNS = int64(min(end-f.ts, 1<<63-1))
 	}
-	p.call.Status = status
+	p.Status = status
 	if err != nil {
 		p.failure = err
 	}
