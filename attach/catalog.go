@@ -197,6 +197,7 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 	}
 	r.Entry.Type, r.Entry.Moves, r.Entry.Nmoves, r.Entry.Root = side(f.EntryPlan)
 	r.Exit.Type, r.Exit.Moves, r.Exit.Nmoves, r.Exit.Root = side(f.ExitPlan)
+	r.Site = uint32(f.Entry.Offset)
 	if f.ExitPlan != nil {
 		for _, m := range f.ExitPlan.Moves {
 			if m.Source == trace.SourceSaved {
@@ -247,6 +248,9 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 	}
 	if isFlat(f.EntryPlan) && r.Flags&bpf.FuncRaises == 0 {
 		r.Flags |= bpf.FuncFlatEntry
+	}
+	if isWords(f.EntryPlan) {
+		r.Flags |= bpf.FuncWords
 	}
 	if isFlat(f.ExitPlan) {
 		r.Flags |= bpf.FuncFlatExit
@@ -363,9 +367,9 @@ func wordOf(p *trace.Plan, offset uint16, size uint8) (move uint32, off uint16, 
 	return 0, 0, false
 }
 
-// isFlat says whether all that a compiled plan copies is words in registers, each
-// to a word of its own (FLAT_WORDS in bpf/event.h).
-func isFlat(p *trace.Plan) bool {
+// isWords says whether all that a compiled plan copies at first is words in registers, each to a
+// word of its own, and few enough (FLAT_WORDS in bpf/event.h).
+func isWords(p *trace.Plan) bool {
 	if p == nil {
 		return true
 	}
@@ -377,5 +381,8 @@ func isFlat(p *trace.Plan) bool {
 		}
 		used |= word
 	}
-	return p.Root.ID == 0 && p.Root.Size <= 8*bpf.FlatWords
+	return p.Root.Size <= 8*bpf.FlatWords
 }
+
+// isFlat says whether that is all, with no pointers to follow in it.
+func isFlat(p *trace.Plan) bool { return p == nil || isWords(p) && p.Root.ID == 0 }

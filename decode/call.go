@@ -83,6 +83,9 @@ func (d *Decoder) deliver(p *pending) {
 	case p.failure != nil:
 		c.Status, c.Err = trace.StatusErr, p.failure
 	}
+	if c.Status == trace.StatusErr {
+		c.SampleRate = 1 // whatever it is of others, a failed call is recorded
+	}
 	d.recycle(p)
 	if d.config.Emit(c) && !failed {
 		d.free.taken()

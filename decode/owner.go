@@ -61,6 +61,7 @@ type frame struct {
 	root  uint64
 	depth int
 	flags EventFlags
+	late  bool   // what its thread had used at entry is not known
 	raw   int64  // of entry, CLOCK_MONOTONIC_RAW, ns
 	usage Usage  // at entry
 	dict  uint64 // where the types are that a generic function was called with, or 0
@@ -223,7 +224,7 @@ func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
 		}
 		if r := o.fatal(f, why); r != nil {
 			d.unwound(o, f, ts, r)
-		} else if err := o.process.killer.error(o); err != nil && why == reasonDeath {
+		} else if err := o.process.killer.error(o, false); err != nil && why == reasonDeath {
 			d.finish(o, f, ts, trace.StatusErr, err)
 		} else {
 			d.finish(o, f, ts, trace.StatusOpen, nil)
@@ -235,6 +236,14 @@ func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
 // enter begins a call.
 func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 	d.clear(o, e, fn)
+	n := len(o.open)
+	o.mixed = o.mixed || n > 0 && o.open[n-1].pos > e.Pos
+	d.seq++
+	d.insert(o, n, d.begin(o, e, fn, d.parent(o, n, e), d.seq))
+}
+
+// begin makes the frame of a call, below its parent, which is nil for a root.
+func (d *Decoder) begin(o *owner, e *Event, fn *function, parent *frame, seq uint64) frame {
 	dict := fn.dictionary(e)
 	p := d.newPending()
 	p.Call = trace.Call{
@@ -245,21 +254,14 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 		Goroutine:  e.Goid,
 		Thread:     d.threadName(o, e),
 		StartNS:    d.config.Wall(e.TS),
-		SampleRate: 1,
+		SampleRate: e.rate(),
 	}
 	call := &p.Call
 	call.RootID = call.ID
-	if n := len(o.open); n > 0 {
-		o.mixed = o.mixed || o.open[n-1].pos > e.Pos
-		parent := d.parent(o, e)
+	if parent != nil {
 		call.ParentID, call.RootID, call.Depth = parent.id, parent.root, parent.depth+1
 	}
-	d.seq++
-	o.open = append(o.open, frame{
-		seq: d.seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: p,
-		id: call.ID, root: call.RootID, depth: call.Depth, dict: dict,
-	})
-	if p.held = true; d.later(e) && len(fn.args) > 0 {
+	if d.later(e) && len(fn.args) > 0 {
 		p.size = len(e.Root) + len(e.blocks)
 		d.pipeline.add(job{kind: jobArgs, call: p, fn: fn, dict: dict}, e)
 	} else {
@@ -268,13 +270,55 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 		d.printer.printArgs(p, e, fn)
 		p.size = len(p.args)
 	}
+	return frame{
+		seq: seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: p,
+		id: call.ID, root: call.RootID, depth: call.Depth, dict: dict,
+	}
+}
+
+// insert makes a frame the one of that index.
+func (d *Decoder) insert(o *owner, i int, f frame) {
+	o.open = slices.Insert(o.open, i, f)
 	d.frames++
 	o.live++
-	d.bytes += p.size
+	d.bytes += f.call.size
+	f.call.held = true
 	d.rank(o)
 	if len(o.open) > d.config.MaxOpenPerOwner || d.frames > d.config.MaxOpen || d.bytes > d.config.MaxOpenBytes {
 		d.evict(o)
 	}
+}
+
+// late takes the entry of a call that is only told because the call has failed. It has been left
+// without a return, or its exit comes next.
+func (d *Decoder) late(o *owner, e *Event, fn *function) {
+	n := len(o.open)
+	for n > 0 && o.open[n-1].ts > e.TS {
+		n--
+	}
+	// What was raised while it was open comes after it.
+	seq := d.seq + 1
+	for i := len(o.raises) - 1; i >= 0 && o.raises[i].ts > e.TS; i-- {
+		seq = o.raises[i].seq
+	}
+	f := d.begin(o, e, fn, d.parent(o, n, e), seq)
+	if e.More&readLate != 0 {
+		f.late = true
+		f.call.Flags |= trace.FlagLate
+	}
+	if e.Flags&EventDead == 0 {
+		d.insert(o, n, f)
+		return
+	}
+	err := &trace.Error{Type: "unwound", Message: "its frame was left without a return"}
+	if r := o.cause(&f); r != nil {
+		err = nil
+		d.diedOf(f.call, r)
+	} else if killed := o.process.killer.error(o, true); killed != nil {
+		err = killed
+	}
+	d.emit(&f, e.Arg, trace.StatusErr, err)
+	d.rank(o)
 }
 
 const (
@@ -302,17 +346,20 @@ func (d *Decoder) threadName(o *owner, e *Event) string {
 	return t.name
 }
 
-// parent is the frame that a call entering now is made from: the innermost
-// one of its stack; on a stack with none, the innermost of all.
-func (d *Decoder) parent(o *owner, e *Event) *frame {
+// parent is which of the first n frames a call is made from: the innermost one of its stack; on a
+// stack with none, the innermost of all. It is nil for a root.
+func (d *Decoder) parent(o *owner, n int, e *Event) *frame {
 	if o.mixed {
-		for i := len(o.open) - 1; i >= 0; i-- {
+		for i := n - 1; i >= 0; i-- {
 			if f := &o.open[i]; f.pos <= e.Pos && d.sameStack(o, f, e) {
 				return f
 			}
 		}
 	}
-	return &o.open[len(o.open)-1]
+	if n == 0 {
+		return nil
+	}
+	return &o.open[n-1]
 }
 
 // clear closes what must be dead when a function is entered: whatever is at
@@ -449,6 +496,7 @@ func (o *owner) find(fn *function, pos uint64) int {
 func (d *Decoder) returned(o *owner, f *frame, e *Event) {
 	p := f.call
 	p.measured = d.resources(&p.resources, o, f, e)
+	p.OverheadNS = int64(min(e.More, e.TS-f.ts))
 	if e.Flags&EventTail != 0 {
 		p.Flags |= trace.FlagTailCall
 		d.finish(o, f, e.TS, trace.StatusOK, nil)
@@ -493,8 +541,7 @@ func (d *Decoder) release(o *owner, f *frame) {
 
 // unwound emits an owner's call that died of what was raised.
 func (d *Decoder) unwound(o *owner, f *frame, end uint64, r *raise) {
-	f.call.Flags |= r.flags
-	f.call.cause = r.raised
+	d.diedOf(f.call, r)
 	d.finish(o, f, end, trace.StatusErr, nil)
 }
 

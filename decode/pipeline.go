@@ -86,7 +86,7 @@ func (p *pipeline) add(j job, e *Event) {
 		p.submit()
 		b = p.current
 	}
-	j.event = *e
+	j.event, j.event.raw = *e, nil
 	start := len(b.data)
 	b.data = append(b.data, e.Root...)
 	middle := len(b.data)

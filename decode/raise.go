@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"strconv"
@@ -15,12 +16,15 @@ type raise struct {
 	pos  uint64 // of the function that raised it: the frames that may die are shallower
 	cfa  uint64
 	seq  uint64 // when: frames of a smaller seq were open
+	ts   uint64 // the same, monotonic ns
 	by   uint64 // seq of the innermost open call: it raised it
 	*raised
 	// flags tell that something was withheld from its error.
 	flags trace.CallFlags
 	// object is the address of the exception's unwinding header, 0 when unknown.
 	object uint64
+	// record is the event, while its stack is not known: nobody that is known to be open may die of it.
+	record []byte
 	// unwinding: its _Unwind_RaiseException has been seen.
 	unwinding bool
 	// caught: a handler runs; its frames have been closed.
@@ -50,6 +54,18 @@ func raisedError(typ, message string) *raised {
 	return &raised{err: trace.Error{Type: typ, Message: message}}
 }
 
+// diedOf takes note of what a call died of.
+func (d *Decoder) diedOf(call *pending, r *raise) {
+	if r.record != nil {
+		if e, err := ParseEvent(r.record); err == nil && !r.stack {
+			d.nameStack(r.raised, &e)
+		}
+		r.record = nil
+	}
+	call.cause = r.raised
+	call.Flags |= r.flags
+}
+
 // maxRaises is how many are remembered of one owner.
 const maxRaises = 16
 
@@ -62,13 +78,15 @@ func (d *Decoder) raise(o *owner, e *Event, r raise) *raise {
 		o.raises = slices.Delete(o.raises, i, i+1)
 	}
 	d.seq++
-	r.seq, r.pos, r.cfa = d.seq, e.Pos, e.CFA
+	r.seq, r.pos, r.cfa, r.ts = d.seq, e.Pos, e.CFA, e.TS
 	r.flags |= d.printer.flags & trace.FlagRedacted
 	if n := len(o.open); n > 0 {
 		r.by = o.open[n-1].seq
 		if !r.stack {
 			d.nameStack(r.raised, e)
 		}
+	} else if !r.stack {
+		r.record = bytes.Clone(e.raw)
 	}
 	o.raises = append(o.raises, r)
 	return &o.raises[len(o.raises)-1]
@@ -199,7 +217,7 @@ func (d *Decoder) nameStack(r *raised, e *Event) {
 }
 
 // noStack stands for a stack that the probe had to leave out.
-const noStack = "(not copied: the ring buffer was more than a quarter full)"
+const noStack = "(not copied: the ring buffer of errors was nearly full)"
 
 // returnStack is the stack of a call that returns.
 func (p *printer) returnStack(e *Event, fn *function) string {
