@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"runtime"
 	"time"
 
 	"github.com/observatory-trace/observatory-trace/attach"
@@ -11,8 +12,8 @@ import (
 	"github.com/observatory-trace/observatory-trace/writer"
 )
 
-// recorder carries records from a session through the decoder to the store. All
-// of it runs in one goroutine, so that calls keep their order.
+// recorder carries records from a session through the decoder to the store, on one goroutine.
+// What the decoder has printed by others comes back in order.
 type recorder struct {
 	session *attach.Session
 	store   *writer.Store
@@ -37,6 +38,7 @@ type idBlock struct{ next, end uint64 }
 
 const (
 	batchCalls = 512
+	maxWorkers = 4 // goroutines that print values beside the one that reads
 	idsAtOnce  = 4096
 )
 
@@ -72,7 +74,9 @@ func newRecorder(session *attach.Session, store *writer.Store, capture captureFl
 		ShowSecrets:   rules.showSecrets,
 		MaxString:     int(capture.maxString),
 		MaxItems:      int(capture.maxItems),
+		Workers:       min(runtime.GOMAXPROCS(0)-1, maxWorkers),
 	})
+	session.BeforeForget = r.decoder.Flush
 	store.ReleaseTo(r.decoder.Recycle)
 	return r
 }
@@ -106,6 +110,7 @@ func (r *recorder) full() bool { return r.limit > 0 && r.recorded >= r.limit }
 // housekeep hands over what has waited long enough, and counts losses once a second.
 func (r *recorder) housekeep(idle bool) {
 	if idle {
+		r.decoder.Flush()
 		r.flush()
 	}
 	if now := time.Now(); now.Sub(r.swept) >= time.Second {
@@ -133,6 +138,7 @@ func (r *recorder) sweep(now time.Time) {
 		}
 		r.gap(g)
 	}
+	r.decoder.Flush()
 	r.flush()
 	r.fail(r.store.Stats(r.stats.Take(now)))
 }
@@ -190,6 +196,7 @@ func (r *recorder) emit(c *trace.Call) (kept bool) {
 	return true
 }
 
+// flush hands over to the store what came through.
 func (r *recorder) flush() {
 	if len(r.batch) == 0 {
 		return
