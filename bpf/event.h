@@ -476,6 +476,7 @@ struct counters {
 	__u64 lost_exits;
 	__u64 crowded_entries; /* no scratch was free: too many threads waited for memory inside of probes */
 	__u64 crowded_exits;
+	__u64 copying;  /* time that it took to copy values that are not flat, ns */
 };
 
 #define LATENCY_BITS 4

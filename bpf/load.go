@@ -75,12 +75,20 @@ const FlatWords = 8
 // RateAll is the Keep of a Control with which all calls are recorded (RATE_ALL).
 const RateAll = 1<<32 - 1
 
+// Of Control.State (enum control_state).
+const (
+	ControlLink  = 0xff    // the number of the links whose hits count
+	ControlAlone = 1 << 8  // its rate holds also below a call that was chosen
+	ControlEpoch = 1 << 16 // from here on: how often it has been detached
+)
+
 // Attach cookies: bits 0 to 23 are the function id, the others say what the site is.
 const (
 	cookieTail        = 1 << 32
 	cookieCond        = 1 << 33
 	cookieExit        = 1 << 34
 	cookieReturned    = 1 << 35
+	cookieLinkShift   = 24
 	cookieCondShift   = 36
 	cookieOffsetShift = 40
 )
@@ -100,6 +108,18 @@ func EdgeFlags(inner, back, untag, slice bool) (flags uint8) {
 		flags |= 8
 	}
 	return flags
+}
+
+// CookieFunction is the function that a cookie is of.
+func CookieFunction(cookie uint64) uint32 { return uint32(cookie) & (1<<cookieLinkShift - 1) }
+
+// NumberCookies gives cookies the number of a link (see Control.State).
+func NumberCookies(cookies []uint64, number uint8) []uint64 {
+	numbered := make([]uint64, len(cookies))
+	for i, c := range cookies {
+		numbered[i] = c&^(0xff<<cookieLinkShift) | uint64(number)<<cookieLinkShift
+	}
+	return numbered
 }
 
 // MaxSiteOffset is the farthest that a site can lie from its function's first byte, in bytes.
@@ -313,10 +333,13 @@ func (o *Objects) Fill(t Tables) error {
 	return errors.Join(fill(o.probes.Controls, t.FirstFunc, controls), fill(o.probes.Functions, t.FirstFunc, t.Functions))
 }
 
-// SetControl changes how a function is traced.
-func (o *Objects) SetControl(id uint32, c Control) error {
-	if err := o.probes.Controls.Put(id, c); err != nil {
-		return fmt.Errorf("set rate of function %d: %w", id, full(err))
+// SetControls changes how functions are traced, by their ids.
+func (o *Objects) SetControls(ids []uint32, controls []Control) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	if _, err := o.probes.Controls.BatchUpdate(ids, controls, nil); err != nil {
+		return fmt.Errorf("change how %d functions are traced: %w", len(ids), full(err))
 	}
 	return nil
 }

@@ -1049,6 +1049,15 @@ static __noinline void lose(__u32 id, __u8 kind, int why)
 		__sync_fetch_and_add(kind == EVENT_ENTRY ? &c->crowded_entries : &c->crowded_exits, 1);
 }
 
+/* Counts the time that it took to copy an event's values. */
+static __always_inline void copied(__u32 id, __u64 ns)
+{
+	struct counters *c = bpf_map_lookup_elem(&counts, &id);
+
+	if (c)
+		__sync_fetch_and_add(&c->copying, ns);
+}
+
 /*
  * What a probe returns that was hit by a process that is not traced: 1 takes it out of that
  * process. Not when the process shares its memory with another, as after vfork: the other
@@ -1229,6 +1238,7 @@ __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct threa
 	}
 	give_back(s);
 	t->hit.spent = bpf_ktime_get_ns() - t->hit.ts;
+	copied(t->hit.counted, t->hit.spent);
 	return outcome;
 }
 
@@ -1739,6 +1749,16 @@ __noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, st
 			deliver(ctx, f, t, NULL);
 		if (o)
 			go_on(o, h);
+		return 0;
+	}
+	if (is_unseen(frame)) {
+		/* It may have returned, and another call of its function begun, while nobody saw it. */
+		if (frame->flags & FRAME_HELD)
+			let_go(o, frame, h->index);
+		if (!(frame->flags & FRAME_COUNTED))
+			tally(frame->counted, 0, ENDED_OPEN | fate_of(frame), 0);
+		go_on(o, h);
+		finish(o, h->index, h->at, 0);
 		return 0;
 	}
 	if (h->failed && frame->flags & FRAME_LATE) {

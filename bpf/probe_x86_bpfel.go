@@ -42,6 +42,7 @@ type probeCounters struct {
 	LostExits      uint64
 	CrowdedEntries uint64
 	CrowdedExits   uint64
+	Copying        uint64
 }
 
 type probeDynamicKey struct {

@@ -82,6 +82,7 @@ func (c *Counters) add(o *Counters) {
 	c.LostExits += o.LostExits
 	c.CrowdedEntries += o.CrowdedEntries
 	c.CrowdedExits += o.CrowdedExits
+	c.Copying += o.Copying
 }
 
 // Latencies calls f for all that was measured, summed over the processors.
