@@ -44,11 +44,20 @@ const (
 
 func newRecorder(session *attach.Session, store *writer.Store, capture captureFlags, rules rules, show func(*trace.Call) error, limit uint64) *recorder {
 	r := &recorder{session: session, store: store, rules: rules, show: show, limit: limit, swept: time.Now()}
-	r.decoder = decode.New(decode.Config{
+	config := decoding(session, capture, rules)
+	config.NextID, config.Emit, config.Gap = r.nextID, r.emit, r.gap
+	r.decoder = decode.New(config)
+	session.BeforeForget = r.decoder.Flush
+	store.ReleaseTo(r.decoder.Recycle)
+	return r
+}
+
+// decoding has what a decoder asks of a session, and the limits of what it shows.
+func decoding(session *attach.Session, capture captureFlags, rules rules) decode.Config {
+	return decode.Config{
 		Function:  session.Function,
 		Process:   session.Process,
 		Thread:    attach.Thread,
-		NextID:    r.nextID,
 		Wall:      session.Clock.Wall,
 		Raw:       session.Clock.Raw,
 		SameStack: session.SameMapping,
@@ -67,18 +76,13 @@ func newRecorder(session *attach.Session, store *writer.Store, capture captureFl
 		},
 		TypeArguments: session.TypeArguments,
 		Stack:         session.Stack,
-		Emit:          r.emit,
-		Gap:           r.gap,
 		Errno:         session.Errno,
 		Redact:        rules.redact,
 		ShowSecrets:   rules.showSecrets,
 		MaxString:     int(capture.maxString),
 		MaxItems:      int(capture.maxItems),
 		Workers:       min(runtime.GOMAXPROCS(0)-1, maxWorkers),
-	})
-	session.BeforeForget = r.decoder.Flush
-	store.ReleaseTo(r.decoder.Recycle)
-	return r
+	}
 }
 
 // run records until the context ends, every target has ended (unless more may
