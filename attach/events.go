@@ -84,7 +84,7 @@ func (s *Session) entered(h bpf.Header) {
 		return
 	}
 	if f.Role == trace.RoleLibraryMap {
-		s.beforeForget()
+		s.beforeForget(h.TGID)
 	}
 	s.rmu.Lock()
 	s.learnBias(h, f)
@@ -100,9 +100,9 @@ func (s *Session) entered(h bpf.Header) {
 	*known = entry{h.TGID, h.Func}
 }
 
-func (s *Session) beforeForget() {
+func (s *Session) beforeForget(tgid uint32) {
 	if s.BeforeForget != nil {
-		s.BeforeForget()
+		s.BeforeForget(tgid)
 	}
 }
 
@@ -141,7 +141,9 @@ func (s *Session) forget() {
 	if len(s.gone) == 0 {
 		return
 	}
-	s.beforeForget()
+	for _, tgid := range s.gone {
+		s.beforeForget(tgid)
+	}
 	s.pmu.Lock()
 	for _, tgid := range s.gone {
 		if s.processes[tgid] != nil {
@@ -188,7 +190,7 @@ func (s *Session) executed(h bpf.Header) {
 	if s.Process(h.TGID) == nil && !s.opts.wants(p) {
 		return
 	}
-	s.beforeForget()
+	s.beforeForget(h.TGID)
 	s.forgetMemory(h.TGID)
 	if err := s.objs.AddProcess(h.TGID); err != nil {
 		s.opts.Warn(err)

@@ -109,9 +109,9 @@ type Session struct {
 	// lostProcesses is how many forks, execs and deaths recount knows to be lost.
 	lostProcesses uint64
 
-	// BeforeForget is called by Next before it forgets what memory a process has: what was asked of
-	// it by other goroutines must have been answered. Nil for nothing.
-	BeforeForget func()
+	// BeforeForget is called by Next before it forgets what memory a process has: what other
+	// goroutines are to ask of it must be asked by when it returns. Nil for nothing.
+	BeforeForget func(tgid uint32)
 
 	Clock Clock
 }

@@ -57,7 +57,7 @@ type Config struct {
 	// Workers is how many goroutines print values and have stacks named, of calls of which that
 	// takes longer than to hand it over; 0: all is done on the goroutine that calls the Decoder.
 	// With them, Dynamic, Vtable, Generic, Symbol, Stack and Errno are called by several goroutines
-	// at a time; of these functions none may call back. See [Decoder.Flush].
+	// at a time; of these functions none may call back. See [Decoder.Poll] and [Decoder.Flush].
 	Workers int
 
 	// Errno says why errno is not to be had of a call of a process: the probes didn't know

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -182,6 +183,26 @@ func (p *pipeline) finish(b *batch) {
 	p.spare = append(p.spare, b)
 }
 
+// poll hands over what waits and emits what is done.
+func (p *pipeline) poll() {
+	p.emit()
+	switch {
+	case p.empty() || len(p.handed) == p.most():
+	case len(p.handed)+len(p.current.jobs) > 0:
+		p.submit()
+	default: // there is nothing left that its calls waited for
+		p.finish(p.current)
+		p.current = p.newBatch()
+	}
+}
+
+// has says whether values of a process wait.
+func (p *pipeline) has(tgid uint32) bool {
+	of := func(j job) bool { return j.event.TGID == tgid }
+	return slices.ContainsFunc(p.current.jobs, of) ||
+		slices.ContainsFunc(p.handed, func(b *batch) bool { return slices.ContainsFunc(b.jobs, of) })
+}
+
 // flush emits all that waits.
 func (p *pipeline) flush() {
 	if p.empty() {
@@ -255,11 +276,18 @@ func (d *Decoder) later(e *Event) bool {
 	return ok
 }
 
-// Flush emits the calls that wait for their values, which Config.Workers print. It is for when no
-// record is there, and before what the Config's functions answer changes for a process that has
-// had records.
-func (d *Decoder) Flush() {
+// Poll emits the calls whose values Config.Workers have printed, and lets them print what waits
+// for more. It does not wait itself, and is for when no record is there.
+func (d *Decoder) Poll() {
 	if d.pipeline != nil {
+		d.pipeline.poll()
+	}
+}
+
+// Flush emits the calls that wait for values, if any of these is of the process. It is for before
+// what the Config's functions answer of the process changes.
+func (d *Decoder) Flush(tgid uint32) {
+	if d.pipeline != nil && d.pipeline.has(tgid) {
 		d.pipeline.flush()
 	}
 }

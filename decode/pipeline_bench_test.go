@@ -184,7 +184,7 @@ func benchStream(b *testing.B, fill func(s *stream), workers int) {
 				b.Fatal(err)
 			}
 		}
-		d.Flush()
+		d.Flush(100)
 		round++
 	}
 	d.Close(0)

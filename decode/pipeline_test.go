@@ -87,8 +87,14 @@ func TestPipelineOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 			clear(record) // the ring buffer goes on
-			if i%1000 == 999 {
-				d.Flush()
+			switch i % 1000 {
+			case 99, 100, 101:
+				d.Poll()
+			case 999:
+				d.Flush(100)
+				if d.pipeline != nil && d.pipeline.has(100) {
+					t.Error("values wait that were to be there")
+				}
 			}
 		}
 		d.Close(s.ts)
@@ -181,7 +187,7 @@ func TestPipelineArguments(t *testing.T) {
 			}
 		}
 	}
-	d.Flush()
+	d.Flush(100)
 	held := 0
 	for _, o := range d.owners {
 		for i := range o.open {

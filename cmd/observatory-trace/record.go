@@ -114,7 +114,7 @@ func (r *recorder) full() bool { return r.limit > 0 && r.recorded >= r.limit }
 // housekeep hands over what has waited long enough, and counts losses once a second.
 func (r *recorder) housekeep(idle bool) {
 	if idle {
-		r.decoder.Flush()
+		r.decoder.Poll()
 		r.flush()
 	}
 	if now := time.Now(); now.Sub(r.swept) >= time.Second {
@@ -142,7 +142,7 @@ func (r *recorder) sweep(now time.Time) {
 		}
 		r.gap(g)
 	}
-	r.decoder.Flush()
+	r.decoder.Poll()
 	r.flush()
 	r.fail(r.store.Stats(r.stats.Take(now)))
 }

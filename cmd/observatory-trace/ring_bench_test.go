@@ -116,16 +116,19 @@ func (c *caller) read(session *attach.Session, decoder *decode.Decoder) [2]float
 		record, err := session.Next()
 		switch {
 		case errors.Is(err, attach.ErrIdle):
-			decoder.Flush()
+			decoder.Poll()
 			select {
 			case took := <-c.took:
 				return took
 			default:
 			}
-		case err != nil:
-			c.b.Fatal(err)
+		case err == nil:
+			err = decoder.Record(record)
+			fallthrough
 		default:
-			must(c.b, decoder.Record(record))
+			if err != nil {
+				c.b.Fatal(err)
+			}
 		}
 	}
 }
