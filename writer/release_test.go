@@ -1,6 +1,8 @@
 package writer
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -29,5 +31,7 @@ func TestRelease(t *testing.T) {
 			t.Errorf("call %d was given back %d times", i, given[first+i])
 		}
 	}
-	expect(t, "arguments", shellJSON(t, path, `SELECT count(*) AS n FROM data_trace WHERE args = '{"a":1}'`)[0], map[string]any{"n": float64(n)})
+	if got := strings.TrimSpace(shell(t, path, `SELECT count(*) FROM data_trace WHERE args = '{"a":1}'`)); got != strconv.Itoa(n) {
+		t.Errorf("%s of %d calls have their arguments", got, n)
+	}
 }

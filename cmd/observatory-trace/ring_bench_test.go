@@ -28,7 +28,9 @@ func BenchmarkRing(b *testing.B) {
 		{"C structure", "c/bench", "tree", "tree"},
 		{"Go 3 integers", "go/bench", "main.add3", ""},
 	} {
-		b.Run(c.name, func(b *testing.B) { benchRing(b, testenv.Build(b, testenv.Target{Source: c.source}), c.function, c.argument) })
+		b.Run(c.name, func(b *testing.B) {
+			benchRing(b, testenv.Build(b, testenv.Target{Source: c.source}), c.function, c.argument)
+		})
 	}
 }
 
