@@ -86,6 +86,16 @@ type Costs struct {
 	ExitEmulated, ExitStep     Cost // a return site, or a tail jump's
 }
 
+// AssumedCosts are those of a virtual machine of 2026 (Linux 6.18, x86-64), for until they are measured.
+var AssumedCosts = func() Costs {
+	emulated := Cost{600 * time.Nanosecond, 700 * time.Nanosecond, 250 * time.Nanosecond, 300 * time.Nanosecond}
+	step := Cost{12 * time.Microsecond, 12 * time.Microsecond, 300 * time.Nanosecond, 350 * time.Nanosecond}
+	return Costs{
+		Nop5: emulated, Emulated: emulated, ExitEmulated: emulated, Return: emulated, ExitStep: step,
+		SingleStep: Cost{step.Counted, step.Told, 11 * time.Microsecond, 11 * time.Microsecond},
+	}
+}()
+
 // Of is the cost of one call of a function: its entry, and the dearest of its exits.
 func (c *Costs) Of(f *trace.Function) Cost {
 	total := c.Emulated

@@ -3,6 +3,7 @@ package attach
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/observatory-trace/observatory-trace/bpf"
@@ -26,6 +27,7 @@ type catalog struct {
 	dynamics     int                      // types by their address, of all files
 	images       atomic.Pointer[[]*image] // by function id, like functions
 	basic        map[uint64]*trace.Type   // Go's predeclared kinds
+	bases        sync.Map                 // by the id of an instance of a generic function, that function's id
 }
 
 func newCatalog(objs *bpf.Objects, compiler *types.Compiler, precondition func(*trace.Function) trace.Precondition) *catalog {
@@ -54,6 +56,14 @@ func (c *catalog) image(id uint32) *image {
 		return nil
 	}
 	return all[id]
+}
+
+// baseOf is the id of the generic function that one is an instance of; others are their own.
+func (c *catalog) baseOf(id uint32) uint32 {
+	if base, ok := c.bases.Load(id); ok {
+		return base.(uint32)
+	}
+	return id
 }
 
 // len is the number of ids given out, the unused 0 included.
@@ -132,6 +142,7 @@ func (c *catalog) instantiate(all []*trace.Function, first int, of *image, t *bp
 			all = append(all, instance)
 			t.Functions = append(t.Functions, bpf.Func{})
 			t.Instances[bpf.InstanceKey{Func: f.ID, Dictionary: address}] = instance.ID
+			c.bases.Store(instance.ID, f.ID)
 		}
 	}
 	return all

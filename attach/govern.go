@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/observatory-trace/observatory-trace/bpf"
+	"github.com/observatory-trace/observatory-trace/trace"
 )
 
 // group is probes that are put in and taken out together, by links of one number.
@@ -81,8 +82,8 @@ func (s *Session) SetCosts(costs Costs) error {
 func nanoseconds(d time.Duration) uint32 { return uint32(min(max(d, 0), 1<<31)) }
 
 // Pause takes the probes of functions out, in all processes, until Resume. Calls that go on meanwhile
-// are counted as open.
-func (s *Session) Pause(ids []uint32) error {
+// are counted as open. When hits no longer count, done is called.
+func (s *Session) Pause(ids []uint32, done func()) error {
 	if s.linker.perfEvents {
 		return ErrNoPause
 	}
@@ -115,11 +116,12 @@ func (s *Session) Pause(ids []uint32) error {
 		}
 		f.groups = slices.DeleteFunc(f.groups, func(g *group) bool { return g.plan.empty() })
 	}
+	done()
 	return closeLinks(old)
 }
 
-// Resume puts the probes of functions in again that Pause has taken out.
-func (s *Session) Resume(ids []uint32) error {
+// Resume puts the probes of functions in again that Pause has taken out. When hits count, done is called.
+func (s *Session) Resume(ids []uint32, done func()) error {
 	s.attaching.Lock()
 	defer s.attaching.Unlock()
 	s.mu.Lock()
@@ -144,6 +146,7 @@ func (s *Session) Resume(ids []uint32) error {
 		}
 		f.groups = append(f.groups, g)
 	}
+	done()
 	return nil
 }
 
@@ -200,3 +203,25 @@ func ProcessorTime(pid int) (time.Duration, error) {
 	}
 	return time.Duration(t.Nano()), nil
 }
+
+// LiveProcesses lists the traced processes that have not ended.
+func (s *Session) LiveProcesses() (pids []int) {
+	s.pmu.RLock()
+	defer s.pmu.RUnlock()
+	for tgid := range s.processes {
+		pids = append(pids, int(tgid))
+	}
+	return pids
+}
+
+// Base is the function that is traced where one is counted under the name that it has with its
+// real types; others are their own.
+func (s *Session) Base(f *trace.Function) *trace.Function {
+	if base := s.cat.function(s.cat.baseOf(f.ID)); base != nil {
+		return base
+	}
+	return f
+}
+
+// Warn tells of what went wrong without ending the session.
+func (s *Session) Warn(err error) { s.opts.Warn(err) }

@@ -39,6 +39,7 @@ type owner struct {
 	mixed  bool
 	live   int     // frames whose call is yet to be emitted
 	raises []raise // in order of time
+	past   []raise // dealt with: for calls that are told late
 	spans  []span
 
 	lastTS   uint64 // of its last event, monotonic ns
@@ -210,7 +211,7 @@ func (d *Decoder) drop(o *owner) {
 	}
 	clear(o.open[:cap(o.open)])
 	if len(d.spare) < maxSpare && cap(o.open) <= 64 {
-		*o = owner{open: o.open[:0], raises: o.raises[:0], spans: o.spans[:0]}
+		*o = owner{open: o.open[:0], raises: o.raises[:0], past: o.past[:0], spans: o.spans[:0]}
 		d.spare = append(d.spare, o)
 	}
 }
@@ -311,7 +312,7 @@ func (d *Decoder) late(o *owner, e *Event, fn *function) {
 		return
 	}
 	err := &trace.Error{Type: "unwound", Message: "its frame was left without a return"}
-	if r := o.cause(&f); r != nil {
+	if r := o.lateCause(&f); r != nil {
 		err = nil
 		d.diedOf(f.call, r)
 	} else if killed := o.process.killer.error(o, true); killed != nil {
@@ -458,7 +459,13 @@ func (d *Decoder) exit(o *owner, e *Event, fn *function) {
 	}
 	f := &o.open[i]
 	seq := f.seq
-	if f.call != nil {
+	switch {
+	case f.call == nil:
+	case f.ts <= fn.unseen && fn.unseen < e.TS:
+		// It may have returned unseen, and this be the end of another call of its function.
+		f.call.Flags |= trace.FlagLostExit
+		d.finish(o, f, max(fn.unseen, f.ts), trace.StatusOpen, nil)
+	default:
 		d.returned(o, f, e)
 	}
 	if i == len(o.open)-1 {

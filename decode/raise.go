@@ -66,6 +66,25 @@ func (d *Decoder) diedOf(call *pending, r *raise) {
 	call.Flags |= r.flags
 }
 
+// remember keeps what is dealt with for calls that died of it and are told later.
+func (o *owner) remember(r raise) {
+	if len(o.past) == maxRaises {
+		o.past = slices.Delete(o.past, 0, 1)
+	}
+	o.past = append(o.past, r)
+}
+
+// lateCause is what a frame died of that is told late, nil when that isn't known.
+func (o *owner) lateCause(f *frame) *raise {
+	latest := o.cause(f)
+	for i := range o.past {
+		if r := &o.past[i]; r.ts > f.ts && r.pos > f.pos && (latest == nil || latest.ts < r.ts) {
+			latest = r
+		}
+	}
+	return latest
+}
+
 // maxRaises is how many are remembered of one owner.
 const maxRaises = 16
 
@@ -261,16 +280,13 @@ func (d *Decoder) panicValue(e *Event, fn *function) trace.Error {
 // goexit ends all calls of a goroutine: their deferred functions are run,
 // nothing returns. Its frames stay as the callers of those functions.
 func (d *Decoder) goexit(o *owner, e *Event) {
-	ended := raisedError("runtime.Goexit", "the goroutine ended")
-	if len(o.open) > 0 {
-		d.nameStack(ended, e)
-	}
+	r := raise{pos: e.Pos, ts: e.TS, record: bytes.Clone(e.raw), raised: raisedError("runtime.Goexit", "the goroutine ended")}
 	for i := len(o.open) - 1; i >= 0; i-- {
 		if f := &o.open[i]; f.call != nil {
-			f.call.cause = ended
-			d.finish(o, f, e.TS, trace.StatusErr, nil)
+			d.unwound(o, f, e.TS, &r)
 		}
 	}
+	o.remember(r)
 	d.rank(o)
 }
 
@@ -297,7 +313,12 @@ func (d *Decoder) recovered(e *Event, fn *function) {
 		d.frames--
 	}
 	o.open = o.open[:n]
-	o.raises = slices.DeleteFunc(o.raises, func(r raise) bool { return r.pos > pos })
+	o.raises = slices.DeleteFunc(o.raises, func(r raise) bool {
+		if r.pos > pos {
+			o.remember(r)
+		}
+		return r.pos > pos
+	})
 	o.emptied()
 	d.rank(o)
 }
