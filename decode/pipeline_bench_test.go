@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -173,7 +174,8 @@ func benchStream(b *testing.B, fill func(s *stream), workers int) {
 			return true
 		},
 	})
-	b.ReportAllocs()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
 	start := cpuTime()
 	round := uint64(0)
 	for b.Loop() {
@@ -189,10 +191,14 @@ func benchStream(b *testing.B, fill func(s *stream), workers int) {
 	}
 	d.Close(0)
 	cpu := cpuTime() - start
+	runtime.ReadMemStats(&after)
 	calls := round * uint64(s.calls)
 	if emitted != calls {
 		b.Fatalf("%d of %d calls", emitted, calls)
 	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(calls), "allocs/call")
+	b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/float64(calls), "B/call")
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(calls), "ns/call")
 	b.ReportMetric(float64(cpu.Nanoseconds())/float64(calls), "cpu-ns/call")
 	b.ReportMetric(float64(calls)/b.Elapsed().Seconds(), "calls/s")
