@@ -22,8 +22,9 @@ type pending struct {
 }
 
 const (
-	maxSparePending = 4096
-	maxSpareBytes   = 1 << 10 // of JSON, beyond which its memory is not kept for other calls
+	maxSparePending = 1024
+	maxPendingBytes = 4 << 10 // of JSON, beyond which its memory is not kept for other calls
+	maxSpareBytes   = 1 << 10 // the same, of calls that were emitted
 )
 
 func (d *Decoder) newPending() *pending {
@@ -42,7 +43,7 @@ func (d *Decoder) recycle(p *pending) {
 	}
 	p.measured, p.cause, p.failure, p.resultFlags = false, nil, nil, 0
 	for _, b := range []*[]byte{&p.args, &p.result} {
-		if *b = (*b)[:0]; cap(*b) > maxSpareBytes {
+		if *b = (*b)[:0]; cap(*b) > maxPendingBytes {
 			*b = nil
 		}
 	}
