@@ -82,14 +82,23 @@ static __always_inline __u32 log2_of(__u64 v)
 	return n + (v >> 1);
 }
 
+static long nothing(__u64 i, void *arg)
+{
+	return 0;
+}
+
 /*
  * Adds an element to a map that allocates as it grows: an error, or 0. Its reserve of memory is
- * filled up by an interrupt, which may come a moment late.
+ * filled up by an interrupt, which may come late: so it is waited for, each time twice as long,
+ * some milliseconds in all.
  */
 #define ADD(map, key, value, flags) ({						\
 	long __e = -ENOMEM;							\
-	for (int __i = 0; __e == -ENOMEM && __i < 512; __i++)			\
+	for (int __i = 0; __e == -ENOMEM && __i < 22; __i++) {			\
 		__e = bpf_map_update_elem(map, key, value, flags);		\
+		if (__e == -ENOMEM)						\
+			bpf_loop(1 << __i, nothing, NULL, 0);			\
+	}									\
 	__e;									\
 })
 #define ENOMEM 12

@@ -422,7 +422,7 @@ enum frame_flag {
 	FRAME_EPOCH = 65536, /* from here on: its function's, at its entry */
 };
 
-#define NEAR_FRAMES 16
+#define NEAR_FRAMES 8
 
 /* Where frames beyond NEAR_FRAMES, and entries that are held back, are kept. */
 struct frame_key {

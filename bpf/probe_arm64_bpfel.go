@@ -253,7 +253,7 @@ type probeOwner struct {
 	Pad       uint32
 	At        probeFrameKey
 	Spare     probeFrame
-	Near      [16]probeFrame
+	Near      [8]probeFrame
 }
 
 type probeProcess struct {

@@ -17,6 +17,7 @@ type Limits struct {
 	Overhead float64
 	CPU      float64 // of the tracer's own, in processors: 1
 	Memory   uint64  // the tracer's resident memory, bytes
+	Pressure bool    // less is recorded when buffers fill up, rather than lost
 }
 
 // Load is what was seen of a function since the last time.
@@ -287,7 +288,7 @@ func (g *Governor) restrain(o Observation) {
 			over, reason = factor, text
 		}
 	}
-	if o.Pressure > 0.5 {
+	if g.limits.Pressure && o.Pressure > 0.5 {
 		consider(1+o.Pressure, fmt.Sprintf("the buffers are %s full", percent(o.Pressure)))
 	}
 	if used := o.OwnCPU.Seconds() / o.Elapsed.Seconds(); g.limits.CPU > 0 && used > g.limits.CPU {

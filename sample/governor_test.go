@@ -150,7 +150,7 @@ func TestUnlimited(t *testing.T) {
 	for i := range 30 {
 		w.work = time.Duration(100+37*i) * time.Nanosecond
 		o := w.second(g)
-		o.OwnCPU, o.OwnMemory = 100*second, 1<<40
+		o.OwnCPU, o.OwnMemory, o.Pressure = 100*second, 1<<40, 1
 		if steps, _ := g.Observe(o); len(steps) > 0 {
 			t.Errorf("%v", steps)
 		}
@@ -181,7 +181,7 @@ func TestRestrain(t *testing.T) {
 		press  func(o *Observation, recorded float64)
 	}{
 		"processor": {Limits{CPU: 1}, func(o *Observation, recorded float64) { o.OwnCPU = time.Duration(recorded * 20e3) }},
-		"buffers":   {Limits{}, func(o *Observation, recorded float64) { o.Pressure = min(recorded/100e3, 1) }},
+		"buffers":   {Limits{Pressure: true}, func(o *Observation, recorded float64) { o.Pressure = min(recorded/100e3, 1) }},
 		"memory": {Limits{Memory: 1 << 30}, func(o *Observation, recorded float64) {
 			o.OwnMemory = uint64(recorded * 20e3)
 		}},

@@ -59,6 +59,7 @@ func (f *budgetFlags) compile() (b budgets, err error) {
 	if f.unlimited {
 		return b, nil
 	}
+	b.limits.Pressure = true
 	if b.limits.Overhead, err = parsePercent(f.overhead); err != nil {
 		return b, fmt.Errorf("--max-overhead %w", err)
 	}

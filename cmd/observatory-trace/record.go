@@ -147,7 +147,7 @@ func (r *recorder) sweep(now time.Time, goingOn bool) {
 		r.gap(g)
 	}
 	r.decoder.Poll()
-	covered := r.warden.observe(counts.Tallies, 0, now, goingOn)
+	covered := r.warden.observe(counts.Tallies, r.session.Fill(), now, goingOn)
 	r.stats.Cover(func(f *trace.Function) float64 { return covered[r.session.Base(f)] })
 	r.flush()
 	r.fail(r.store.Stats(r.stats.Take(now)))
