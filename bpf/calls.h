@@ -227,6 +227,7 @@ static __always_inline void bring(struct owner *o, struct frame *f, __u32 i)
 	__u32 size, func = f->counted;
 
 	if (h) {
+		f->flags &= ~FRAME_LEFT_OUT; /* whether its call is recorded is said by who gets it */
 		size = h->event.size;
 		if (size > sizeof(*h))
 			size = sizeof(*h);
