@@ -116,7 +116,7 @@ func (l *lab) byFunctions() (*Table, error) {
 		bpftrace := l.bpftraceTimes(w.pattern)
 		switch {
 		case w.functions > 100:
-			bpftrace.unable, bpftrace.note = true, "Left out: it detaches two probes for each function, 0.1 s each."
+			bpftrace.unable, bpftrace.notes = true, []string{"Left out: it detaches two probes for each function, 0.1 s each."}
 		case w.functions > 1:
 			bpftrace.rounds = 1
 		}

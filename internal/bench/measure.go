@@ -17,13 +17,14 @@ import (
 
 // way is one way of tracing a load.
 type way struct {
-	name, command, note string
-	calls, rounds       int    // instead of the load's and the lab's: it is slow
-	path                string // of another build of the program
-	wrap                []string
-	fatal               bool // the target dies with it
-	unable              bool // it can't, or isn't to: the note says why
-	begin               func(r *running) (*tracer, error)
+	name, command string
+	notes         []string
+	calls, rounds int      // instead of the load's and the lab's: it is slow
+	path          string   // of another build of the program
+	wrap          []string // before the program's command: what starts it
+	fatal         bool     // the target ends with it
+	unable        bool     // it can't, or isn't to: the notes say why
+	begin         func(r *running) (*tracer, error)
 }
 
 // tracer is what traces, and began to do so.
@@ -155,7 +156,7 @@ func (l *lab) round(w *load, way *way) (s sample, err error) {
 }
 
 func (way *way) row(samples, first []sample) *Row {
-	r := &Row{Name: way.name, Command: way.command, Note: way.note}
+	r := &Row{Name: way.name, Command: way.command, Notes: way.notes}
 	if len(samples) == 0 {
 		for range costColumns {
 			r.Cells = append(r.Cells, missing)

@@ -149,7 +149,7 @@ func (l *lab) own(name string, counting bool, flags ...string) *way {
 func (l *lab) sampled() *way {
 	const name = "observatory-trace, one call of a thousand recorded, all counted"
 	if !l.flags.sample {
-		return &way{name: name, unable: true, note: "Not in this build: attach has no --sample."}
+		return &way{name: name, unable: true, notes: []string{"Not in this build: attach has no --sample."}}
 	}
 	flags := []string{"--sample", "0.001"}
 	if l.flags.overhead {

@@ -32,7 +32,7 @@ func (l *lab) peers(w *load) []*way {
 	}
 	if w.language == trace.LangGo {
 		for _, way := range ways[:5] {
-			way.note = strings.TrimSpace(uretprobeNote + " " + way.note)
+			way.notes = append(way.notes, uretprobeNote)
 		}
 	}
 	return ways
@@ -82,7 +82,7 @@ func (l *lab) bpftracePrints(pattern string) *way {
 			`uretprobe:PATH:"%[1]s" /@t[tid]/ { printf("call %%d %%d %%d %%d %%d %%d\n", tid, @a[tid], @b[tid], @c[tid], retval, nsecs - @t[tid]); `+
 			`delete(@t[tid]); delete(@a[tid]); delete(@b[tid]); delete(@c[tid]); }`, pattern),
 		func(stdout string) int64 { return int64(strings.Count(stdout, "\ncall ")) })
-	w.note = "With BPFTRACE_PERF_RB_PAGES=4096, so that less is lost."
+	w.notes = append(w.notes, "With BPFTRACE_PERF_RB_PAGES=4096, so that less is lost.")
 	return w
 }
 
@@ -217,13 +217,13 @@ func (l *lab) perfRecord(w *load) *way {
 func (l *lab) uftrace(w *load) *way {
 	const name = "uftrace record, arguments and results into files"
 	if w.language != trace.LangC {
-		return &way{name: name, unable: true, note: notGo}
+		return &way{name: name, unable: true, notes: []string{notGo}}
 	}
 	data := filepath.Join(l.dir, "uftrace")
 	way := &way{
 		name: name, path: w.path + "-pg", command: "gcc -pg …; uftrace record -a -F FUNCTION --no-libcall -d DIR PROGRAM",
 		wrap:  []string{"uftrace", "record", "-a", "-F", w.pattern, "--no-libcall", "--no-event", "-d", data},
-		note:  "The program has to be compiled with -pg (or -fpatchable-function-entry) and started by it; its hook is called, and nothing traps. It attaches to nothing that runs.",
+		notes: []string{"The program has to be compiled with -pg (or -fpatchable-function-entry) and started by it; its hook is called, and nothing traps. It attaches to nothing that runs."},
 		fatal: true,
 	}
 	way.begin = func(r *running) (*tracer, error) {
@@ -239,12 +239,12 @@ func (l *lab) uftrace(w *load) *way {
 func (l *lab) dlv(w *load) *way {
 	const name = "dlv trace, arguments and results printed"
 	if w.language != trace.LangGo {
-		return &way{name: name, unable: true, note: notC}
+		return &way{name: name, unable: true, notes: []string{notC}}
 	}
 	expression := "^" + regexp.QuoteMeta(w.pattern) + "$"
 	way := &way{
 		name: name, command: "dlv trace -p PID '" + expression + "'", calls: 200, fatal: true,
-		note: "Of 200 calls only. It stops the process at every call, with ptrace, so that its elapsed time is what counts; the process dies with it.",
+		notes: []string{"Of 200 calls only. It stops the process at every call, with ptrace, so that its elapsed time is what counts; the process dies with it."},
 	}
 	way.begin = func(r *running) (*tracer, error) {
 		t, err := l.attachTool(r, []string{dlvProgram, "trace", "-p", fmt.Sprint(r.pid()), expression}, func(t *tool) (int64, error) {

@@ -36,10 +36,10 @@ type Table struct {
 
 // Row is one way of doing something.
 type Row struct {
-	Name    string `json:"name"`
-	Command string `json:"command,omitempty"`
-	Note    string `json:"note,omitempty"` // what has to be known of it
-	Cells   []Cell `json:"cells"`
+	Name    string   `json:"name"`
+	Command string   `json:"command,omitempty"`
+	Notes   []string `json:"notes,omitempty"` // what has to be known of it
+	Cells   []Cell   `json:"cells"`
 }
 
 // Cell is a figure: the median of what was measured, and the least and the most where there
@@ -109,7 +109,7 @@ func (r *Result) printText(out io.Writer) error {
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		fmt.Fprintf(w, "%s\n%s\t%s\n", t.Title, t.First, strings.Join(t.Columns, "\t"))
 		for _, row := range t.Rows {
-			fmt.Fprint(w, row.Name)
+			fmt.Fprint(w, t.noted(row))
 			for _, c := range row.Cells {
 				fmt.Fprintf(w, "\t%s", c)
 			}
@@ -118,10 +118,8 @@ func (r *Result) printText(out io.Writer) error {
 		if err := w.Flush(); err != nil {
 			return err
 		}
-		for _, row := range t.Rows {
-			if row.Note != "" {
-				fmt.Fprintf(out, "  %s: %s\n", row.Name, row.Note)
-			}
+		for i, note := range t.notes() {
+			fmt.Fprintf(out, "[%d] %s\n", i+1, note)
 		}
 		fmt.Fprintln(out)
 	}
@@ -184,28 +182,39 @@ func (r *Result) markdown(b *strings.Builder) {
 			fmt.Fprintf(b, "%s\n\n", t.About)
 		}
 		fmt.Fprintf(b, "| %s | %s |\n|---|%s\n", t.First, strings.Join(t.Columns, " | "), strings.Repeat("---|", len(t.Columns)))
-		notes := 0
 		for _, row := range t.Rows {
-			name := row.Name
-			if row.Note != "" {
-				notes++
-				name += fmt.Sprintf(" [%d]", notes)
-			}
-			fmt.Fprintf(b, "| %s |", name)
+			fmt.Fprintf(b, "| %s |", t.noted(row))
 			for _, c := range row.Cells {
 				fmt.Fprintf(b, " %s |", c)
 			}
 			b.WriteString("\n")
 		}
-		notes = 0
-		for _, row := range t.Rows {
-			if row.Note != "" {
-				notes++
-				fmt.Fprintf(b, "\n[%d] %s\n", notes, row.Note)
-			}
+		for i, note := range t.notes() {
+			fmt.Fprintf(b, "\n[%d] %s\n", i+1, note)
 		}
 		t.commands(b)
 	}
+}
+
+// notes are those of all rows, each once.
+func (t *Table) notes() (all []string) {
+	for _, row := range t.Rows {
+		for _, note := range row.Notes {
+			if !slices.Contains(all, note) {
+				all = append(all, note)
+			}
+		}
+	}
+	return all
+}
+
+// noted is a row's name with the numbers of its notes.
+func (t *Table) noted(row *Row) string {
+	name, all := row.Name, t.notes()
+	for _, note := range row.Notes {
+		name += fmt.Sprintf(" [%d]", slices.Index(all, note)+1)
+	}
+	return name
 }
 
 // commands lists what was run, each once.

@@ -60,7 +60,7 @@ func (l *lab) steady() ([]*Table, error) {
 			kept.flags = nil
 		}
 		if !kept.able {
-			t.Rows = append(t.Rows, &Row{Name: kept.name, Note: "Not in this build: attach has no --retention.", Cells: []Cell{missing, missing, missing, missing}})
+			t.Rows = append(t.Rows, &Row{Name: kept.name, Notes: []string{"Not in this build: attach has no --retention."}, Cells: []Cell{missing, missing, missing, missing}})
 			continue
 		}
 		rows, err := l.steadyRun(c, kept.name, kept.flags)
