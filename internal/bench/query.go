@@ -21,9 +21,9 @@ type question struct {
 	sql   string   // what the sqlite3 shell is asked
 }
 
-// questions are asked of the calls of a service; one is a call in the middle.
-func questions(function string, one uint64) []question {
-	where := "WHERE process = '" + function + "'"
+// questions are asked of the calls of a service; one is a call in the middle, and minute when the last one began.
+func questions(function string, one uint64, minute time.Time) []question {
+	where, since := "WHERE process = '"+function+"'", minute.UTC().Format("'2006-01-02 15:04:05'")
 	return []question{
 		{"the latest 100 calls", []string{"tail", "-n", "100"}, "SELECT * FROM process_trace ORDER BY ts DESC LIMIT 100"},
 		{"the latest 20 errors", []string{"errors", "-n", "20"}, "SELECT * FROM process_trace WHERE status = 'ERR' ORDER BY ts DESC LIMIT 20"},
@@ -31,9 +31,9 @@ func questions(function string, one uint64) []question {
 		{"the report: exact counts and percentiles of all functions", []string{"report"}, "SELECT process, sum(calls), sum(errors), sum(total_ms) / sum(timed), max(max_ms) FROM function_stats GROUP BY process"},
 		{"a function's calls a second, the latest 300 s", nil, "SELECT ts, sum(calls) FROM function_stats " + where + " GROUP BY ts ORDER BY ts DESC LIMIT 300"},
 		{"a function's 20 slowest calls", nil, "SELECT id, ts, duration_ms, status FROM process_trace " + where + " ORDER BY duration_ms DESC LIMIT 20"},
-		{"averages of all functions, the last minute", nil, "SELECT process, avg(duration_ms), count(*) FROM process_trace WHERE ts > datetime('now', '-1 minute') GROUP BY process"},
+		{"averages of all functions, the last minute", nil, "SELECT process, avg(duration_ms), count(*) FROM process_trace WHERE ts > " + since + " GROUP BY process"},
 		{"averages of all functions, all calls", nil, "SELECT process, avg(duration_ms), count(*) FROM process_trace GROUP BY process"},
-		{"calls with a value in their arguments, the last minute", nil, "SELECT count(*) FROM data_trace WHERE ts > datetime('now', '-1 minute') AND json_extract(args, '$.customer.id') = 4711"},
+		{"calls with a value in their arguments, the last minute", nil, "SELECT count(*) FROM data_trace WHERE ts > " + since + " AND json_extract(args, '$.customer.id') = 4711"},
 	}
 }
 
@@ -42,7 +42,8 @@ func (l *lab) query() ([]*Table, error) {
 	db := filepath.Join(l.dir, "query.db")
 	defer func() { _ = removeDatabase(db) }() // the folder goes, too
 	started, used := time.Now(), ownCPU()
-	if err := l.fill(db); err != nil {
+	end, err := l.fill(db)
+	if err != nil {
 		return nil, err
 	}
 	took, cpu := time.Since(started), ownCPU()-used
@@ -57,7 +58,7 @@ func (l *lab) query() ([]*Table, error) {
 			"Cold is the first time, after the kernel was told to forget the file.",
 		Columns: []string{"command, s", "sqlite3 shell, s", "command, cold, s", "shell, cold, s"},
 	}
-	for _, q := range questions(newService(time.Now()).functions[7].Name, uint64(l.calls/2/4*4)+1) {
+	for _, q := range questions(newService(time.Now()).functions[7].Name, uint64(l.calls/2/4*4)+1, end.Add(-time.Minute)) {
 		row, err := l.ask(db, q)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", q.name, err)
@@ -72,11 +73,11 @@ func (l *lab) query() ([]*Table, error) {
 	return []*Table{t, written}, nil
 }
 
-// fill writes the calls, which end now, and their statistics.
-func (l *lab) fill(db string) (err error) {
+// fill writes the calls of the last hour, and their statistics. It gives when the last one began.
+func (l *lab) fill(db string) (end time.Time, err error) {
 	s, err := writer.Open(db, writer.Options{})
 	if err != nil {
-		return err
+		return end, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	every := int64(time.Hour) / int64(l.calls)
@@ -86,20 +87,20 @@ func (l *lab) fill(db string) (err error) {
 		n := min(left, batchCalls)
 		first, err := s.NextIDs(n)
 		if err != nil {
-			return err
+			return end, err
 		}
 		if err := s.Write(service.calls(first, n, every)); err != nil {
-			return err
+			return end, err
 		}
 		left -= n
 		if service.now >= second || left == 0 {
 			second += int64(time.Second)
 			if err := s.Stats(service.second()); err != nil {
-				return err
+				return end, err
 			}
 		}
 	}
-	return errors.Join(l.ctx.Err(), s.Flush())
+	return time.Unix(0, service.now), errors.Join(l.ctx.Err(), s.Flush())
 }
 
 // ask has a question answered by both, cold and then warm.

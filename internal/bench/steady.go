@@ -53,8 +53,8 @@ func (l *lab) steady() ([]*Table, error) {
 		flags []string
 		able  bool
 	}{
-		{"all", []string{"--retention", "0"}, true},
-		{"the last " + steadyWindow.String(), []string{"--retention", steadyWindow.String()}, l.flags.retention},
+		{"all", []string{"--retention", "off", "--max-db-size", "off"}, true},
+		{"the last " + steadyWindow.String(), []string{"--retention", steadyWindow.String(), "--max-db-size", "off"}, l.flags.retention},
 	} {
 		if !l.flags.retention {
 			kept.flags = nil
