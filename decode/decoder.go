@@ -211,6 +211,9 @@ func (d *Decoder) Record(raw []byte) error {
 	switch {
 	case fn.Role != trace.RoleCall:
 		d.evidence(o, &e, fn)
+	case e.Flags&EventLate != 0:
+		d.late(o, &e, fn)
+		return nil
 	case e.Kind == EventEntry:
 		d.enter(o, &e, fn)
 	default:

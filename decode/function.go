@@ -106,6 +106,8 @@ func (p *printer) param(dst []byte, param *param, e *Event) []byte {
 	switch {
 	case param.secret != "":
 		return p.redacted(dst, param.secret)
+	case e.Flags&EventLate != 0 && e.Missed == 1<<32-1:
+		return p.unavailable(dst, "the ring buffer was full when the call began")
 	case param.moves&e.Missed != 0:
 		return p.unavailable(dst, "memory not readable")
 	}
