@@ -19,7 +19,7 @@ import (
 const program = "bin/observatory-trace"
 
 // ownFlags says which flags of attach this build has.
-type ownFlags struct{ sample, overhead, retention bool }
+type ownFlags struct{ sample, unlimited, retention bool }
 
 func findOwnFlags() (f ownFlags, err error) {
 	out, err := exec.Command(program, "attach", "--help").CombinedOutput()
@@ -27,18 +27,15 @@ func findOwnFlags() (f ownFlags, err error) {
 		return f, fmt.Errorf("%s attach --help: %w: run make build", program, err)
 	}
 	has := func(flag string) bool { return strings.Contains(string(out), flag+" ") }
-	return ownFlags{sample: has("--sample"), overhead: has("--max-overhead"), retention: has("--retention")}, nil
+	return ownFlags{sample: has("--sample"), unlimited: has("--unlimited"), retention: has("--retention")}, nil
 }
 
-// everything are the flags with which all calls are recorded, however many there are.
-func (f ownFlags) everything() (flags []string) {
-	if f.sample {
-		flags = append(flags, "--sample", "1")
+// everything are the flags with which all calls are recorded, whatever that costs.
+func (f ownFlags) everything() []string {
+	if f.unlimited {
+		return []string{"--unlimited"}
 	}
-	if f.overhead {
-		flags = append(flags, "--max-overhead", "unlimited")
-	}
-	return flags
+	return nil
 }
 
 // empty attaches a program that does nothing to the sites where this program would probe.
@@ -151,11 +148,7 @@ func (l *lab) sampled() *way {
 	if !l.flags.sample {
 		return &way{name: name, unable: true, notes: []string{"Not in this build: attach has no --sample."}}
 	}
-	flags := []string{"--sample", "0.001"}
-	if l.flags.overhead {
-		flags = append(flags, "--max-overhead", "unlimited")
-	}
-	return l.own(name, true, flags...)
+	return l.own(name, true, append([]string{"--sample", "0.001"}, l.flags.everything()...)...)
 }
 
 // full is own with everything recorded.
@@ -165,11 +158,7 @@ func (l *lab) full(what string) *way {
 
 // statsOnly is own with nothing recorded.
 func (l *lab) statsOnly() *way {
-	flags := []string{"--stats-only"}
-	if l.flags.overhead {
-		flags = append(flags, "--max-overhead", "unlimited")
-	}
-	return l.own("observatory-trace, statistics only", true, flags...)
+	return l.own("observatory-trace, statistics only", true, append([]string{"--stats-only"}, l.flags.everything()...)...)
 }
 
 // counts are the calls that a database tells of, and those that it has rows of.

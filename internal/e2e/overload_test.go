@@ -26,11 +26,12 @@ func TestOverload(t *testing.T) {
 	for _, target := range overloadTargets {
 		for name, flags := range map[string][]string{
 			"all":      nil,
+			"sampled":  {"--sample", "0.3"},
 			"filtered": {"--filter", `n > 1000 || status == "ERR"`},
 			"slow":     {"--min-duration", "2us"},
 		} {
 			t.Run(target.String()+" "+name, func(t *testing.T) {
-				args := append(append([]string{"--ring-buffer", "64KiB"}, target.args...), flags...)
+				args := append(append([]string{"--unlimited", "--ring-buffer", "64KiB"}, target.args...), flags...)
 				p := testenv.Start(t, testenv.Build(t, target.Target), "-wait").Ready()
 				tr := attachPID(t, p.PID, args...)
 				p.Go()
