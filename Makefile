@@ -79,7 +79,7 @@ test: ## Runs all tests, privileged ones included (PKG=./folder/ for some)
 fuzz: ## Runs every fuzz target for FUZZTIME (100000x)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: build $(DLV) ## Measures what tracing costs, beside other tools (WHAT=cost, scale, pipeline, steady for some), into docs/benchmarks.md
+bench: build $(DLV) ## Measures what tracing costs, beside other tools (WHAT=cost, scale, budget, pipeline, steady for some), into docs/benchmarks.md
 	@scripts/setup.sh bench
 	@go run ./internal/bench -rounds $(ROUNDS) $(WHAT)
 

@@ -32,7 +32,7 @@ func (l *lab) peers(w *load) []*way {
 	}
 	if w.language == trace.LangGo {
 		for _, way := range ways[:5] {
-			way.notes = append(way.notes, uretprobeNote)
+			way.notes = append([]string{uretprobeNote}, way.notes...)
 		}
 	}
 	return ways
