@@ -236,6 +236,14 @@ func (d *Decoder) Lost(id uint32, exits uint64) {
 	fn.lostExits += exits
 }
 
+// Unseen tells that a function's probes were taken out at a time (monotonic, ns): nobody has seen how
+// the calls ended that were open then, even when its probes are in place again.
+func (d *Decoder) Unseen(id uint32, at uint64) {
+	if fn := d.function(id); fn != nil {
+		fn.unseen = at
+	}
+}
+
 // ProcessGone ends a process whose death was not seen as an event: its calls
 // are OPEN. now is monotonic, in ns.
 func (d *Decoder) ProcessGone(tgid uint32, now uint64) {
@@ -440,8 +448,10 @@ func (d *Decoder) judge(c *limboCall) {
 	if f.call == nil {
 		return
 	}
-	if f.fn.lostExits > 0 {
-		f.fn.lostExits--
+	if f.fn.lostExits > 0 || f.ts <= f.fn.unseen {
+		if f.ts > f.fn.unseen {
+			f.fn.lostExits--
+		}
 		f.call.Flags |= trace.FlagLostExit
 		d.emit(&f, c.last, trace.StatusOpen, nil)
 		return

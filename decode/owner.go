@@ -445,7 +445,13 @@ func (d *Decoder) exit(o *owner, e *Event, fn *function) {
 	}
 	f := &o.open[i]
 	seq := f.seq
-	if f.call != nil {
+	switch {
+	case f.call == nil:
+	case f.ts <= fn.unseen && fn.unseen < e.TS:
+		// It may have returned unseen, and this be the end of another call of its function.
+		f.call.Flags |= trace.FlagLostExit
+		d.finish(o, f, max(fn.unseen, f.ts), trace.StatusOpen, nil)
+	default:
 		d.returned(o, f, e)
 	}
 	o.open = slices.Delete(o.open, i, i+1)

@@ -108,6 +108,9 @@ func (r *recorder) housekeep(idle bool) {
 	if idle {
 		r.flush()
 	}
+	for id, at := range r.warden.slicer.taken() {
+		r.decoder.Unseen(id, at)
+	}
 	if now := time.Now(); now.Sub(r.swept) >= time.Second {
 		r.swept = now
 		r.sweep(now, true)
