@@ -83,6 +83,41 @@ func TestBlind(t *testing.T) {
 	}
 }
 
+// TestPeerFails holds that another tool's failure is told of in its row, which has no figures then, and ends nothing.
+func TestPeerFails(t *testing.T) {
+	root, err := testenv.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(root)
+	l := &lab{ctx: t.Context(), dir: t.TempDir(), rounds: 2}
+	path, err := l.build(trace.LangC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := func(seen ...int64) func(*running) (*tracer, error) {
+		return func(*running) (*tracer, error) {
+			n := seen[0]
+			seen = seen[1:]
+			return &tracer{end: func() (int64, error) { return n, nil }}, nil
+		}
+	}
+	rows, err := l.measure(&load{path: path, functions: 1, calls: 1000}, []*way{
+		{name: "first", begin: begin(1, 1)}, {name: "never", peer: true, begin: begin(0, 0)}, {name: "once", peer: true, begin: begin(0, 1)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []struct {
+		missing bool
+		notes   int
+	}{{false, 0}, {true, 2}, {false, 1}} {
+		if r := rows[i]; r.Cells[0].Missing != want.missing || len(r.Notes) != want.notes {
+			t.Errorf("%s: %+v, wants %+v", r.Name, r, want)
+		}
+	}
+}
+
 // TestProbed holds that a breakpoint in a function is noticed: it is waited for.
 func TestProbed(t *testing.T) {
 	testenv.RequireBPF(t)

@@ -15,6 +15,7 @@ type Machine struct {
 	Processor string   `json:"processor"`
 	Cores     int      `json:"cores"`
 	Kernel    string   `json:"kernel"`
+	Load      float64  `json:"load"`     // average of the minute before: threads that ran or wanted to
 	Versions  []string `json:"versions"` // of this program, the compilers and the other tools
 }
 
@@ -31,6 +32,8 @@ func describeMachine() Machine {
 	if unix.Uname(&u) == nil {
 		m.Kernel, _, _ = strings.Cut(string(u.Release[:]), "\x00")
 	}
+	average, _ := os.ReadFile("/proc/loadavg")
+	_, _ = fmt.Sscan(string(average), &m.Load) // 0 without it
 	m.Versions = append(m.Versions, "observatory-trace "+lastWord(firstLine("git", "describe", "--tags", "--always", "--dirty")), runtime.Version())
 	for _, c := range [][]string{
 		{"gcc", "gcc", "-dumpfullversion"},
@@ -75,5 +78,9 @@ func firstLine(name string, args ...string) string {
 func lastWord(s string) string { return s[strings.LastIndexByte(s, ' ')+1:] }
 
 func (m Machine) line() string {
-	return fmt.Sprintf("%d × %s, Linux %s; %s", m.Cores, m.Processor, m.Kernel, strings.Join(m.Versions, ", "))
+	line := fmt.Sprintf("%d × %s, Linux %s; %s", m.Cores, m.Processor, m.Kernel, strings.Join(m.Versions, ", "))
+	if m.Load > float64(m.Cores)/2 {
+		line += fmt.Sprintf(". The machine was busy with other things when it began (load average %.1f)", m.Load)
+	}
+	return line
 }

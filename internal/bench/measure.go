@@ -24,6 +24,7 @@ type way struct {
 	wrap          []string // before the program's command: what starts it
 	fatal         bool     // the target ends with it
 	unable        bool     // it can't, or isn't to: the notes say why
+	peer          bool     // another's: that it fails is noted, and the others are measured all the same
 	begin         func(r *running) (*tracer, error)
 }
 
@@ -47,13 +48,14 @@ var costColumns = []string{
 // sample is what one round of a way found.
 type sample struct {
 	cost
+	round            int
 	seen             float64 // of the calls that were made, %
 	used             float64 // the tracer's CPU time, µs a call
 	memory           float64 // MiB, at its peak
 	attached, detach time.Duration
 }
 
-// measure has all ways trace the load in turn. The first is what ratios refer to.
+// measure has all ways trace the load in turn. The first, which is none of the peers, is what ratios refer to.
 func (l *lab) measure(w *load, ways []*way) ([]*Row, error) {
 	samples := make([][]sample, len(ways))
 	for round := range l.rounds {
@@ -66,9 +68,14 @@ func (l *lab) measure(w *load, ways []*way) ([]*Row, error) {
 				continue
 			}
 			s, err := l.round(w, way)
+			if err != nil && way.peer && l.ctx.Err() == nil {
+				way.notes = append(way.notes, "It failed in a round: "+err.Error())
+				continue
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%s: %s: %w", w.name, way.name, err)
 			}
+			s.round = round
 			s.cpu -= bare.cpu
 			s.elapsed -= bare.elapsed
 			samples[i] = append(samples[i], s)
@@ -163,24 +170,24 @@ func (way *way) row(samples, first []sample) *Row {
 		}
 		return r
 	}
-	of := func(f func(i int, s sample) (float64, bool)) {
+	of := func(f func(s sample) (float64, bool)) {
 		var v []float64
-		for i, s := range samples {
-			if x, ok := f(i, s); ok {
+		for _, s := range samples {
+			if x, ok := f(s); ok {
 				v = append(v, x)
 			}
 		}
 		r.Cells = append(r.Cells, figure(v))
 	}
-	of(func(i int, s sample) (float64, bool) { return s.cpu / first[i].cpu, true })
-	of(func(i int, s sample) (float64, bool) { return s.elapsed / first[i].elapsed, true })
-	of(func(_ int, s sample) (float64, bool) { return s.cpu / 1e3, true })
-	of(func(_ int, s sample) (float64, bool) { return s.elapsed / 1e3, true })
-	of(func(_ int, s sample) (float64, bool) { return s.seen, s.memory > 0 })
-	of(func(_ int, s sample) (float64, bool) { return s.used, s.memory > 0 })
-	of(func(_ int, s sample) (float64, bool) { return s.memory, s.memory > 0 })
-	of(func(_ int, s sample) (float64, bool) { return s.attached.Seconds(), s.attached > 0 })
-	of(func(_ int, s sample) (float64, bool) { return s.detach.Seconds(), s.attached > 0 })
+	of(func(s sample) (float64, bool) { return s.cpu / first[s.round].cpu, true })
+	of(func(s sample) (float64, bool) { return s.elapsed / first[s.round].elapsed, true })
+	of(func(s sample) (float64, bool) { return s.cpu / 1e3, true })
+	of(func(s sample) (float64, bool) { return s.elapsed / 1e3, true })
+	of(func(s sample) (float64, bool) { return s.seen, s.memory > 0 })
+	of(func(s sample) (float64, bool) { return s.used, s.memory > 0 })
+	of(func(s sample) (float64, bool) { return s.memory, s.memory > 0 })
+	of(func(s sample) (float64, bool) { return s.attached.Seconds(), s.attached > 0 })
+	of(func(s sample) (float64, bool) { return s.detach.Seconds(), s.attached > 0 })
 	return r
 }
 

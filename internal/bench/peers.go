@@ -30,6 +30,9 @@ func (l *lab) peers(w *load) []*way {
 	ways := []*way{
 		l.bpftraceTimes(w.pattern), l.funclatency(w.pattern), l.perfStat(w), l.bpftracePrints(w.pattern), l.perfRecord(w), l.uftrace(w), l.dlv(w),
 	}
+	for _, way := range ways {
+		way.peer = true
+	}
 	if w.language == trace.LangGo {
 		for _, way := range ways[:5] {
 			way.notes = append([]string{uretprobeNote}, way.notes...)
@@ -40,7 +43,7 @@ func (l *lab) peers(w *load) []*way {
 
 // bpftrace runs a script on the running target, whose calls are counted in what it prints.
 func (l *lab) bpftrace(name, script string, counted func(stdout string) int64) *way {
-	w := &way{name: name, command: "bpftrace -p PID -e '" + strings.ReplaceAll(script, "PATH", "PROGRAM") + "'"}
+	w := &way{name: name, peer: true, command: "bpftrace -p PID -e '" + strings.ReplaceAll(script, "PATH", "PROGRAM") + "'"}
 	w.begin = func(r *running) (*tracer, error) {
 		sites, err := r.sites()
 		if err != nil {
@@ -62,9 +65,18 @@ func (l *lab) bpftrace(name, script string, counted func(stdout string) int64) *
 		// Breakpoints of entries and returns are at the same places: the last may yet be to come.
 		time.Sleep(300 * time.Millisecond)
 		return &tracer{pid: t.cmd.Process.Pid, attached: attached, end: func() (int64, error) {
-			// It takes 0.1 s for each probe.
-			err := t.interrupt(time.Minute + time.Duration(len(sites))*time.Second)
-			return counted(t.stdout.String()), err
+			// It doesn't always heed the first one, and takes 0.1 s for each probe.
+			for deadline := time.Now().Add(3 * time.Minute); ; {
+				_ = t.cmd.Process.Signal(os.Interrupt) // it may have ended
+				select {
+				case <-t.gone:
+					return counted(t.stdout.String()), nil
+				case <-time.After(5 * time.Second):
+				}
+				if time.Now().After(deadline) {
+					return 0, t.ends(0)
+				}
+			}
 		}}, nil
 	}
 	return w
