@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	budgetTime  = 20 * time.Second
+	budgetTime  = 15 * time.Second
 	budgetCalls = 10_000 // at a time: some 5 ms, untraced
 )
 

@@ -15,7 +15,7 @@ import (
 const (
 	steadyTime   = time.Minute
 	steadyWindow = 20 * time.Second
-	steadyRate   = 20_000 // calls/s
+	steadyRate   = 30_000 // calls/s
 	steadyStep   = 10 * time.Second
 )
 
