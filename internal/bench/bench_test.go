@@ -59,18 +59,25 @@ func TestDigits(t *testing.T) {
 	}
 }
 
-// TestBlind holds that what has attached to nothing fails, instead of being quick.
-func TestBlind(t *testing.T) {
+// newLab is a lab, and the C program built in it.
+func newLab(t *testing.T, rounds int) (*lab, string) {
+	t.Helper()
 	root, err := testenv.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Chdir(root)
-	l := &lab{ctx: t.Context(), dir: t.TempDir(), rounds: 1}
+	l := &lab{ctx: t.Context(), dir: t.TempDir(), rounds: rounds}
 	path, err := l.build(trace.LangC)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return l, path
+}
+
+// TestBlind holds that what has attached to nothing fails, instead of being quick.
+func TestBlind(t *testing.T) {
+	l, path := newLab(t, 1)
 	w := &load{name: "C", path: path, pattern: "add3", functions: 1, calls: 1000}
 	for seen, wrong := range map[int64]string{1100: "", 0: "it saw no call"} {
 		ways := []*way{{name: "blind", begin: func(*running) (*tracer, error) {
@@ -85,16 +92,7 @@ func TestBlind(t *testing.T) {
 
 // TestPeerFails holds that another tool's failure is told of in its row, which has no figures then, and ends nothing.
 func TestPeerFails(t *testing.T) {
-	root, err := testenv.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Chdir(root)
-	l := &lab{ctx: t.Context(), dir: t.TempDir(), rounds: 2}
-	path, err := l.build(trace.LangC)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, path := newLab(t, 2)
 	begin := func(seen ...int64) func(*running) (*tracer, error) {
 		return func(*running) (*tracer, error) {
 			n := seen[0]
@@ -121,16 +119,7 @@ func TestPeerFails(t *testing.T) {
 // TestProbed holds that a breakpoint in a function is noticed: it is waited for.
 func TestProbed(t *testing.T) {
 	testenv.RequireBPF(t)
-	root, err := testenv.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Chdir(root)
-	l := &lab{ctx: t.Context(), dir: t.TempDir(), rounds: 1}
-	path, err := l.build(trace.LangC)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, path := newLab(t, 1)
 	r, err := l.start(&load{path: path, pattern: "add3", functions: 1})
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -22,7 +21,7 @@ func (l *lab) budget() ([]*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &load{path: c, args: []string{"busy"}, pattern: "busy"}
+	w := &load{path: c, args: []string{"busy"}, pattern: "busy", functions: 1}
 	bare, err := l.bareBusy(w)
 	if err != nil {
 		return nil, err
@@ -55,7 +54,7 @@ func (l *lab) budget() ([]*Table, error) {
 		}
 		curve.Columns = append(curve.Columns, way.name)
 		columns = append(columns, slower)
-		counted.Rows = append(counted.Rows, &Row{Name: way.name, Command: program + " attach -p PID -s busy -o none " + strings.Join(way.flags, " "), Cells: []Cell{
+		counted.Rows = append(counted.Rows, &Row{Name: way.name, Command: attachCommand("busy", way.flags), Cells: []Cell{
 			single(float64(made)), single(float64(n)), share, off, single(float64(rows)),
 		}})
 	}
@@ -92,20 +91,14 @@ func (l *lab) bareBusy(w *load) (cost, error) {
 // the database of them.
 func (l *lab) hot(w *load, bare cost, flags []string) (slower []float64, made int, db string, err error) {
 	db = filepath.Join(l.dir, "budget.db")
-	if err := removeDatabase(db); err != nil {
-		return nil, 0, db, err
-	}
 	r, err := l.start(w)
 	if err != nil {
 		return nil, 0, db, err
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
-	t, err := l.startTool(append([]string{program, "attach", "-p", fmt.Sprint(r.pid()), "-s", "busy", "--db", db, "-o", "none"}, flags...)...)
+	t, err := l.attach(r, db, flags...)
 	if err != nil {
 		return nil, 0, db, err
-	}
-	if err := t.await("attached: 1 functions"); err != nil {
-		return nil, 0, db, errors.Join(err, t.interrupt(time.Second))
 	}
 	start := time.Now()
 	for next := time.Second; next <= budgetTime; next += time.Second {

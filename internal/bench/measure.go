@@ -290,6 +290,19 @@ func (t *tool) interrupt(patience time.Duration) error {
 	return t.ends(patience)
 }
 
+// insist interrupts it again and again.
+func (t *tool) insist(patience time.Duration) error {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		_ = t.cmd.Process.Signal(os.Interrupt) // it may have ended
+		select {
+		case <-t.gone:
+			return nil
+		case <-time.After(5 * time.Second):
+		}
+	}
+	return t.ends(0)
+}
+
 // ends waits for its end, and brings it about by force when it has to wait for longer.
 func (t *tool) ends(patience time.Duration) error {
 	select {

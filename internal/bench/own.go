@@ -106,31 +106,18 @@ func first(s site) uint64 { return s.first }
 func (l *lab) own(name string, counting bool, flags ...string) *way {
 	w := &way{name: name}
 	// None of a burst may be lost on a machine whose other processor is busy, too.
-	flags = append([]string{"-o", "none", "--ring-buffer", "64MiB"}, flags...)
-	w.command = program + " attach -p PID -s FUNCTION " + strings.Join(flags, " ")
+	flags = append([]string{"--ring-buffer", "64MiB"}, flags...)
+	w.command = attachCommand("FUNCTION", flags)
 	w.begin = func(r *running) (*tracer, error) {
 		db := filepath.Join(l.dir, "own.db")
-		if err := removeDatabase(db); err != nil {
-			return nil, err
-		}
-		words := []string{program, "attach", "-s", r.pattern, "--db", db}
-		for _, p := range r.processes {
-			words = append(words, "-p", fmt.Sprint(p.cmd.Process.Pid))
-		}
 		start := time.Now()
-		t, err := l.startTool(append(words, flags...)...)
+		t, err := l.attach(r, db, flags...)
 		if err != nil {
 			return nil, err
-		}
-		if err := t.await(fmt.Sprintf("attached: %d functions in %d processes", r.functions, len(r.processes))); err != nil {
-			return nil, errors.Join(err, t.interrupt(time.Second))
 		}
 		return &tracer{pid: t.cmd.Process.Pid, attached: time.Since(start), end: func() (int64, error) {
 			if err := t.interrupt(time.Minute); err != nil {
 				return 0, err
-			}
-			if code := t.cmd.ProcessState.ExitCode(); code != 0 {
-				return 0, fmt.Errorf("exit code %d: %s", code, t.said())
 			}
 			counted, recorded, err := counts(l.ctx, db)
 			if counting {
@@ -140,6 +127,31 @@ func (l *lab) own(name string, counting bool, flags ...string) *way {
 		}}, nil
 	}
 	return w
+}
+
+// attachCommand is how attach is called.
+func attachCommand(function string, flags []string) string {
+	return strings.Join(append([]string{program, "attach", "-p", "PID", "-s", function, "-o", "none"}, flags...), " ")
+}
+
+// attach has the built program trace the load's functions in all of its processes, into a new
+// database, and waits until it does.
+func (l *lab) attach(r *running, db string, flags ...string) (*tool, error) {
+	if err := removeDatabase(db); err != nil {
+		return nil, err
+	}
+	words := []string{program, "attach", "-s", r.pattern, "--db", db, "-o", "none"}
+	for _, p := range r.processes {
+		words = append(words, "-p", fmt.Sprint(p.cmd.Process.Pid))
+	}
+	t, err := l.startTool(append(words, flags...)...)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.await(fmt.Sprintf("attached: %d functions in %d processes", r.functions, len(r.processes))); err != nil {
+		return nil, errors.Join(err, t.interrupt(time.Second))
+	}
+	return t, nil
 }
 
 // sampled is own with nearly all calls sampled out, if this build does that.

@@ -45,39 +45,13 @@ func (l *lab) peers(w *load) []*way {
 func (l *lab) bpftrace(name, script string, counted func(stdout string) int64) *way {
 	w := &way{name: name, peer: true, command: "bpftrace -p PID -e '" + strings.ReplaceAll(script, "PATH", "PROGRAM") + "'"}
 	w.begin = func(r *running) (*tracer, error) {
-		sites, err := r.sites()
-		if err != nil {
-			return nil, err
-		}
 		words := []string{"bpftrace", "-e", strings.ReplaceAll(script, "PATH", r.path)}
 		if len(r.processes) == 1 {
 			words = append(words, "-p", fmt.Sprint(r.pid()))
 		}
-		start := time.Now()
-		t, err := l.startTool(words...)
-		if err != nil {
-			return nil, err
-		}
-		if err := r.awaitProbes(sites, t.gone); err != nil {
-			return nil, errors.Join(err, errors.New(t.said()), t.interrupt(time.Second))
-		}
-		attached := time.Since(start)
-		// Breakpoints of entries and returns are at the same places: the last may yet be to come.
-		time.Sleep(300 * time.Millisecond)
-		return &tracer{pid: t.cmd.Process.Pid, attached: attached, end: func() (int64, error) {
-			// It doesn't always heed the first one, and takes 0.1 s for each probe.
-			for deadline := time.Now().Add(3 * time.Minute); ; {
-				_ = t.cmd.Process.Signal(os.Interrupt) // it may have ended
-				select {
-				case <-t.gone:
-					return counted(t.stdout.String()), nil
-				case <-time.After(5 * time.Second):
-				}
-				if time.Now().After(deadline) {
-					return 0, t.ends(0)
-				}
-			}
-		}}, nil
+		return l.attachTool(r, words, func(t *tool) (int64, error) {
+			return counted(t.stdout.String()), nil
+		})
 	}
 	return w
 }
@@ -138,7 +112,8 @@ func (l *lab) attachTool(r *running, words []string, counted func(*tool) (int64,
 	time.Sleep(300 * time.Millisecond) // the probe of the return may yet be to come
 	used := func() time.Duration { return t.cmd.ProcessState.UserTime() + t.cmd.ProcessState.SystemTime() }
 	return &tracer{pid: t.cmd.Process.Pid, attached: attached, used: used, end: func() (int64, error) {
-		if err := t.interrupt(time.Minute); err != nil {
+		// bpftrace doesn't always heed the first signal, and detaching perf events takes 0.1 s each.
+		if err := t.insist(3 * time.Minute); err != nil {
 			return 0, err
 		}
 		return counted(t)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -68,7 +69,7 @@ func (l *lab) whole(path string) (*Table, error) {
 		}
 		t.Rows = append(t.Rows, &Row{Name: count(float64(rate)), Cells: []Cell{figure(made), figure(recorded), figure(dropped), figure(target), figure(tracer)}})
 	}
-	t.Rows[0].Command = program + " attach -p PID -s add3 -o none"
+	t.Rows[0].Command = attachCommand("add3", l.flags.everything())
 	return t, nil
 }
 
@@ -77,20 +78,14 @@ type flow struct{ made, recorded, target, tracer float64 }
 
 func (l *lab) paced(path string, rate int, d time.Duration) (f flow, err error) {
 	db := filepath.Join(l.dir, "paced.db")
-	if err := removeDatabase(db); err != nil {
-		return f, err
-	}
-	r, err := l.start(&load{path: path, args: []string{"add3"}}, "taskset", "-c", "0")
+	r, err := l.start(&load{path: path, args: []string{"add3"}, pattern: "add3", functions: 1}, "taskset", "-c", "0")
 	if err != nil {
 		return f, err
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
-	t, err := l.startTool(append([]string{program, "attach", "-p", fmt.Sprint(r.pid()), "-s", "add3", "--db", db, "-o", "none"}, l.flags.everything()...)...)
+	t, err := l.attach(r, db, l.flags.everything()...)
 	if err != nil {
 		return f, err
-	}
-	if err := t.await("attached: 1 functions"); err != nil {
-		return f, errors.Join(err, t.interrupt(time.Second))
 	}
 	tracer, target, start := cpuOf(t.cmd.Process.Pid), cpuOf(r.pid()), time.Now()
 	if err := r.pace(rate, d, func(time.Duration) error { return nil }); err != nil {
@@ -118,11 +113,12 @@ type drained struct {
 }
 
 func (l *lab) fromRing(name string, w *load) ([]*Row, error) {
-	toCall := []string{"--filter", "false"}
+	toRow := []string{"--ring-buffer", "512MiB"}
+	toCall := append(slices.Clone(toRow), "--filter", "false")
 	var rowCPU, rowElapsed, callCPU, callElapsed, bytes []float64
 	const n = waitingCalls - idleCalls
 	for range l.rounds {
-		row, err := l.drain(w, nil)
+		row, err := l.drain(w, toRow)
 		if err != nil {
 			return nil, err
 		}
@@ -136,10 +132,9 @@ func (l *lab) fromRing(name string, w *load) ([]*Row, error) {
 		callElapsed = append(callElapsed, call.elapsed.Seconds()*1e6/n)
 		bytes = append(bytes, float64(row.bytes)/n)
 	}
-	command := program + " attach -p PID -s " + w.pattern + " -o none --ring-buffer 512MiB"
 	return []*Row{
-		{Name: name + ", to a call", Command: command + " --filter false", Cells: []Cell{figure(callCPU), figure(callElapsed), rate(callElapsed), missing}},
-		{Name: name + ", to a committed row", Command: command, Cells: []Cell{figure(rowCPU), figure(rowElapsed), rate(rowElapsed), figure(bytes)}},
+		{Name: name + ", to a call", Command: attachCommand(w.pattern, toCall), Cells: []Cell{figure(callCPU), figure(callElapsed), rate(callElapsed), missing}},
+		{Name: name + ", to a committed row", Command: attachCommand(w.pattern, toRow), Cells: []Cell{figure(rowCPU), figure(rowElapsed), rate(rowElapsed), figure(bytes)}},
 	}, nil
 }
 
@@ -165,21 +160,14 @@ func (l *lab) drain(w *load, flags []string) (d drained, err error) {
 // drainOnce lets n calls wait in the ring buffer, and then has them worked off.
 func (l *lab) drainOnce(w *load, n int, flags []string) (d drained, err error) {
 	db := filepath.Join(l.dir, "drain.db")
-	if err := removeDatabase(db); err != nil {
-		return d, err
-	}
 	r, err := l.start(w)
 	if err != nil {
 		return d, err
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
-	words := append([]string{program, "attach", "-p", fmt.Sprint(r.pid()), "-s", w.pattern, "--db", db, "-o", "none", "--ring-buffer", "512MiB"}, flags...)
-	t, err := l.startTool(append(words, l.flags.everything()...)...)
+	t, err := l.attach(r, db, append(flags, l.flags.everything()...)...)
 	if err != nil {
 		return d, err
-	}
-	if err := t.await("attached: 1 functions"); err != nil {
-		return d, errors.Join(err, t.interrupt(time.Second))
 	}
 	if err := t.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return d, err

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -74,23 +73,17 @@ func (l *lab) steady() ([]*Table, error) {
 
 func (l *lab) steadyRun(path, name string, flags []string) (rows []*Row, err error) {
 	db := filepath.Join(l.dir, "steady.db")
-	if err := removeDatabase(db); err != nil {
-		return nil, err
-	}
-	r, err := l.start(&load{path: path, args: []string{"text"}})
+	r, err := l.start(&load{path: path, args: []string{"text"}, pattern: "text", functions: 1})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
-	words := append([]string{program, "attach", "-p", fmt.Sprint(r.pid()), "-s", "text", "--db", db, "-o", "none"}, append(flags, l.flags.everything()...)...)
-	tool, err := l.startTool(words...)
+	flags = append(flags, l.flags.everything()...)
+	tool, err := l.attach(r, db, flags...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, tool.interrupt(time.Minute)) }()
-	if err := tool.await("attached: 1 functions"); err != nil {
-		return nil, err
-	}
 	used, made, next := cpuOf(tool.cmd.Process.Pid), 0, steadyStep
 	err = r.pace(steadyRate, steadyTime, func(elapsed time.Duration) error {
 		if elapsed < next {
@@ -112,7 +105,7 @@ func (l *lab) steadyRun(path, name string, flags []string) (rows []*Row, err err
 		return nil
 	})
 	if len(rows) > 0 {
-		rows[0].Command = fmt.Sprintf("%s attach -p PID -s text -o none %s", program, strings.Join(flags, " "))
+		rows[0].Command = attachCommand("text", flags)
 	}
 	return rows, err
 }
