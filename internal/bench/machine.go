@@ -34,8 +34,9 @@ func describeMachine() Machine {
 	}
 	average, _ := os.ReadFile("/proc/loadavg")
 	_, _ = fmt.Sscan(string(average), &m.Load) // 0 without it
-	m.Versions = append(m.Versions, "observatory-trace "+lastWord(firstLine("git", "describe", "--tags", "--always", "--dirty")), runtime.Version())
+	m.Versions = append(m.Versions, runtime.Version())
 	for _, c := range [][]string{
+		{"observatory-trace", program, "version"},
 		{"gcc", "gcc", "-dumpfullversion"},
 		{"clang", "clang-19", "-dumpversion"},
 		{"bpftrace", "bpftrace", "--version"},
@@ -65,17 +66,6 @@ func versionIn(tool, program string, args ...string) string {
 	}
 	return ""
 }
-
-func firstLine(name string, args ...string) string {
-	out, err := exec.Command(name, args...).Output()
-	if err != nil {
-		return "unknown"
-	}
-	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	return line
-}
-
-func lastWord(s string) string { return s[strings.LastIndexByte(s, ' ')+1:] }
 
 func (m Machine) line() string {
 	line := fmt.Sprintf("%d × %s, Linux %s; %s", m.Cores, m.Processor, m.Kernel, strings.Join(m.Versions, ", "))
