@@ -27,7 +27,7 @@ func questions(function string, one uint64, minute time.Time) []question {
 	return []question{
 		{"the latest 100 calls", []string{"tail", "-n", "100"}, "SELECT * FROM process_trace ORDER BY ts DESC LIMIT 100"},
 		{"the latest 20 errors", []string{"errors", "-n", "20"}, "SELECT * FROM process_trace WHERE status = 'ERR' ORDER BY ts DESC LIMIT 20"},
-		{"one call, with its values and callees", []string{"show", fmt.Sprint(one)}, fmt.Sprintf("SELECT * FROM process_trace JOIN data_trace USING (id) WHERE id = %d OR parent_id = %d", one, one)},
+		{"one call, with its values (the command: its callees, too)", []string{"show", fmt.Sprint(one)}, fmt.Sprintf("SELECT * FROM process_trace JOIN data_trace USING (id) WHERE id = %d", one)},
 		{"the report: exact counts and percentiles of all functions", []string{"report"}, "SELECT process, sum(calls), sum(errors), sum(total_ms) / sum(timed), max(max_ms) FROM function_stats GROUP BY process"},
 		{"a function's calls a second, the latest 300 s", nil, "SELECT ts, sum(calls) FROM function_stats " + where + " GROUP BY ts ORDER BY ts DESC LIMIT 300"},
 		{"a function's 20 slowest calls", nil, "SELECT id, ts, duration_ms, status FROM process_trace " + where + " ORDER BY duration_ms DESC LIMIT 20"},
