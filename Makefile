@@ -13,8 +13,12 @@ GOLANGCI_LINT := bin/tools/golangci-lint-v2.15.0
 TEST_FLAGS ?= -count=1 -p 2 -timeout 15m
 PKG ?= ./...
 FUZZTIME ?= 100000x
+DLV := bin/tools/dlv-v1.27.2
+WHAT ?=
+ROUNDS ?= 5
+CALLS ?= 10000000
 
-.PHONY: fuzz help setup build image generate generate-check docs corpus lint fmt test bench bench-loading check demo clean
+.PHONY: fuzz help setup build image generate generate-check docs corpus lint fmt test bench bench-query bench-loading benchmarks check demo clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,9 +79,21 @@ test: ## Runs all tests, privileged ones included (PKG=./folder/ for some)
 fuzz: ## Runs every fuzz target for FUZZTIME (100000x)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: ## Measures what a call costs
+bench: build $(DLV) ## Measures what tracing costs, beside other tools (WHAT=cost, scale, budget, pipeline, steady for some), into docs/benchmarks.md
 	@scripts/setup.sh bench
-	@go run ./internal/bench
+	@go run ./internal/bench -rounds $(ROUNDS) $(WHAT)
+
+bench-query: build ## Measures queries of a database of CALLS (10000000) calls, into docs/benchmarks.md
+	@scripts/setup.sh bench
+	@go run ./internal/bench -rounds $(ROUNDS) -calls $(CALLS) query
+
+benchmarks: ## Makes docs/benchmarks.md anew, of the figures in docs/benchmarks
+	@go run ./internal/bench document
+
+$(DLV):
+	@mkdir -p bin/tools/making
+	@GOFLAGS= GOBIN=$(CURDIR)/bin/tools/making go install github.com/go-delve/delve/cmd/dlv@$(lastword $(subst -, ,$@))
+	@mv bin/tools/making/dlv $@
 
 bench-loading: build ## Measures what one function of a 150 MB program takes, beside Delve
 	@go run ./internal/bench/loading

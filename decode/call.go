@@ -88,8 +88,12 @@ func (d *Decoder) deliver(p *pending) {
 		c.SampleRate = 1 // whatever it is of others, a failed call is recorded
 	}
 	d.recycle(p)
-	if d.config.Emit(c) && !failed {
+	switch kept := d.config.Emit(c); {
+	case failed:
+	case kept:
 		d.free.taken()
+	default: // the next one has its room, also where this one was not measured
+		c.Resources = resources
 	}
 }
 

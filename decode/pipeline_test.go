@@ -210,3 +210,19 @@ func blocksOf(e *Event) (blocks []Block) {
 	}
 	return blocks
 }
+
+// TestRefusedCall guards the room of calls that nobody keeps: the next one has it, whatever was known of the one before.
+func TestRefusedCall(t *testing.T) {
+	var seen []int64
+	d := New(Config{Emit: func(c *trace.Call) bool {
+		if c.Resources != nil {
+			seen = append(seen, c.Resources.CPUNS)
+		}
+		return false
+	}})
+	d.deliver(&pending{})
+	d.deliver(&pending{measured: true, resources: trace.Resources{CPUNS: 7}})
+	if len(seen) != 1 || seen[0] != 7 {
+		t.Errorf("CPU times %v, wants 7 of the second", seen)
+	}
+}

@@ -50,6 +50,10 @@ needs() {
 	bench)
 		needs build
 		echo /usr/bin/bpftrace bpftrace
+		echo /usr/bin/perf linux-perf
+		echo /usr/bin/uftrace uftrace
+		echo /usr/sbin/funclatency libbpf-tools
+		echo /usr/bin/sqlite3 sqlite3
 		;;
 	demo)
 		needs build

@@ -45,7 +45,7 @@ var mayImport = map[string][]string{
 	"cmd":       {everything},
 	"deploy":    {},
 
-	"internal/bench":   {"symbols", "trace"},
+	"internal/bench":   {"query", "symbols", "trace", "writer"},
 	"internal/e2e":     {},
 	"internal/layout":  {},
 	"internal/testenv": {},

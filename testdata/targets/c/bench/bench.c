@@ -1,7 +1,7 @@
 /*
  * A function, called as often as standard input says: each line is a number of calls,
  * answered by the nanoseconds that they took, of time and of the thread's CPU time. Which
- * function, an argument says: add3 (or none), text, tree.
+ * function, an argument says: add3 (or none), text, tree, busy.
  */
 #include <stdio.h>
 #include <string.h>
@@ -32,6 +32,15 @@ __attribute__((noinline)) long tree(struct order *o)
 	return o->id;
 }
 
+/* One that works for half a microsecond or so. */
+__attribute__((noinline)) long busy(long n)
+{
+	__asm__ volatile("" ::: "rbx");
+	for (int i = 0; i < 1600; i++)
+		__asm__ volatile("" : "+r"(n));
+	return n;
+}
+
 static long call(const char *which, long calls)
 {
 	struct price price = { 4950, "EUR" };
@@ -45,6 +54,9 @@ static long call(const char *which, long calls)
 	} else if (!strcmp(which, "tree")) {
 		for (long i = 0; i < calls; i++)
 			sum += tree(&order);
+	} else if (!strcmp(which, "busy")) {
+		for (long i = 0; i < calls; i++)
+			sum += busy(i);
 	} else {
 		for (long i = 0; i < calls; i++)
 			sum += add3(i, 2, 3);

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+const (
+	budgetTime  = 15 * time.Second
+	budgetCalls = 10_000 // at a time: some 5 ms, untraced
+)
+
+// budget measures how much a hot function is slowed, second by second.
+func (l *lab) budget() ([]*Table, error) {
+	c, err := l.build(trace.LangC)
+	if err != nil {
+		return nil, err
+	}
+	w := &load{path: c, args: []string{"busy"}, pattern: "busy", functions: 1}
+	bare, err := l.bareBusy(w)
+	if err != nil {
+		return nil, err
+	}
+	curve := &Table{
+		Title: fmt.Sprintf("%s calls/s", count(1e9/bare.cpu)), First: "time since it was attached to",
+		About: "A C function that is called as fast as it can be. By how much more CPU time its thread takes for a call than untraced, %, in each second.",
+	}
+	counted := &Table{
+		Title: "What was counted meanwhile", First: "how", Columns: []string{"calls made", "calls counted", "by the share that was counted", "that is off by, %", "rows"},
+		About: "Probes that are in place for a part of the time count a part of the calls, which `function_stats` tells as `coverage`.",
+	}
+	ways := []struct {
+		name  string
+		flags []string
+	}{{"default", nil}, {"statistics only", []string{"--stats-only"}}, {"unlimited", l.flags.everything()}}
+	var columns [][]float64
+	for _, way := range ways {
+		slower, made, db, err := l.hot(w, bare, way.flags)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", way.name, err)
+		}
+		n, rows, err := counts(l.ctx, db)
+		if err != nil {
+			return nil, err
+		}
+		share, off := missing, missing
+		if estimated, ok := l.estimated(db); ok {
+			share, off = single(estimated), single((estimated/float64(made)-1)*100)
+		}
+		curve.Columns = append(curve.Columns, way.name)
+		columns = append(columns, slower)
+		counted.Rows = append(counted.Rows, &Row{Name: way.name, Command: attachCommand("busy", way.flags), Cells: []Cell{
+			single(float64(made)), single(float64(n)), share, off, single(float64(rows)),
+		}})
+	}
+	for second := range int(budgetTime.Seconds()) {
+		row := &Row{Name: fmt.Sprintf("%d s", second+1)}
+		for _, slower := range columns {
+			row.Cells = append(row.Cells, single(slower[second]))
+		}
+		curve.Rows = append(curve.Rows, row)
+	}
+	return []*Table{curve, counted}, nil
+}
+
+// estimated is how many calls there were by the share of them that was counted; false where the build doesn't tell.
+func (l *lab) estimated(db string) (n float64, ok bool) {
+	out, err := exec.CommandContext(l.ctx, "sqlite3", "-readonly", db, "SELECT sum(calls / coalesce(coverage, 1)) FROM function_stats").Output()
+	if err != nil {
+		return 0, false
+	}
+	_, err = fmt.Sscan(string(out), &n)
+	return n, err == nil
+}
+
+func (l *lab) bareBusy(w *load) (cost, error) {
+	r, err := l.start(w)
+	if err != nil {
+		return cost{}, err
+	}
+	c, err := r.call(5_000_000)
+	return c, errors.Join(err, r.stop())
+}
+
+// hot gives by how much, %, each second's calls were slower than untraced ones, how many calls were made, and
+// the database of them.
+func (l *lab) hot(w *load, bare cost, flags []string) (slower []float64, made int, db string, err error) {
+	db = filepath.Join(l.dir, "budget.db")
+	r, err := l.start(w)
+	if err != nil {
+		return nil, 0, db, err
+	}
+	defer func() { err = errors.Join(err, r.stop()) }()
+	t, err := l.attach(r, db, flags...)
+	if err != nil {
+		return nil, 0, db, err
+	}
+	start := time.Now()
+	for next := time.Second; next <= budgetTime; next += time.Second {
+		var sum, n float64
+		for sum == 0 || time.Since(start) < next {
+			c, err := r.call(budgetCalls)
+			if err != nil {
+				return nil, 0, db, errors.Join(err, t.interrupt(time.Second))
+			}
+			sum, n = sum+c.cpu, n+1
+		}
+		slower = append(slower, (sum/n/bare.cpu-1)*100)
+	}
+	return slower, r.made, db, t.interrupt(time.Minute)
+}
