@@ -155,6 +155,9 @@ func (l *Log) Next() (Record, error) {
 	return l.reader.record()
 }
 
+// Rewind has Next begin again with the first record.
+func (l *Log) Rewind() { l.reader = nil }
+
 // Damage is what Next could not read.
 func (l *Log) Damage() Damage {
 	if l.reader == nil {
@@ -325,6 +328,13 @@ func (r *Reader) Head() []byte { return r.head }
 
 // Next gives the next record, or io.EOF at the end.
 func (r *Reader) Next() (Record, error) { return r.scan.record() }
+
+// Rewind has Next begin again with the first record.
+func (r *Reader) Rewind() error {
+	r.scan = scanner{file: r.file}
+	_, err := r.scan.head()
+	return err
+}
 
 // Damage is what Next could not read so far.
 func (r *Reader) Damage() Damage { return r.scan.damage }
