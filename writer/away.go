@@ -100,7 +100,8 @@ func verify(path string) error {
 func openOrSetAside(path string, patience time.Duration, hurry <-chan struct{}) (db *database, aside string, err error) {
 	before, _ := os.Stat(path) // nil when there is none
 	db, err = openDatabase(path, patience, hurry)
-	if kindOf(err) != ErrCorrupt || before == nil { //nolint:errorlint // kindOf gives the sentinel itself
+	err = wrap("open database", path, err)
+	if !errors.Is(err, ErrCorrupt) || before == nil {
 		return db, "", err
 	}
 	if foreign(path) {
@@ -249,12 +250,11 @@ func (s *Store) idsEnd() uint64 {
 // reopen opens the file anew, unless the connection has stayed good.
 func (s *Store) reopen() error {
 	if s.db != nil {
-		kind := kindOf(s.breaker.cause())
-		switch kind {
-		case ErrFull, ErrLocked: // there may be no room to open it
-			return nil
+		cause := s.breaker.cause()
+		if errors.Is(cause, ErrFull) || errors.Is(cause, ErrLocked) {
+			return nil // it has stayed good, and there may be no room to open it
 		}
-		if err := s.shut(kind); err != nil {
+		if err := s.shut(cause); err != nil {
 			return err
 		}
 	}
@@ -271,13 +271,14 @@ func (s *Store) reopen() error {
 }
 
 // shut closes a connection that is no longer good.
-func (s *Store) shut(kind error) error {
-	aside := ""
-	switch kind {
-	case ErrReplaced:
+func (s *Store) shut(cause error) error {
+	aside, folded := "", false
+	switch {
+	case errors.Is(cause, ErrReplaced):
 		// What only the log has goes into the file that was moved, wherever that is now.
-		_, _ = s.db.query(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
-	case ErrCorrupt:
+		row, err := s.db.query(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
+		folded = err == nil && row[0] == int64(0)
+	case errors.Is(cause, ErrCorrupt):
 		// Renamed before it is closed: SQLite then leaves it, and its log, as they are.
 		var err error
 		if aside, err = setAside(s.path, s.db.identity); err != nil {
@@ -285,10 +286,11 @@ func (s *Store) shut(kind error) error {
 		}
 	}
 	s.retries += s.db.retries.Load()
+	gone := s.db.identity
 	s.db.abandon()
 	s.db = nil
-	if kind == ErrReplaced { //nolint:errorlint // kindOf gives the sentinel itself
-		s.removeLog()
+	if folded {
+		s.removeLog(gone)
 	}
 	if aside != "" {
 		s.tellAside(aside)
@@ -298,12 +300,15 @@ func (s *Store) shut(kind error) error {
 
 // removeLog deletes the log of a file that is no longer at the path: it would
 // be taken for that of the next one. Another session's is left alone.
-func (s *Store) removeLog() {
+func (s *Store) removeLog(gone os.FileInfo) {
 	unlock, err := lockFolder(filepath.Dir(s.path))
 	if err != nil {
 		return // the folder is gone, too
 	}
 	defer unlock()
+	if st, err := os.Stat(s.path); err == nil && os.SameFile(st, gone) {
+		return // it has come back
+	}
 	st, err := os.Stat(s.path + "-wal")
 	if err != nil || s.wal == nil || !os.SameFile(st, s.wal) {
 		return
@@ -551,9 +556,9 @@ func (s *Store) leave(cause error) error {
 	return e
 }
 
-// saveRest puts calls, statistics, gaps and the end into the spill file, and
-// says what is there now. Calls that it has no room for are dropped: the
-// statistics, which come last, count them.
+// saveRest puts statistics, gaps, calls and the end into the spill file, and
+// says what is there now. Calls that it has no room for are dropped, and taken
+// off the statistics, which came first, as they are what can't be done without.
 func (s *Store) saveRest(away bool) (saved string, lost error) {
 	d := doubt{}
 	if s.doubt != nil {
@@ -563,51 +568,57 @@ func (s *Store) saveRest(away bool) (saved string, lost error) {
 	defer s.mu.Unlock()
 	b := s.queue
 	s.queue = batch{}
-	var records [][]byte
-	for _, c := range d.part.calls {
-		records = append(records, callRecord(c, d.number))
-	}
-	for _, c := range b.calls {
-		records = append(records, callRecord(c, 0))
-	}
-	calls := append(d.part.calls, b.calls...)
-	reason, hint := "spill file full at the end", "free space on the file system of "+s.spill.Path()
-	for n := 0; n < len(records); n += s.options.BatchCalls {
-		end := min(n+s.options.BatchCalls, len(records))
-		if err := s.spill.Append(records[n:end]); err != nil {
-			for _, c := range calls[n:end] {
-				s.drop(c.Func, 1, reason, hint)
-			}
-		}
-	}
-	records = records[:0]
-	stats := append(d.part.stats, b.stats...)
-	for i := range stats {
-		s.drops.correct(&stats[i])
-		number := uint64(0)
-		if i < len(d.part.stats) {
-			number = d.number
-		}
-		records = append(records, secondRecord(&stats[i], number))
-	}
-	corrections := s.drops.corrections()
-	for i := range corrections {
-		records = append(records, secondRecord(&corrections[i], 0))
-	}
-	for i := range d.part.gaps {
-		records = append(records, gapRecord(&d.part.gaps[i], d.number))
-	}
-	gaps := append(b.gaps, s.drops.gaps()...)
 	if away && s.away != nil {
-		gaps = append(gaps, trace.Gap{TimeNS: s.before.since.UnixNano(), Reason: awayReason(s.away), Hint: "until the session ended"})
+		b.gaps = append(b.gaps, trace.Gap{TimeNS: s.before.since.UnixNano(), Reason: awayReason(s.away), Hint: "until the session ended"})
 	}
-	for i := range gaps {
-		records = append(records, gapRecord(&gaps[i], 0))
+	for i := range b.stats {
+		s.drops.correct(&b.stats[i])
 	}
-	records = append(records, endRecord(time.Now()))
-	if err := s.spill.Append(records); err != nil {
-		lost = fmt.Errorf("the last statistics are lost: %w", err)
+	save := func() error {
+		return s.spill.Append(append(d.part.counts(d.number), b.counts(0)...))
 	}
-	s.pending.Records = s.spill.Held()
-	return fmt.Sprintf("%d records that are not in the database, errors first, are in %s", s.replays[len(s.replays)-1].pending(), s.spill.Path()), lost
+	lost = save()
+	if lost != nil && len(b.stats) > 0 { // few long spans need less room
+		b.stats, b.gaps = mergeSeconds(b.stats, 1<<20), mergeGaps(b.gaps)
+		lost = save()
+	}
+	s.saveCalls(d.part.calls, d.number)
+	s.saveCalls(b.calls, 0)
+	rest := batch{stats: s.drops.corrections(), gaps: s.drops.gaps()}
+	lost = errors.Join(lost, s.spill.Append(append(rest.counts(0), endRecord(time.Now()))))
+	if lost != nil {
+		lost = fmt.Errorf("the last statistics are lost, or not exact: %w", lost)
+	}
+	own := s.replays[len(s.replays)-1]
+	s.pending.Records = own.pending()
+	return fmt.Sprintf("%d records that are not in the database are in %s", own.pending(), s.spill.Path()), lost
+}
+
+// saveCalls puts calls into the spill file, as far as there is room. It is called with s.mu held.
+func (s *Store) saveCalls(calls []*trace.Call, tried uint64) {
+	for len(calls) > 0 {
+		part := calls[:min(len(calls), s.options.BatchCalls)]
+		calls = calls[len(part):]
+		records := make([][]byte, len(part))
+		for i, c := range part {
+			records[i] = callRecord(c, tried)
+		}
+		if s.spill.Append(records) == nil {
+			continue
+		}
+		for _, c := range part {
+			s.drop(c.Func, 1, "no room in the spill file at the end", "free space on the file system of "+s.spill.Path())
+		}
+	}
+}
+
+// counts gives the records of a batch's statistics and gaps.
+func (b *batch) counts(tried uint64) (records [][]byte) {
+	for i := range b.stats {
+		records = append(records, secondRecord(&b.stats[i], tried))
+	}
+	for i := range b.gaps {
+		records = append(records, gapRecord(&b.gaps[i], tried))
+	}
+	return records
 }

@@ -156,8 +156,8 @@ func (d *drops) add(f *trace.Function, n uint64, reason, hint string) {
 	d.wait(dropKey{f, reason, hint}, n)
 }
 
-// lost counts something of a function that is no call; f may be nil.
-func (d *drops) lost(f *trace.Function, reason string) { d.wait(dropKey{f, reason, ""}, 1) }
+// lost counts something that is no call.
+func (d *drops) lost(reason string) { d.wait(dropKey{reason: reason}, 1) }
 
 func (d *drops) wait(k dropKey, n uint64) {
 	if len(d.waiting) == 0 {

@@ -133,14 +133,6 @@ func (k *breaker) read() account {
 	return a
 }
 
-// causeOf is the short form of an error, under which such are counted.
-func causeOf(err error) string {
-	if kind := kindOf(err); kind != nil {
-		return kind.Error()
-	}
-	return "failed"
-}
-
 // Health is how a Store's database is, and what became of calls when it was away.
 type Health struct {
 	State    string            // of the breaker: "closed" (all is well), "open" (the database is away) or "half-open" (it is being tried)

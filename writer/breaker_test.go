@@ -209,7 +209,7 @@ func TestAway(t *testing.T) {
 	for name, h := range happenings() {
 		t.Run(name, func(t *testing.T) {
 			path := newPath(t)
-			if h.kind == ErrFull { //nolint:errorlint // it is the sentinel itself
+			if errors.Is(h.kind, ErrFull) {
 				path = filepath.Join(mountTemporary(t, "8m"), "full.db")
 			}
 			var said notices
@@ -264,11 +264,301 @@ func TestAway(t *testing.T) {
 			if left := spills(t, path); len(left) != 0 {
 				t.Errorf("left: %v", left)
 			}
+			if name == "moved" {
+				if got := shell(t, path+".old", "PRAGMA integrity_check; SELECT count(*) >= 1000 FROM process_trace"); got != "ok\n1" {
+					t.Errorf("the file that was moved: %q", got)
+				}
+			}
 			before := l.errors[len(l.errors)-1]
 			again := open(t, path, Options{})
 			if next := ids(t, again, 1); next <= before {
 				t.Errorf("the next session's ids begin with %d, after %d", next, before)
 			}
 		})
+	}
+}
+
+// TestClosedWhileAway ends a session whose database is away: it doesn't hang,
+// says where things are, and the next session has them in the database, as the
+// first one's.
+func TestClosedWhileAway(t *testing.T) {
+	for name, h := range happenings() {
+		if h.anew {
+			continue // another file takes its place at once
+		}
+		t.Run(name, func(t *testing.T) {
+			path := newPath(t)
+			if errors.Is(h.kind, ErrFull) {
+				path = filepath.Join(mountTemporary(t, "8m"), "full.db")
+			}
+			var said notices
+			s := open(t, path, fast(&said))
+			l := newLedger(t, s)
+			l.write(1000)
+			must(t, s.Attached(7, 1))
+			must(t, s.Flush())
+			end := h.begin(t, path)
+			for n := 0; s.Health().State == "closed" && n < 200; n++ {
+				l.write(100)
+				time.Sleep(5 * time.Millisecond)
+			}
+			l.write(1500)
+			start := time.Now()
+			err := s.Close()
+			checkFault(t, err, h.kind, "attach with this --db")
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("closing took %v", took)
+			}
+			left := spills(t, path)
+			if len(left) != 1 || err != nil && !strings.Contains(err.Error(), left[0]) {
+				t.Errorf("%q of %v", err, left)
+			}
+			end()
+			var later notices
+			again := open(t, path, fast(&later))
+			must(t, again.Close())
+			if !later.have("earlier session") {
+				t.Errorf("said: %+v", later.all())
+			}
+			if left := spills(t, path); len(left) != 0 {
+				t.Errorf("left: %v", left)
+			}
+			l.check(path)
+			if got := shell(t, path, "SELECT count(*), count(ended), count(DISTINCT tracer_pid) FROM sessions"); got != "2|2|1" {
+				t.Errorf("sessions, ended ones: %s", got)
+			}
+			if got := shell(t, path, "SELECT count(DISTINCT session_id), min(session_id) FROM function_stats"); got != "1|1" {
+				t.Errorf("statistics are of %s", got)
+			}
+			if got := shell(t, path, "SELECT group_concat(key) FROM meta"); got != "next_id,next_seq" {
+				t.Errorf("meta has %s", got)
+			}
+		})
+	}
+}
+
+// TestSpillFull fills the disk with the spill file on it: the ballast takes what
+// it can, the rest waits in memory, and all is in the database in the end.
+func TestSpillFull(t *testing.T) {
+	path := filepath.Join(mountTemporary(t, "8m"), "full.db")
+	var said notices
+	s := open(t, path, fast(&said))
+	l := newLedger(t, s)
+	l.write(500)
+	must(t, s.Flush())
+	end := fill(t, path)
+	for n := 0; s.Health().Spill.Held == 0 && n < 1000; n++ {
+		l.write(100)
+		time.Sleep(time.Millisecond)
+	}
+	health := s.Health()
+	if health.Spill.Held == 0 || health.Spill.Bytes < spill.Ballast*3/4 {
+		t.Errorf("health %+v", health)
+	}
+	if !said.have("errors wait in memory") {
+		t.Errorf("said: %+v", said.all())
+	}
+	end()
+	waitFor(t, func() bool { return s.Flush() == nil })
+	must(t, s.Close())
+	l.check(path)
+}
+
+// TestHeldAtEnd closes when neither the database nor the spill file has room:
+// what is lost is said.
+func TestHeldAtEnd(t *testing.T) {
+	path := filepath.Join(mountTemporary(t, "8m"), "full.db")
+	var said notices
+	s := open(t, path, fast(&said))
+	l := newLedger(t, s)
+	l.write(500)
+	must(t, s.Flush())
+	defer fill(t, path)()
+	for n := 0; s.Health().Spill.Held < 100 && n < 1000; n++ {
+		l.write(100)
+		time.Sleep(time.Millisecond)
+	}
+	held := s.Health().Spill.Held
+	err := s.Close()
+	if err == nil || held == 0 || !strings.Contains(err.Error(), "errors are lost") {
+		t.Errorf("%d errors were held: %v", held, err)
+	}
+}
+
+// TestRefusedRow holds that what the database doesn't take is given up by itself, and counted.
+func TestRefusedRow(t *testing.T) {
+	path := newPath(t)
+	var said notices
+	s := open(t, path, fast(&said))
+	shell(t, path, "CREATE TRIGGER refuse BEFORE INSERT ON function WHEN NEW.name LIKE '%3' BEGIN SELECT RAISE(ABORT, 'not this one'); END")
+	l := newLedger(t, s)
+	l.write(1000)
+	must(t, s.Flush())
+	must(t, s.Close())
+	dropped := l.calls["main.function3"]
+	if got := s.Counters(); got.Dropped != uint64(dropped) || got.Calls != uint64(1000-dropped) {
+		t.Errorf("counters %+v, %d calls of the function", got, dropped)
+	}
+	if got := shell(t, path, "SELECT count(*), count(DISTINCT process) FROM process_trace"); got != fmt.Sprintf("%d|6", 1000-dropped) {
+		t.Errorf("calls and functions: %s", got)
+	}
+	if h := s.Health(); len(h.Opened) != 0 || len(h.Dropped) != 1 {
+		t.Errorf("health %+v", h)
+	}
+}
+
+// TestDoubt has a transaction fail of which nobody knows whether it came
+// through: what was in it is there once, also when the process is killed
+// before it finds out.
+func TestDoubt(t *testing.T) {
+	for _, c := range []struct{ through, killed bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
+		t.Run(fmt.Sprintf("came through %v, killed %v", c.through, c.killed), func(t *testing.T) {
+			path := newPath(t)
+			s := open(t, path, Options{BatchDelay: time.Hour})
+			l := newLedger(t, s)
+			l.write(100)
+			s.mu.Lock() // the run goroutine waits for its hour
+			part := s.queue
+			s.queue = batch{}
+			s.mu.Unlock()
+			if c.through {
+				_, err := s.transact(part, 0)
+				must(t, err)
+			} else {
+				s.number++
+			}
+			err := s.breaker.try(true, func() error {
+				s.doubt = &doubt{number: s.number, part: part, fresh: true}
+				return faultIO.error("write", path, nil)
+			})
+			s.left(err)
+			s.keep(batch{})
+			if s.Health(); s.spill.Held() != 10 {
+				t.Fatalf("%d errors are in the spill file", s.spill.Held())
+			}
+			if c.killed {
+				must(t, s.spill.Close()) // its lock is what a death lets go of
+				must(t, open(t, path, Options{}).Close())
+				if got := shell(t, path, "SELECT count(*) FROM process_trace WHERE status = 'ERR'"); got != "10" {
+					t.Errorf("%s errors of 10", got)
+				}
+				return
+			}
+			must(t, s.drain(true)) // the run goroutine still waits
+			l.write(100)
+			must(t, s.Close())
+			l.check(path)
+		})
+	}
+}
+
+// TestAdopt replays what other sessions left: a dead one's, what is whole of a
+// damaged one, and never a live one's or another database's.
+func TestAdopt(t *testing.T) {
+	path, elsewhere := newPath(t), t.TempDir()
+	name := filepath.Base(path)
+	source := newCallSource(3)
+	leave := func(database string, first int) (*spill.Log, []byte) {
+		row := sessionRow{
+			Session: Session{Version: "0.1", Host: "node1", Kernel: "6.6", Command: []byte(`["x"]`), Settings: []byte(`{}`)},
+			seed:    int64(1<<62 + first), started: fmt.Sprintf("2026-01-01 00:00:%02d.000", first/100%60), pid: first, path: database,
+		}
+		log, err := spill.Create(elsewhere, name, row.headMessage())
+		must(t, err)
+		var records [][]byte
+		for i := range 50 {
+			c := source.next(uint64(first + i))
+			c.Status, c.Err = trace.StatusErr, &trace.Error{Type: "E"}
+			records = append(records, callRecord(c, 0))
+		}
+		must(t, log.Append(records))
+		return log, records[20]
+	}
+	dead, _ := leave(path, 1000)
+	must(t, dead.Close())
+	spoilt, record := leave(path, 2000)
+	must(t, spoilt.Close())
+	content, err := os.ReadFile(spoilt.Path())
+	must(t, err)
+	content[strings.Index(string(content), string(record))+30] ^= 4
+	must(t, os.WriteFile(spoilt.Path(), content[:len(content)-7], 0o600)) // torn, too
+	live, _ := leave(path, 3000)
+	others, _ := leave("/elsewhere/"+name, 4000)
+	must(t, others.Close())
+
+	var said notices
+	s := open(t, path, Options{SpillDir: elsewhere, Notice: said.take})
+	must(t, s.Close())
+	if got := shell(t, path, "SELECT tracer_pid, host, (SELECT count(*) FROM process_trace WHERE id BETWEEN tracer_pid AND tracer_pid + 999) FROM sessions WHERE host = 'node1' ORDER BY 1"); got != "1000|node1|50\n2000|node1|48" {
+		t.Errorf("sessions and their calls: %q", got)
+	}
+	if got := shell(t, path, "SELECT count, reason, session_id = (SELECT id FROM sessions WHERE tracer_pid = 2000) FROM gaps"); got != "1|spill file damaged|1" {
+		t.Errorf("gaps %q", got)
+	}
+	if got := shell(t, path, "SELECT count(*) FROM process_trace"); got != "98" {
+		t.Errorf("%s calls", got)
+	}
+	left, err := spill.Find(elsewhere, name)
+	must(t, err)
+	if want := []string{live.Path(), others.Path()}; len(left) != 2 || !slices.Contains(left, want[0]) || !slices.Contains(left, want[1]) {
+		t.Errorf("left %v, want %v", left, want)
+	}
+}
+
+// TestDeletedUnderTwo deletes the file under two sessions at once: both go on in one new file, and
+// no id comes twice.
+func TestDeletedUnderTwo(t *testing.T) {
+	path := newPath(t)
+	var said notices
+	var ledgers []*ledger
+	for range 2 {
+		ledgers = append(ledgers, newLedger(t, open(t, path, fast(&said))))
+	}
+	for _, l := range ledgers {
+		l.write(300)
+		must(t, l.s.Flush())
+		l.forget()
+	}
+	must(t, os.Remove(path))
+	for range 30 {
+		for _, l := range ledgers {
+			l.write(100)
+		}
+	}
+	total := 0
+	for _, l := range ledgers {
+		waitFor(t, func() bool { return l.s.Flush() == nil })
+		must(t, l.s.Close())
+		total += len(l.errors)
+	}
+	if got := shell(t, path, "SELECT count(*), count(DISTINCT id) FROM process_trace WHERE status = 'ERR'; SELECT count(*), count(ended) FROM sessions; PRAGMA integrity_check"); got != fmt.Sprintf("%d|%[1]d\n2|2\nok", total) {
+		t.Errorf("errors, sessions, soundness: %q, want %d errors", got, total)
+	}
+}
+
+// TestSlots holds that sessions that reserve ids by themselves never get the same.
+func TestSlots(t *testing.T) {
+	type span struct{ from, to uint64 }
+	var taken []span
+	for session := range int64(50) {
+		slot, have := slotOf(session), idRange{uint64(session) * 1000, uint64(session)*1000 + 10}
+		for _, n := range []uint64{5, 1, idWindow * 3, slotIDs, 7, slotIDs - 3} {
+			before := have
+			have = slot.extend(have, n)
+			if have.end-have.next < n || have.next < before.next {
+				t.Fatalf("session %d: %d ids from %+v are %+v", session, n, before, have)
+			}
+			if n == 1 && have.next != before.next {
+				t.Errorf("session %d: %+v is left for %+v", session, before, have)
+			}
+			taken = append(taken, span{max(have.next, before.end), have.end})
+			have.next = have.end
+		}
+	}
+	slices.SortFunc(taken, func(a, b span) int { return int(int64(a.from) - int64(b.from)) })
+	for i := range taken[1:] {
+		if taken[i].to > taken[i+1].from {
+			t.Fatalf("%+v and %+v overlap", taken[i], taken[i+1])
+		}
 	}
 }

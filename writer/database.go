@@ -352,6 +352,9 @@ func (d *database) commit(b batch, ids int) (firstID int64, err error) {
 	})
 	if err != nil {
 		d.names.forget() // rows that were named in this transaction are gone
+		for _, ins := range []*inserter{d.call, d.data, d.error} {
+			ins.rows = 0 // those that were added and not flushed must not go with the next one
+		}
 	}
 	return firstID, err
 }

@@ -145,15 +145,12 @@ func poison(err error) bool {
 	return errors.Is(err, trace.ErrHistogram)
 }
 
-// kindOf gives the sentinel that err wraps or would be wrapped with, or nil.
-func kindOf(err error) error {
+// causeOf is the short form of an error, under which such are counted.
+func causeOf(err error) string {
 	for _, kind := range []error{ErrReplaced, ErrFull, ErrLocked, ErrReadOnly, ErrCorrupt, ErrIO, ErrNewer, ErrForeign} {
 		if errors.Is(err, kind) {
-			return kind
+			return kind.Error()
 		}
 	}
-	if f, ok := classify(err); ok {
-		return f.kind
-	}
-	return nil
+	return "failed"
 }

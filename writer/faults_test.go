@@ -362,19 +362,6 @@ func connected(t *testing.T, path string) *database {
 	return d
 }
 
-// copyDatabase copies the file and its log.
-func copyDatabase(t *testing.T, from, to string) {
-	t.Helper()
-	for _, suffix := range []string{"", "-wal"} {
-		b, err := os.ReadFile(from + suffix)
-		if errors.Is(err, os.ErrNotExist) && suffix != "" {
-			continue
-		}
-		must(t, err)
-		must(t, os.WriteFile(to+suffix, b, 0o600))
-	}
-}
-
 // waitFor waits until something holds that another goroutine brings about.
 func waitFor(t *testing.T, holds func() bool) {
 	t.Helper()

@@ -20,14 +20,14 @@ func slotOf(session int64) slot { return slot{number: uint64(session) % (blockID
 // nextBlock is the first id of the first block that lies wholly above an id.
 func nextBlock(id uint64) uint64 { return (id/blockIDs + 1) * blockIDs }
 
-// extend gives a range of at least n ids that begins with what is left of ids,
+// extend gives a range of at least n ids, at most slotIDs, that begins with what is left of ids,
 // or, where that can't go on, anew.
 func (s *slot) extend(ids idRange, n uint64) idRange {
 	n = max(n, idWindow)
 	if ids.end+n > s.end {
 		ids.next = nextBlock(ids.end) + s.number*slotIDs
 		ids.end = ids.next
-		s.end = ids.next + max(slotIDs, n)
+		s.end = ids.next + slotIDs
 	}
 	ids.end += n
 	return ids

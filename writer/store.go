@@ -211,6 +211,9 @@ func (s *Store) NextIDs(n int) (first uint64, err error) {
 			return 0, fmt.Errorf("reserve call ids: %w", ErrClosed)
 		}
 		if s.away != nil {
+			if n > slotIDs {
+				return 0, s.away
+			}
 			s.ids = s.slot.extend(s.ids, uint64(n))
 			continue
 		}
@@ -433,11 +436,10 @@ func (s *Store) run() {
 // keeps the rest. Force tries the database also when it is not yet time to.
 func (s *Store) drain(force bool) error {
 	b, ids, mark := s.take()
-	err := s.breaker.try(force, func() error { return s.write(&b, ids) })
+	err := s.breaker.try(force, func() error { return wrap("write database", s.path, s.write(&b, ids)) })
 	if err == nil {
 		s.returned()
 	} else {
-		err = wrap("write database", s.path, err)
 		if !s.breaker.closed() {
 			s.left(err)
 		}
@@ -458,6 +460,9 @@ func (s *Store) take() (b batch, ids int, mark uint64) {
 	}
 	if s.away == nil {
 		b.gaps = append(b.gaps, s.drops.gaps()...)
+		if s.closing {
+			b.stats = append(b.stats, s.drops.corrections()...)
+		}
 		if s.idsWant > 0 || s.ids.end-s.ids.next < idWindow/2 {
 			ids = idWindow + s.idsWant
 		}
@@ -549,10 +554,11 @@ func (s *Store) giveUp(part *batch, err error) {
 		s.drop(c.Func, 1, reason, "")
 	}
 	for i := range part.stats {
-		s.drops.lost(part.stats[i].Func, "statistics: "+reason)
+		s.drops.lost("statistics of " + part.stats[i].Func.Name + " are lost: " + reason)
+		delete(s.drops.uncorrected, part.stats[i].Func)
 	}
-	for i := range part.gaps {
-		s.drops.lost(part.gaps[i].Func, "a gap: "+reason)
+	for range part.gaps {
+		s.drops.lost("a gap is lost: " + reason)
 	}
 }
 
