@@ -196,7 +196,7 @@ type Missing struct {
 func (d *Database) Missing(ctx context.Context, r Range) ([]Missing, error) {
 	where, args := r.functions("function_id")
 	rows, err := d.sql.QueryContext(ctx, `SELECT reason, hint, sum(count) FROM gap WHERE ts >= ?`+where+`
-		GROUP BY reason, hint ORDER BY 3 DESC, 1, 2`, append([]any{r.second()}, args...)...)
+		GROUP BY reason, hint HAVING sum(count) > 0 ORDER BY 3 DESC, 1, 2`, append([]any{r.second()}, args...)...)
 	if err != nil {
 		return nil, d.wrap("read gaps", err)
 	}

@@ -144,7 +144,7 @@ func setAside(path string, damaged os.FileInfo) (aside string, err error) {
 	}
 	defer unlock()
 	if now, err := os.Stat(path); err != nil || !os.SameFile(now, damaged) {
-		return "", nil //nolint:nilerr // it is gone: all the better
+		return "", nil
 	}
 	stem := path + ".damaged-" + time.Now().UTC().Format("20060102T150405Z")
 	aside = stem
@@ -329,7 +329,12 @@ func (s *Store) left(err error) {
 	s.mu.Unlock()
 	s.told = true
 	if news {
-		s.options.Notice(Notice{true, fmt.Sprintf("database %s: away: %v; errors go to %s, other calls wait as far as memory is for them", s.path, err, s.spill.Path())})
+		why := err
+		var e *Error
+		if errors.As(err, &e) {
+			why = e.Err
+		}
+		s.options.Notice(Notice{true, fmt.Sprintf("database %s: away: %v; errors go to %s, of other calls the first %d wait in memory; %s", s.path, why, s.spill.Path(), s.options.QueueCalls, hintOf(err))})
 	}
 }
 

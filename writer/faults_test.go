@@ -23,9 +23,16 @@ import (
 // crashPath tells this test's program to be the writer that is killed.
 const crashPath = "OBSERVATORY_TEST_CRASH_DB"
 
+// crashAway has it go on while the database is away.
+const crashAway = "OBSERVATORY_TEST_CRASH_AWAY"
+
 func TestMain(m *testing.M) {
 	if path := os.Getenv(crashPath); path != "" {
-		if err := crashWriter(path); err != nil {
+		write := crashWriter
+		if os.Getenv(crashAway) != "" {
+			write = crashAwayWriter
+		}
+		if err := write(path); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

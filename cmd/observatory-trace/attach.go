@@ -27,6 +27,7 @@ type attachFlags struct {
 	capture  captureFlags
 	rules    ruleFlags
 	db       string
+	spillDir string
 	output   string
 	duration time.Duration
 	limit    uint64
@@ -66,6 +67,7 @@ like is withheld: {"$redacted": "password"}.`,
 	f.rules.register(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.db, "db", defaultDB, "write to this SQLite database, created when missing")
+	fl.StringVar(&f.spillDir, "spill-dir", "", "keep errors here while the database can't be written (default: beside it)")
 	fl.StringVarP(&f.output, "output", "o", "table", "what to print: table (a summary at the end), json (a call a line), tree (calls, indented) or none")
 	fl.DurationVarP(&f.duration, "duration", "d", 0, "stop after this time")
 	fl.Uint64VarP(&f.limit, "max-calls", "n", 0, "stop after so many calls")
@@ -200,7 +202,7 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	if functions == 0 && !waitsForMore(opts) {
 		return 0, noMatch(opts, commandPath(command))
 	}
-	store, err := writer.Open(f.db, writer.Options{Session: f.session(rules)})
+	store, err := writer.Open(f.db, writer.Options{Session: f.session(rules), SpillDir: f.spillDir, Notice: notes.notice})
 	if err != nil {
 		return 0, err
 	}
@@ -294,6 +296,10 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 	if r.unwanted > 0 {
 		notes.say("counted %d calls that --filter or --min-duration left out", r.unwanted)
 	}
+	if dropped := r.store.Counters().Dropped; dropped > 0 {
+		r.recorded -= min(r.recorded, dropped)
+		notes.say("%d calls were not recorded: the database was away; doctor --db %s says when and why", dropped, f.db)
+	}
 	notes.say("recorded %d calls in %s", r.recorded, f.db)
 	return nil
 }
@@ -324,6 +330,15 @@ func (n *notes) write(text string) {
 }
 
 func (n *notes) warn(err error) { n.write(fmt.Sprintln("observatory-trace: warning:", err)) }
+
+// notice says how the database is.
+func (n *notes) notice(notice writer.Notice) {
+	if notice.Trouble {
+		n.warn(errors.New(notice.Text))
+		return
+	}
+	n.say("%s", notice.Text)
+}
 
 func (n *notes) say(format string, args ...any) {
 	if !n.quiet {
