@@ -372,6 +372,7 @@ func (s *Store) comeBack() error {
 		end := s.ids.end
 		if s.away == nil || end <= s.raised {
 			s.away = nil
+			s.slot.end = 0 // other sessions get ids from there now
 			s.changed.Broadcast()
 			s.mu.Unlock()
 			return nil

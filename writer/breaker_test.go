@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -103,6 +104,9 @@ func (l *ledger) check(path string) (dropped int) {
 	}
 	if got := shell(l.t, path, "SELECT count(*) - count(DISTINCT id) FROM process_trace"); got != "0" {
 		l.t.Errorf("%s calls are there twice", got)
+	}
+	if got := shell(l.t, path, "SELECT count(*) FROM function_stats WHERE recorded < 0"); got != "0" {
+		l.t.Errorf("%s seconds recorded fewer than no calls", got)
 	}
 	for name, calls := range l.calls {
 		var rows, counted, recorded, drops, gaps int
@@ -536,6 +540,43 @@ func TestDeletedUnderTwo(t *testing.T) {
 	}
 }
 
+// TestIDsWhileAway takes ids in two sessions, while their database is away and
+// in between: none comes twice.
+func TestIDsWhileAway(t *testing.T) {
+	path := newPath(t)
+	var said notices
+	stores := []*Store{open(t, path, fast(&said)), open(t, path, fast(&said))}
+	type span struct{ from, to uint64 }
+	var taken []span
+	take := func(n int) {
+		for _, s := range stores {
+			first := ids(t, s, n)
+			taken = append(taken, span{first, first + uint64(n)})
+		}
+	}
+	for range 3 {
+		take(idWindow / 2)
+		release := hold(t, path)
+		for _, s := range stores {
+			waitFor(t, func() bool { writeMany(t, s, 1); return s.Health().Err != nil })
+		}
+		take(idWindow * 2)
+		take(7)
+		release()
+		for _, s := range stores {
+			waitFor(t, func() bool { return s.Flush() == nil })
+		}
+		slices.Reverse(stores) // the one gets ids behind those of the other
+		take(idWindow)
+	}
+	slices.SortFunc(taken, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	for i := range taken[1:] {
+		if taken[i].to > taken[i+1].from {
+			t.Errorf("%+v and %+v overlap", taken[i], taken[i+1])
+		}
+	}
+}
+
 // TestSlots holds that sessions that reserve ids by themselves never get the same.
 func TestSlots(t *testing.T) {
 	type span struct{ from, to uint64 }
@@ -555,7 +596,7 @@ func TestSlots(t *testing.T) {
 			have.next = have.end
 		}
 	}
-	slices.SortFunc(taken, func(a, b span) int { return int(int64(a.from) - int64(b.from)) })
+	slices.SortFunc(taken, func(a, b span) int { return cmp.Compare(a.from, b.from) })
 	for i := range taken[1:] {
 		if taken[i].to > taken[i+1].from {
 			t.Fatalf("%+v and %+v overlap", taken[i], taken[i+1])

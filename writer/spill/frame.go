@@ -62,6 +62,14 @@ type scanner struct {
 	damage Damage
 }
 
+// on gives a scanner that goes on in another file with the same content.
+func (s *scanner) on(file io.ReaderAt) *scanner {
+	if s != nil {
+		s.file = file
+	}
+	return s
+}
+
 // scanPiece is how much is read at a time, bytes.
 const scanPiece = 256 << 10
 

@@ -1,6 +1,7 @@
 package spill
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -48,31 +49,65 @@ func Create(dir, name string, head []byte) (_ *Log, err error) {
 	}
 	l := &Log{id: hex.EncodeToString(random[:]), next: 1}
 	l.path = filepath.Join(dir, name+infix+l.id)
+	l.buffer = appendFrame(magic[:], 0, head)
+	if l.file, err = begin(l.path, bytes.NewReader(l.buffer)); err != nil {
+		return nil, err
+	}
+	l.head, l.size = int64(len(l.buffer)), int64(len(l.buffer))
+	l.reserve()
+	return l, nil
+}
+
+// begin makes a file that has a content, locked, as the one at path.
+func begin(path string, content io.Reader) (_ *os.File, err error) {
 	// It gets its name when it is locked: nobody may take it for a dead process's.
-	nameless := l.path + ".new"
-	if l.file, err = os.OpenFile(nameless, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+	nameless := path + ".new"
+	f, err := os.OpenFile(nameless, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
 		return nil, fmt.Errorf("create spill: %w", err)
 	}
 	defer func() {
 		if err != nil {
 			_ = os.Remove(nameless)
-			_ = os.Remove(l.path)
-			l.file.Close()
+			f.Close()
 		}
 	}()
-	if err := unix.Flock(int(l.file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, fmt.Errorf("lock spill: %w", err)
 	}
-	b := appendFrame(magic[:], 0, head)
-	if _, err := l.file.WriteAt(b, 0); err != nil {
+	if _, err := io.Copy(f, content); err != nil {
 		return nil, fmt.Errorf("write spill: %w", err)
 	}
-	if err := os.Rename(nameless, l.path); err != nil {
+	if err := f.Sync(); err != nil {
+		return nil, fmt.Errorf("write spill: %w", err)
+	}
+	if err := os.Rename(nameless, path); err != nil {
 		return nil, fmt.Errorf("name spill: %w", err)
 	}
-	l.head, l.size = int64(len(b)), int64(len(b))
+	return f, syncFolder(path)
+}
+
+// restore puts the file back where somebody has deleted it: nobody would find
+// what is in it when this process is gone.
+func (l *Log) restore() error {
+	own, err := l.file.Stat()
+	if err != nil {
+		return fmt.Errorf("write spill: %w", err)
+	}
+	if there, err := os.Stat(l.path); err == nil && os.SameFile(own, there) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(l.path), 0o755); err != nil {
+		return fmt.Errorf("create spill: %w", err)
+	}
+	f, err := begin(l.path, io.NewSectionReader(l.file, 0, l.size))
+	if err != nil {
+		return err
+	}
+	l.file.Close()
+	l.file, l.reader, l.reserved = f, l.reader.on(f), l.size
 	l.reserve()
-	return l, syncFolder(l.path)
+	return nil
 }
 
 // reserve asks the disk for room ahead of what is written. Where it is full, or
@@ -102,8 +137,11 @@ func (l *Log) Bytes() int64 { return l.size - l.head }
 func (l *Log) Last() uint64 { return l.next - 1 }
 
 // Append adds records and returns when they are on the disk. After an error none
-// of them is in the file.
+// of them is in the file. A file that was deleted meanwhile is made anew.
 func (l *Log) Append(records [][]byte) error {
+	if err := l.restore(); err != nil {
+		return err
+	}
 	l.buffer = l.buffer[:0]
 	number := l.next
 	for _, r := range records {
@@ -181,6 +219,9 @@ func (l *Log) Remove() error { return remove(l.file, l.path) }
 // remove deletes a file before its lock is let go of: who gets the lock then sees that it is gone.
 func remove(f *os.File, path string) error {
 	err := os.Remove(path)
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil // somebody else has deleted it
+	}
 	if err == nil {
 		err = syncFolder(path)
 	}

@@ -160,6 +160,34 @@ func TestGoneWhileWaiting(t *testing.T) {
 	}
 }
 
+// TestDeleted deletes the file, and its folder, under the process that writes it.
+func TestDeleted(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "logs")
+	l := create(t, dir)
+	must(t, l.Append(numbered(1, 20)))
+	if r, err := l.Next(); err != nil || r.Number != 1 {
+		t.Fatalf("the first is %d, %v", r.Number, err)
+	}
+	must(t, os.Remove(l.Path()))
+	must(t, l.Append(numbered(21, 40)))
+	must(t, os.RemoveAll(dir))
+	must(t, l.Append(numbered(41, 60)))
+	if got := readAll(t, l.Next); !consecutive(got, 2, 60) {
+		t.Errorf("it reads %v", got)
+	}
+	if _, err := Open(l.Path()); !errors.Is(err, ErrLive) {
+		t.Errorf("the new one is not locked: %v", err)
+	}
+	must(t, l.Close())
+	r, err := Open(l.Path())
+	must(t, err)
+	if got := readAll(t, r.Next); !consecutive(got, 1, 60) || string(r.Head()) != "head" {
+		t.Errorf("another process reads %v", got)
+	}
+	must(t, os.Remove(l.Path()))
+	must(t, r.Remove()) // what is gone needn't be removed
+}
+
 // written gives a file's path and what is in it: fifty records.
 func written(tb testing.TB) (path string, content []byte) {
 	tb.Helper()
@@ -175,6 +203,11 @@ func written(tb testing.TB) (path string, content []byte) {
 // nothing else.
 func TestTorn(t *testing.T) {
 	path, whole := written(t)
+	ends := map[int]bool{0: true, len(magic): true} // where nothing is torn
+	for at := len(magic); at < len(whole); {
+		at += frameHead + int(binary.LittleEndian.Uint32(whole[at+4:]))
+		ends[at] = true
+	}
 	last := 0
 	for size := range len(whole) + 1 {
 		must(t, os.WriteFile(path, whole[:size], 0o600))
@@ -184,8 +217,8 @@ func TestTorn(t *testing.T) {
 		if len(got) > 0 && !consecutive(got, 1, uint64(len(got))) || len(got) < last {
 			t.Fatalf("cut at %d: read %v", size, got)
 		}
-		if rest := size - int(r.Damage().Bytes); len(got) == last && size > 100 && rest > size || r.Damage().Records != 0 {
-			t.Fatalf("cut at %d: damage %+v", size, r.Damage())
+		if d := r.Damage(); d.Records != 0 || (d.Bytes == 0) != ends[size] {
+			t.Fatalf("cut at %d: damage %+v", size, d)
 		}
 		last = len(got)
 		must(t, r.Close())
@@ -285,6 +318,12 @@ func TestDiskFull(t *testing.T) {
 	if !errors.Is(err, unix.ENOSPC) || n < 900 {
 		t.Fatalf("after %d records: %v", n, err)
 	}
+	looked, err := Peek(l.Path())
+	must(t, err)
+	if held := l.head + l.Bytes(); looked.Size() != held {
+		t.Errorf("the file has %d bytes, of which %d were taken", looked.Size(), held)
+	}
+	must(t, looked.Close())
 	must(t, os.Remove(filler))
 	must(t, l.Append([][]byte{record}))
 	if l.Held() != uint64(n) {
