@@ -272,12 +272,11 @@ func (s *Store) reopen() error {
 
 // shut closes a connection that is no longer good.
 func (s *Store) shut(cause error) error {
-	aside, folded := "", false
+	aside := ""
 	switch {
 	case errors.Is(cause, ErrReplaced):
 		// What only the log has goes into the file that was moved, wherever that is now.
-		row, err := s.db.query(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
-		folded = err == nil && row[0] == int64(0)
+		_, _ = s.db.query(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
 	case errors.Is(cause, ErrCorrupt):
 		// Renamed before it is closed: SQLite then leaves it, and its log, as they are.
 		var err error
@@ -289,7 +288,7 @@ func (s *Store) shut(cause error) error {
 	gone := s.db.identity
 	s.db.abandon()
 	s.db = nil
-	if folded {
+	if errors.Is(cause, ErrReplaced) {
 		s.removeLog(gone)
 	}
 	if aside != "" {

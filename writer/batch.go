@@ -72,8 +72,11 @@ const (
 
 // compact keeps statistics and gaps within bounds. Sums stay exact; seconds become longer spans.
 func (b *batch) compact() {
-	for span := int64(1); len(b.stats) > maxSeconds && span <= 1<<20; span *= 4 {
-		b.stats = mergeSeconds(b.stats, span)
+	if len(b.stats) > maxSeconds {
+		// By half at least, so that it isn't done again soon.
+		for span := int64(1); len(b.stats) > maxSeconds/2 && span <= 1<<20; span *= 4 {
+			b.stats = mergeSeconds(b.stats, span)
+		}
 	}
 	if len(b.gaps) > maxGaps {
 		b.gaps = mergeGaps(b.gaps)

@@ -273,12 +273,84 @@ func TestAway(t *testing.T) {
 					t.Errorf("the file that was moved: %q", got)
 				}
 			}
+			if errors.Is(h.kind, ErrCorrupt) {
+				for _, suffix := range []string{"", "-wal"} {
+					if aside, err := filepath.Glob(path + ".damaged-*Z" + suffix); err != nil || len(aside) != 1 {
+						t.Errorf("set aside%s: %v, %v", suffix, aside, err)
+					}
+				}
+			}
 			before := l.errors[len(l.errors)-1]
 			again := open(t, path, Options{})
 			if next := ids(t, again, 1); next <= before {
 				t.Errorf("the next session's ids begin with %d, after %d", next, before)
 			}
 		})
+	}
+}
+
+// TestReplacedByAnother puts another database in the place of the one that is
+// written, while a reader keeps the log of that one from being folded into it:
+// the log must not be taken for the other one's.
+func TestReplacedByAnother(t *testing.T) {
+	path, another := newPath(t), newPath(t)
+	other := open(t, another, Options{})
+	writeMany(t, other, 5)
+	must(t, other.Close())
+	var said notices
+	s := open(t, path, fast(&said))
+	l := newLedger(t, s)
+	l.write(1000)
+	must(t, s.Flush())
+	reader := connected(t, path)
+	must(t, reader.exec("BEGIN"))
+	_, err := reader.integer("SELECT count(*) FROM call")
+	must(t, err)
+	l.write(1000)
+	must(t, s.Flush())
+	l.forget()
+	must(t, os.Rename(another, path))
+	l.write(100)
+	waitFor(t, func() bool { return s.Flush() == nil })
+	l.write(100)
+	must(t, s.Close())
+	if got := shell(t, path, "SELECT count(*) FROM process_trace; SELECT count(*) FROM sessions; PRAGMA integrity_check"); got != "205\n2\nok" {
+		t.Errorf("calls, sessions, soundness: %q", got)
+	}
+}
+
+// TestLockedPatiently holds that a lock for which there is patience doesn't cost
+// a call, and that errors don't wait in memory for it.
+func TestLockedPatiently(t *testing.T) {
+	path := newPath(t)
+	options := fast(&notices{})
+	options.Patience = 30 * time.Second
+	s := open(t, path, options)
+	l := newLedger(t, s)
+	l.write(300)
+	must(t, s.Flush())
+	release := hold(t, path)
+	l.write(400)
+	waitFor(t, func() bool { return s.Health().Spill.Records == 40 })
+	written := make(chan struct{})
+	go func() {
+		l.write(5000) // it has to wait
+		close(written)
+	}()
+	waitFor(t, func() bool { return s.Queue().Oldest > 1500*time.Millisecond })
+	select {
+	case <-written:
+		t.Error("nobody had to wait")
+	default:
+	}
+	if h := s.Health(); h.State != "closed" || h.Err != nil || len(h.Dropped) != 0 {
+		t.Errorf("health %+v", h)
+	}
+	release()
+	<-written
+	must(t, s.Close())
+	if dropped := l.check(path); dropped != 0 {
+		t.Errorf("%d calls were dropped", dropped)
 	}
 }
 
