@@ -289,6 +289,48 @@ func TestAway(t *testing.T) {
 	}
 }
 
+// TestDeletedWithin deletes the file within a transaction, which succeeds: what
+// it wrote is in the new file.
+func TestDeletedWithin(t *testing.T) {
+	path := newPath(t)
+	options := fast(&notices{})
+	options.Patience = 30 * time.Second
+	s := open(t, path, options)
+	l := newLedger(t, s)
+	release := hold(t, path)
+	before := tries(s)
+	l.write(100)
+	waitFor(t, func() bool { return tries(s) > before }) // it has looked at the file, and waits for the lock
+	must(t, os.Remove(path))
+	release()
+	waitFor(t, func() bool { return s.Flush() == nil })
+	must(t, s.Close())
+	l.check(path)
+}
+
+// TestSetAside holds that only the file that was found damaged is renamed, and nothing is overwritten.
+func TestSetAside(t *testing.T) {
+	path := newPath(t)
+	must(t, os.WriteFile(path, []byte("damaged"), 0o600))
+	damaged, err := os.Stat(path)
+	must(t, err)
+	first, err := setAside(path, damaged)
+	must(t, err)
+	must(t, os.WriteFile(path, []byte("new"), 0o600))
+	if aside, err := setAside(path, damaged); aside != "" || err != nil {
+		t.Errorf("another session's new file was set aside as %s, %v", aside, err)
+	}
+	now, err := os.Stat(path)
+	must(t, err)
+	second, err := setAside(path, now)
+	must(t, err)
+	for name, want := range map[string]string{first: "damaged", second: "new"} {
+		if got, err := os.ReadFile(name); err != nil || string(got) != want {
+			t.Errorf("%s has %q, %v", name, got, err)
+		}
+	}
+}
+
 // TestReplacedByAnother puts another database in the place of the one that is
 // written, while a reader keeps the log of that one from being folded into it:
 // the log must not be taken for the other one's.
