@@ -79,11 +79,15 @@ func (s *Store) look() error {
 	switch {
 	case s.size < leastSize:
 		return faultCorrupt.error("write database", s.path, fmt.Errorf("%w: it was cut to %d bytes", ErrCorrupt, s.size))
-	case s.size < before: // by who trims it, or by who damages it
+	case s.size < before && time.Since(s.verified) > verifyPause: // by who trims it, or by who damages it
+		s.verified = time.Now()
 		return wrap("check database", s.path, verify(s.path))
 	}
 	return nil
 }
+
+// verifyPause is how long a file that became shorter isn't checked again: retention may trim it all the time.
+const verifyPause = time.Minute
 
 // verify checks a file as it is on the disk: an open connection remembers pages.
 func verify(path string) error {

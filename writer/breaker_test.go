@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/observatory-trace/observatory-trace/internal/testenv"
 	"github.com/observatory-trace/observatory-trace/trace"
 	"github.com/observatory-trace/observatory-trace/writer/spill"
 )
@@ -146,6 +148,19 @@ type happening struct {
 	anew  bool // what was written before is in another file, or gone
 }
 
+// prepare has a store write a thousand calls to where it can happen.
+func (h happening) prepare(t *testing.T, said *notices) (path string, l *ledger) {
+	path = newPath(t)
+	if errors.Is(h.kind, ErrFull) {
+		path = filepath.Join(mountTemporary(t, "8m"), "full.db")
+	}
+	l = newLedger(t, open(t, path, fast(said)))
+	l.write(1000)
+	must(t, l.s.Attached(7, 1))
+	must(t, l.s.Flush())
+	return path, l
+}
+
 func happenings() map[string]happening {
 	return map[string]happening{
 		"locked":    {kind: ErrLocked, begin: hold},
@@ -212,16 +227,9 @@ func limitFiles(t *testing.T, _ string) func() {
 func TestAway(t *testing.T) {
 	for name, h := range happenings() {
 		t.Run(name, func(t *testing.T) {
-			path := newPath(t)
-			if errors.Is(h.kind, ErrFull) {
-				path = filepath.Join(mountTemporary(t, "8m"), "full.db")
-			}
 			var said notices
-			s := open(t, path, fast(&said))
-			l := newLedger(t, s)
-			l.write(1000)
-			must(t, s.Attached(7, 1))
-			must(t, s.Flush())
+			path, l := h.prepare(t, &said)
+			s := l.s
 			if h.anew {
 				l.forget()
 			}
@@ -287,6 +295,20 @@ func TestAway(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestShortened holds that a file that becomes shorter is checked, before SQLite comes to read what is missing.
+func TestShortened(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path, Options{BatchDelay: time.Hour})
+	writeMany(t, s, 3000)
+	must(t, s.Flush())
+	shell(t, path, "PRAGMA wal_checkpoint(TRUNCATE)")
+	must(t, s.look())
+	must(t, os.Truncate(path, s.size))
+	must(t, s.look())
+	must(t, os.Truncate(path, s.size/2/8192*8192))
+	checkFault(t, s.look(), ErrCorrupt, ".recover")
 }
 
 // TestDeletedWithin deletes the file within a transaction, which succeeds: what
@@ -405,16 +427,9 @@ func TestClosedWhileAway(t *testing.T) {
 			continue // another file takes its place at once
 		}
 		t.Run(name, func(t *testing.T) {
-			path := newPath(t)
-			if errors.Is(h.kind, ErrFull) {
-				path = filepath.Join(mountTemporary(t, "8m"), "full.db")
-			}
 			var said notices
-			s := open(t, path, fast(&said))
-			l := newLedger(t, s)
-			l.write(1000)
-			must(t, s.Attached(7, 1))
-			must(t, s.Flush())
+			path, l := h.prepare(t, &said)
+			s := l.s
 			end := h.begin(t, path)
 			for n := 0; s.Health().State == "closed" && n < 200; n++ {
 				l.write(100)
@@ -453,6 +468,47 @@ func TestClosedWhileAway(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDiskDies has every access to the database's file system fail with EIO, to
+// the end of the session: what it still had is in the spill file on another one.
+func TestDiskDies(t *testing.T) {
+	testenv.RequireRoot(t)
+	image, dir, elsewhere := filepath.Join(t.TempDir(), "image"), t.TempDir(), t.TempDir()
+	command := func(name string, args ...string) {
+		t.Helper()
+		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+		}
+	}
+	must(t, os.WriteFile(image, nil, 0o600))
+	must(t, os.Truncate(image, 32<<20))
+	command("mkfs.ext4", "-q", image)
+	command("mount", "-o", "loop", image, dir)
+	t.Cleanup(func() { _ = exec.Command("umount", dir).Run() }) // after a failure; else it is unmounted already
+	path := filepath.Join(dir, "dies.db")
+	options := fast(&notices{})
+	options.SpillDir = elsewhere
+	s := open(t, path, options)
+	l := newLedger(t, s)
+	l.write(1000)
+	must(t, s.Flush())
+	shell(t, path, "PRAGMA wal_checkpoint(TRUNCATE)") // what is only in memory goes with the disk
+	f, err := os.Open(dir)
+	must(t, err)
+	const shutdown, withoutLog = 0x8004587d, 2 // EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH (fs/ext4/ext4.h)
+	must(t, unix.IoctlSetPointerInt(int(f.Fd()), shutdown, withoutLog))
+	must(t, f.Close())
+	waitFor(t, func() bool { l.write(100); return s.Health().State != "closed" })
+	l.write(700)
+	if err := s.Close(); !errors.Is(err, ErrIO) || !strings.Contains(err.Error(), elsewhere) {
+		t.Errorf("close: %v", err)
+	}
+	command("umount", dir)
+	command("mount", "-o", "loop", image, dir)
+	must(t, open(t, path, options).Close())
+	l.check(path)
+	command("umount", dir)
 }
 
 // TestSpillFull fills the disk with the spill file on it: the ballast takes what

@@ -103,6 +103,7 @@ type Store struct {
 	db          *database   // nil while it can't be opened
 	wal         os.FileInfo // the log that db writes; nil when that is not known
 	size        int64       // of the file, bytes, when it was last looked at
+	verified    time.Time   // when it was last checked for damage, because it had become shorter
 	row         sessionRow
 	number      uint64 // of the last transaction
 	doubt       *doubt // nil: nothing is in doubt

@@ -309,7 +309,7 @@ func TestDiskFull(t *testing.T) {
 	l := create(t, dir)
 	filler := filepath.Join(dir, "filler")
 	_ = os.WriteFile(filler, make([]byte, 4<<20), 0o600) // as far as there is room
-	record := []byte(strings.Repeat("x", 1000))
+	record := []byte(strings.Repeat("x", 1003))
 	n := 0
 	var err error
 	for ; err == nil && n < 10_000; n++ {
