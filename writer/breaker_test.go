@@ -148,14 +148,14 @@ type happening struct {
 	anew  bool // what was written before is in another file, or gone
 }
 
-// prepare has a store write a thousand calls to where it can happen.
+// prepare has a store write some calls to where it can happen.
 func (h happening) prepare(t *testing.T, said *notices) (path string, l *ledger) {
 	path = newPath(t)
 	if errors.Is(h.kind, ErrFull) {
 		path = filepath.Join(mountTemporary(t, "8m"), "full.db")
 	}
 	l = newLedger(t, open(t, path, fast(said)))
-	l.write(1000)
+	l.write(3000) // more than fits below the limit of limitFiles
 	must(t, l.s.Attached(7, 1))
 	must(t, l.s.Flush())
 	return path, l
@@ -211,11 +211,11 @@ func immutable(t *testing.T, path string) func() {
 	return func() { set(flags) }
 }
 
-// limitFiles has this process's writes behind 200 KB fail with EFBIG, which SQLite tells as an I/O error.
+// limitFiles has this process's writes behind 600 KB fail with EFBIG, which SQLite tells as an I/O error.
 func limitFiles(t *testing.T, _ string) func() {
 	var before unix.Rlimit
 	must(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &before))
-	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 200_000, Max: before.Max}))
+	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 600_000, Max: before.Max}))
 	end := func() { must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &before)) }
 	t.Cleanup(end)
 	return end
