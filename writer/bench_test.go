@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/observatory-trace/observatory-trace/trace"
+	"github.com/observatory-trace/observatory-trace/writer/spill"
 )
 
 // BenchmarkStore writes calls of 97 functions with 120 bytes of JSON each, as
@@ -93,4 +94,31 @@ func (s *callSource) next(id uint64) *trace.Call {
 	}
 	s.count++
 	return c
+}
+
+// BenchmarkReplay brings errors that a dead session left into a new database.
+func BenchmarkReplay(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "bench.db")
+	row := sessionRow{seed: 1 << 62, started: "2026-01-01 00:00:00.000", path: path}
+	log, err := spill.Create(filepath.Dir(path), filepath.Base(path), row.headMessage())
+	must(b, err)
+	source := newCallSource(97)
+	var records [][]byte
+	for i := range b.N {
+		source.count = 1000*i + 999
+		records = append(records, callRecord(source.next(uint64(i+1)), 0))
+	}
+	must(b, log.Append(records))
+	b.SetBytes(log.Bytes() / int64(b.N))
+	must(b, log.Close())
+	before := cpuSeconds(b)
+	b.ResetTimer()
+	s := open(b, path, Options{})
+	must(b, s.Close())
+	b.StopTimer()
+	b.ReportMetric((cpuSeconds(b)-before)*1e6/float64(b.N), "cpu-µs/record")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+	if got := shell(b, path, "SELECT count(*) FROM process_trace"); got != fmt.Sprint(b.N) {
+		b.Errorf("%s of %d came in", got, b.N)
+	}
 }

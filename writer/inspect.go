@@ -255,7 +255,7 @@ func pendingSpill(d *database, path string) (p PendingSpill, database string, er
 		return p, "", err
 	}
 	defer func() { _ = r.Close() }() // it was only read
-	row, _ := readHead(r.Head()) // where it is damaged, that is counted
+	row, _ := readHead(r.Head())     // where it is damaged, that is counted
 	p = PendingSpill{Path: path, Live: r.Live(), Bytes: r.Size(), PID: row.pid, Started: row.started}
 	var position int64
 	if d != nil {
