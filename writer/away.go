@@ -540,9 +540,7 @@ func (s *Store) closeReplays() {
 func (s *Store) leave(cause error) error {
 	s.spillHeld(true)
 	saved, lost := s.saveRest(cause != nil)
-	if err := s.spill.Close(); err != nil {
-		lost = errors.Join(lost, err)
-	}
+	lost = also(lost, s.spill.Close())
 	s.closeReplays()
 	if s.db != nil {
 		s.db.abandon()
@@ -557,12 +555,21 @@ func (s *Store) leave(cause error) error {
 	}
 	e.hint += fmt.Sprintf("%s: attach with this --db writes it, or doctor --db shows it", saved)
 	if len(s.held) > 0 {
-		lost = errors.Join(lost, fmt.Errorf("%d errors are lost: there was no room for them", len(s.held)))
+		lost = also(fmt.Errorf("%d errors are lost: there was no room for them", len(s.held)), lost)
 	}
-	if lost != nil {
-		e.Err = fmt.Errorf("%w; %w", e.Err, lost)
-	}
+	e.Err = also(e.Err, lost)
 	return e
+}
+
+// also puts two errors on one line; either may be nil.
+func also(one, other error) error {
+	switch {
+	case one == nil:
+		return other
+	case other == nil:
+		return one
+	}
+	return fmt.Errorf("%w; %w", one, other)
 }
 
 // saveRest puts statistics, gaps, calls and the end into the spill file, and
@@ -594,7 +601,9 @@ func (s *Store) saveRest(away bool) (saved string, lost error) {
 	s.saveCalls(d.part.calls, d.number)
 	s.saveCalls(b.calls, 0)
 	rest := batch{stats: s.drops.corrections(), gaps: s.drops.gaps()}
-	lost = errors.Join(lost, s.spill.Append(append(rest.counts(0), endRecord(time.Now()))))
+	if err := s.spill.Append(append(rest.counts(0), endRecord(time.Now()))); lost == nil {
+		lost = err
+	}
 	if lost != nil {
 		lost = fmt.Errorf("the last statistics are lost, or not exact: %w", lost)
 	}

@@ -60,6 +60,7 @@ type scanner struct {
 	window []byte // what was read, from offset on
 	next   uint64 // the number that is expected
 	damage Damage
+	before int64 // damage.Bytes when the last whole record had been read
 }
 
 // on gives a scanner that goes on in another file with the same content.
@@ -122,8 +123,9 @@ func (s *scanner) record() (Record, error) {
 			return Record{}, err
 		}
 		if ok && r.Number >= s.next {
-			s.damage.Records += r.Number - s.next
-			s.next = r.Number + 1
+			// Numbers are also missing where the file was emptied. What is damaged had room for so many.
+			s.damage.Records += min(r.Number-s.next, uint64(s.damage.Bytes-s.before)/frameHead)
+			s.next, s.before = r.Number+1, s.damage.Bytes
 			return r, nil
 		}
 		if ok { // a number that was there: no writer does that

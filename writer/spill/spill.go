@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -160,7 +161,10 @@ func (l *Log) Append(records [][]byte) error {
 	}
 	if err != nil {
 		// What was written of it would be found again, as if it had been taken.
-		return errors.Join(fmt.Errorf("write spill: %w", err), l.cut(l.size))
+		if cutting := l.cut(l.size); cutting != nil {
+			return fmt.Errorf("write spill: %w; %w", cause(err), cutting)
+		}
+		return fmt.Errorf("write spill: %w", cause(err))
 	}
 	l.size += int64(len(l.buffer))
 	l.next = number
@@ -169,10 +173,19 @@ func (l *Log) Append(records [][]byte) error {
 	return nil
 }
 
+// cause takes the path off an error: it is the name that the file had at first.
+func cause(err error) error {
+	var named *fs.PathError
+	if errors.As(err, &named) {
+		return named.Err
+	}
+	return err
+}
+
 // cut shortens the file; the reserve behind its end goes with it.
 func (l *Log) cut(size int64) error {
 	if err := l.file.Truncate(size); err != nil {
-		return fmt.Errorf("cut spill: %w", err)
+		return fmt.Errorf("cut spill: %w", cause(err))
 	}
 	l.reserved = size
 	l.size = size

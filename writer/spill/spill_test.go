@@ -121,7 +121,7 @@ func TestAppendAndRead(t *testing.T) {
 	if got := readAll(t, r.Next); !consecutive(got, 1001, 1002) {
 		t.Errorf("another process reads %v", got)
 	}
-	if d := r.Damage(); d.Bytes != 0 {
+	if d := r.Damage(); d != (Damage{}) {
 		t.Errorf("damage %+v", d)
 	}
 	must(t, r.Remove())
