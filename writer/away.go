@@ -27,6 +27,9 @@ type doubt struct {
 // errors go to the spill file, so that a SIGKILL can't lose them, and it is tried again.
 const lockSlice = time.Second
 
+// heldReason is why errors are dropped.
+const heldReason = "errors lost: database away, and no room in the spill file"
+
 // maxHeld is how much of errors is kept in memory when the spill file has no room, bytes.
 const maxHeld = 64 << 20
 
@@ -186,7 +189,15 @@ func (s *Store) tellAside(aside string) {
 	s.options.Notice(Notice{true, fmt.Sprintf("database %s: damaged: it was set aside as %s and a new one begun; %s", s.path, aside, hint)})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queue.gaps = append(s.queue.gaps, trace.Gap{TimeNS: nowNS(), Reason: "database damaged: set aside as " + aside, Hint: hint})
+	s.enqueue(trace.Gap{TimeNS: nowNS(), Reason: "database damaged: set aside as " + aside, Hint: hint})
+}
+
+// enqueue has a gap of the store's own written with the next batch. It is called with s.mu held.
+func (s *Store) enqueue(g trace.Gap) {
+	if s.queue.empty() {
+		s.since = time.Now()
+	}
+	s.queue.gaps = append(s.queue.gaps, g)
 }
 
 // resume makes the database ready after it was away: opens it anew where that
@@ -357,10 +368,7 @@ func (s *Store) returned() {
 	s.mu.Lock()
 	replayed, dropped := s.replayed-s.before.replayed, s.counters.Dropped-s.before.dropped
 	lasted := time.Since(s.before.since).Round(100 * time.Millisecond)
-	if s.queue.empty() {
-		s.since = time.Now()
-	}
-	s.queue.gaps = append(s.queue.gaps, trace.Gap{
+	s.enqueue(trace.Gap{
 		TimeNS: s.before.since.UnixNano(), Reason: awayReason(cause),
 		Hint: fmt.Sprintf("for %s; %d errors came from the spill file, %d calls were dropped", lasted, replayed, dropped),
 	})
@@ -415,7 +423,7 @@ func (s *Store) hold(calls []*trace.Call, tried uint64) {
 		record := callRecord(c, tried)
 		if s.heldBytes+len(record) > maxHeld {
 			s.mu.Lock()
-			s.drop(c.Func, 1, "errors lost: database away, and no room in the spill file", "free space on the file system of "+s.spill.Path())
+			s.drop(c.Func, 1, heldReason, "free space on the file system of "+s.spill.Path())
 			s.mu.Unlock()
 			continue
 		}
@@ -539,6 +547,7 @@ func (s *Store) closeReplays() {
 // leave puts all that is in memory into the spill file, and says where it is.
 func (s *Store) leave(cause error) error {
 	s.spillHeld(true)
+	s.dropHeld()
 	saved, lost := s.saveRest(cause != nil)
 	lost = also(lost, s.spill.Close())
 	s.closeReplays()
@@ -559,6 +568,18 @@ func (s *Store) leave(cause error) error {
 	}
 	e.Err = also(e.Err, lost)
 	return e
+}
+
+// dropHeld counts the errors for which there is no room anywhere.
+func (s *Store) dropHeld() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var k known
+	for _, record := range s.held {
+		if e, err := readRecord(record, &k); err == nil { // it was written a moment ago
+			s.drop(e.call.Func, 1, heldReason, "free space on the file system of "+s.spill.Path())
+		}
+	}
 }
 
 // also puts two errors on one line; either may be nil.

@@ -557,6 +557,9 @@ func TestHeldAtEnd(t *testing.T) {
 	if err == nil || held == 0 || !strings.Contains(err.Error(), "errors are lost") {
 		t.Errorf("%d errors were held: %v", held, err)
 	}
+	if got := s.Health().Dropped[heldReason]; got < held {
+		t.Errorf("%d errors are counted as lost", got)
+	}
 }
 
 // TestRefusedRow holds that what the database doesn't take is given up by itself, and counted.
