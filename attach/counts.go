@@ -65,7 +65,8 @@ func (s *Session) Counts() (Counts, error) {
 func tally(fn *trace.Function, sum, before *bpf.Counters, ended, more *trace.Tally) trace.Tally {
 	t := trace.Tally{
 		Func: fn, Calls: sum.Open - before.Open, Errors: sum.Errors - before.Errors, LeftOut: sum.LeftOut - before.LeftOut,
-		Dropped: sum.LostEntries - before.LostEntries + sum.CrowdedEntries - before.CrowdedEntries,
+		Dropped:   sum.LostEntries - before.LostEntries + sum.CrowdedEntries - before.CrowdedEntries,
+		CopyingNS: int64(sum.Copying - before.Copying),
 	}
 	for _, other := range []*trace.Tally{ended, more} {
 		if other != nil {
@@ -134,37 +135,50 @@ func (s *Session) latencies() (map[uint32]*trace.Tally, error) {
 			t.Calls += uint64(n)
 		}
 		t.TotalNS += int64(l.TotalNS - before.TotalNS)
+		t.OverheadNS += int64(l.OverheadNS - before.OverheadNS)
+		t.OutermostNS += int64(l.OutermostNS - before.OutermostNS)
 		t.MaxNS = max(t.MaxNS, longest)
 	})
 	return measured, err
 }
 
 // open takes note of a call that had not ended when its owner, or the trace, did. It gives
-// the record of its entry, if that was held back.
+// the record of its entry, if that was not told and is to be.
 func (s *Session) open(o bpf.Open, status trace.Status, now uint64) []byte {
-	fn := s.cat.function(o.Func)
+	fn := s.cat.function(o.Counted)
 	if fn == nil {
 		return nil
 	}
-	t := s.counted.more[o.Func]
+	t := s.counted.more[o.Counted]
 	if t == nil {
 		if s.counted.more == nil {
 			s.counted.more = map[uint32]*trace.Tally{}
 		}
 		t = &trace.Tally{Func: fn}
-		s.counted.more[o.Func] = t
+		s.counted.more[o.Counted] = t
 	}
-	if o.Panics {
+	switch {
+	case o.Epoch != s.controlState(o.Func)/bpf.ControlEpoch:
+		status = trace.StatusOpen // or it has ended, which nobody has seen
+	case o.Panics:
 		status = trace.StatusErr
 	}
 	t.Add(status, int64(max(now, o.TS)-o.TS))
-	if o.LeftOut && o.Held == nil {
+	record := o.Held
+	switch {
+	case o.Late && status == trace.StatusErr:
+		record = o.LateEntry(o.Bias+fn.Address+fn.Entry.Offset, now)
+	case o.LeftOut:
 		t.LeftOut++
+		return nil
+	case o.Lost:
+		t.Dropped++
+		return nil
 	}
-	if h, ok := bpf.ParseHeader(o.Held); ok {
+	if h, ok := bpf.ParseHeader(record); ok {
 		s.entered(h)
 	}
-	return o.Held
+	return record
 }
 
 // endGoroutines takes note of the calls that a process's goroutines had open when it died of

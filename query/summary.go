@@ -28,7 +28,11 @@ type Summary struct {
 	MaxMS      *float64 `json:"max_ms"`
 	TotalMS    float64  `json:"total_ms"`
 	CPUMS      *float64 `json:"cpu_ms"`
+	CPUCalls   uint64   `json:"cpu_calls"` // of how many calls CPUMS is the sum
 	OverheadMS float64  `json:"overhead_ms"`
+	// Coverage is the share of the calls that the figures are of: 1, or less where probes were
+	// in place for a part of the time only. All calls are Calls / Coverage, about.
+	Coverage float64 `json:"coverage"`
 
 	Latency trace.Histogram `json:"-"` // of the calls that ended
 }
@@ -44,7 +48,8 @@ func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 	where, args := r.functions("x.function_id")
 	rows, err := d.sql.QueryContext(ctx, `
 		SELECT f.name, f.process_group, x.calls, x.errors, x.sampled_out, x.dropped, x.recorded,
-			x.total_ns, x.max_ns, x.cpu_ns, x.overhead_ns, x.histogram
+			x.total_ns, x.max_ns, x.cpu_ns, x.overhead_ns, x.histogram,
+			CASE WHEN x.cpu_ns IS NULL THEN 0 ELSE coalesce(x.cpu_calls, x.timed) END, x.coverage
 		FROM stat x CROSS JOIN function f ON f.id = x.function_id
 		WHERE x.ts >= ?`+where, append([]any{r.second()}, args...)...)
 	if err != nil {
@@ -57,8 +62,10 @@ func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 		var s sum
 		var cpu *int64
 		var histogram []byte
+		var coverage float64
 		if err := rows.Scan(&key[0], &key[1], &s.Calls, &s.Errors, &s.SampledOut, &s.Dropped, &s.Recorded,
-			&s.totalNS, &s.maxNS, &cpu, &s.overheadNS, &histogram); err != nil {
+			&s.totalNS, &s.maxNS, &cpu, &s.overheadNS, &histogram,
+			&s.CPUCalls, &coverage); err != nil {
 			return nil, d.wrap("summarize", err)
 		}
 		if err := s.Latency.UnmarshalBinary(histogram); err != nil {
@@ -67,6 +74,7 @@ func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 		if cpu != nil {
 			s.cpuNS, s.hasCPU = *cpu, true
 		}
+		s.allCalls = float64(s.Calls) / coverage
 		if whole := sums[key]; whole != nil {
 			whole.add(&s)
 		} else {
@@ -90,6 +98,7 @@ type sum struct {
 	Summary
 	totalNS, maxNS, cpuNS, overheadNS int64
 	hasCPU                            bool
+	allCalls                          float64 // those that coverage makes of Calls
 }
 
 func (s *sum) add(o *sum) {
@@ -102,6 +111,8 @@ func (s *sum) add(o *sum) {
 	s.maxNS = max(s.maxNS, o.maxNS)
 	s.cpuNS += o.cpuNS
 	s.hasCPU = s.hasCPU || o.hasCPU
+	s.CPUCalls += o.CPUCalls
+	s.allCalls += o.allCalls
 	s.overheadNS += o.overheadNS
 	s.Latency.Merge(&o.Latency)
 }
@@ -115,6 +126,10 @@ func (s *sum) finish() Summary {
 			at := ms(min(s.Latency.Quantile(q), s.maxNS)) // a bucket's middle may lie above all that is in it
 			*p = &at
 		}
+	}
+	s.Coverage = 1
+	if s.Calls > 0 && s.allCalls > 0 {
+		s.Coverage = float64(s.Calls) / s.allCalls
 	}
 	if s.hasCPU {
 		cpu := ms(s.cpuNS)
@@ -192,11 +207,18 @@ type Missing struct {
 	Count  uint64 `json:"count"`
 }
 
+// Steps counts how often something changed in how functions were traced, to stay within the budgets.
+func (d *Database) Steps(ctx context.Context, r Range) (n uint64, err error) {
+	where, args := r.functions("function_id")
+	err = d.sql.QueryRowContext(ctx, `SELECT count(*) FROM gap WHERE ts >= ? AND count = 0 AND reason NOT GLOB 'database *'`+where, append([]any{r.second()}, args...)...).Scan(&n)
+	return n, d.wrap("read gaps", err)
+}
+
 // Missing adds the gaps up by reason, the most first.
 func (d *Database) Missing(ctx context.Context, r Range) ([]Missing, error) {
 	where, args := r.functions("function_id")
-	rows, err := d.sql.QueryContext(ctx, `SELECT reason, hint, sum(count) FROM gap WHERE ts >= ?`+where+`
-		GROUP BY reason, hint HAVING sum(count) > 0 ORDER BY 3 DESC, 1, 2`, append([]any{r.second()}, args...)...)
+	rows, err := d.sql.QueryContext(ctx, `SELECT reason, hint, sum(count) FROM gap WHERE ts >= ? AND count > 0`+where+`
+		GROUP BY reason, hint ORDER BY 3 DESC, 1, 2`, append([]any{r.second()}, args...)...)
 	if err != nil {
 		return nil, d.wrap("read gaps", err)
 	}

@@ -270,7 +270,7 @@ func TestAway(t *testing.T) {
 			if got := shell(t, path, "SELECT count(*) FROM gaps WHERE process IS NULL AND reason = '"+awayReason(h.kind)+"' AND hint LIKE 'for %'"); got != "1" {
 				t.Errorf("%s gaps tell that the database was away: %s", got, shell(t, path, "SELECT * FROM gaps"))
 			}
-			if got := shell(t, path, "SELECT group_concat(key) FROM meta"); got != "next_id,next_seq" {
+			if got := shell(t, path, "SELECT group_concat(key) FROM meta"); got != "next_id,next_moment,next_seq" {
 				t.Errorf("meta has %s", got)
 			}
 			if left := spills(t, path); len(left) != 0 {
@@ -463,7 +463,7 @@ func TestClosedWhileAway(t *testing.T) {
 			if got := shell(t, path, "SELECT count(DISTINCT session_id), min(session_id) FROM function_stats"); got != "1|1" {
 				t.Errorf("statistics are of %s", got)
 			}
-			if got := shell(t, path, "SELECT group_concat(key) FROM meta"); got != "next_id,next_seq" {
+			if got := shell(t, path, "SELECT group_concat(key) FROM meta"); got != "next_id,next_moment,next_seq" {
 				t.Errorf("meta has %s", got)
 			}
 		})

@@ -220,7 +220,10 @@ func secondRecord(f *FunctionSecond, tried uint64) []byte {
 	m.number(10, f.Recorded)
 	m.number(11, uint64(f.OverheadNS))
 	m.number(12, uint64(f.CPUNS))
-	m.flag(13, f.HasCPU)
+	m.number(13, f.CPUCalls)
+	m.float(14, f.Coverage)
+	m.number(15, uint64(f.OutermostNS))
+	m.number(16, uint64(f.CopyingNS))
 	return record(recordSecond, m, tried)
 }
 
@@ -462,7 +465,13 @@ func readSecond(b []byte, known *known) (*FunctionSecond, error) {
 		case 12:
 			s.CPUNS = int64(f.number)
 		case 13:
-			s.HasCPU = protowire.DecodeBool(f.number)
+			s.CPUCalls = f.number
+		case 14:
+			s.Coverage = math.Float64frombits(f.number)
+		case 15:
+			s.OutermostNS = int64(f.number)
+		case 16:
+			s.CopyingNS = int64(f.number)
 		}
 		return err
 	})

@@ -11,10 +11,12 @@ import (
 type FunctionSecond struct {
 	Second int64 // Unix time, s
 	trace.Tally
-	Recorded   uint64 // of Calls, those that are in the database
-	OverheadNS int64  // sum of the tracer's estimated share
-	CPUNS      int64  // on-CPU time of the calls for which it was measured
-	HasCPU     bool   // whether there were any
+	Recorded uint64 // of Calls, those that are in the database
+	CPUNS    int64  // on-CPU time of the calls for which it was measured
+	CPUCalls uint64 // how many those are
+	// Coverage is the share of the second in which the function's probes were in place, of
+	// which alone the figures are; 0 stands for 1, all of it.
+	Coverage float64
 }
 
 // Accumulator makes FunctionSeconds from what the probes count and from the calls that
@@ -37,12 +39,19 @@ func (a *Accumulator) LeftOut(c *trace.Call) { a.measured(c).LeftOut++ }
 // measured adds what only a call itself tells.
 func (a *Accumulator) measured(c *trace.Call) *FunctionSecond {
 	f := a.of(c.Func)
-	f.OverheadNS += c.OverheadNS
 	if c.Resources != nil && !c.Resources.NoCPU {
 		f.CPUNS += c.Resources.CPUNS
-		f.HasCPU = true
+		f.CPUCalls++
 	}
 	return f
+}
+
+// Cover tells which share of their calls was counted, of functions whose probes were not always in place
+// since the last Take; 0 for others.
+func (a *Accumulator) Cover(share func(*trace.Function) float64) {
+	for fn, f := range a.functions {
+		f.Coverage = share(fn)
+	}
 }
 
 // Take gives what was counted since the last Take, as the second of now, and
@@ -72,9 +81,25 @@ func (a *Accumulator) of(fn *trace.Function) *FunctionSecond {
 
 // merge adds what other counted in the same second.
 func (f *FunctionSecond) merge(other *FunctionSecond) {
+	f.Coverage = f.mergedCoverage(other)
 	f.Merge(&other.Tally)
 	f.Recorded += other.Recorded
-	f.OverheadNS += other.OverheadNS
 	f.CPUNS += other.CPUNS
-	f.HasCPU = f.HasCPU || other.HasCPU
+	f.CPUCalls += other.CPUCalls
+}
+
+func (f *FunctionSecond) coverage() float64 {
+	if f.Coverage == 0 {
+		return 1
+	}
+	return f.Coverage
+}
+
+// mergedCoverage keeps the number of calls that both together stand for.
+func (f *FunctionSecond) mergedCoverage(other *FunctionSecond) float64 {
+	calls := float64(f.Calls) + float64(other.Calls)
+	if calls == 0 {
+		return min(f.coverage(), other.coverage())
+	}
+	return calls / (float64(f.Calls)/f.coverage() + float64(other.Calls)/other.coverage())
 }

@@ -26,6 +26,7 @@ type attachFlags struct {
 	target   targetFlags
 	capture  captureFlags
 	rules    ruleFlags
+	budgets  budgetFlags
 	db       string
 	spillDir string
 	output   string
@@ -65,6 +66,7 @@ like is withheld: {"$redacted": "password"}.`,
 	f.target.register(cmd)
 	f.capture.register(cmd)
 	f.rules.register(cmd)
+	f.budgets.register(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.db, "db", defaultDB, "write to this SQLite database, created when missing")
 	fl.StringVar(&f.spillDir, "spill-dir", "", "keep errors here while the database can't be written (default: beside it)")
@@ -86,12 +88,17 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	if err != nil {
 		return usageError{err}
 	}
+	budgets, err := f.budgets.compile()
+	if err != nil {
+		return usageError{err}
+	}
 	notes := &notes{w: cmd.ErrOrStderr(), quiet: f.quiet}
 	opts.Warn = notes.warn
 	if f.dryRun {
 		return dryRun(cmd.OutOrStdout(), opts, command)
 	}
 	opts.Precondition = rules.precondition()
+	opts.Rate = func(f *trace.Function) float64 { return budgets.rates.Most(f, 0) }
 	if len(rules.errors) > 0 {
 		opts.Failure = rules.failure
 	}
@@ -109,7 +116,7 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	}
 	ctx, hurry, cancel := untilSignal(cmd.Context(), opts.Command)
 	defer cancel()
-	code, err := f.record(ctx, hurry, cmd.OutOrStdout(), notes, opts, rules)
+	code, err := f.record(ctx, hurry, cmd.OutOrStdout(), notes, opts, rules, budgets)
 	if err != nil {
 		return err
 	}
@@ -184,7 +191,7 @@ func (f *attachFlags) options(command []string) (attach.Options, error) {
 }
 
 // record attaches, records and detaches. It gives the command's exit code, if there is one.
-func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *notes, opts attach.Options, rules rules) (code int, err error) {
+func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *notes, opts attach.Options, rules rules, budgets budgets) (code int, err error) {
 	command := opts.Command
 	released := false
 	defer func() {
@@ -233,6 +240,7 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	}
 	started := time.Now()
 	r := newRecorder(session, store, f.capture, rules, shower(f.output, out), f.limit)
+	r.warden = newWarden(session, budgets, notes, r.gap)
 	var view *live
 	if f.output == "table" && command == nil { // the terminal is the command's, if there is one
 		view = startLive(out, f.db, started)
@@ -241,6 +249,7 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	runErr := r.run(withDuration(ctx, f.duration), hurry, waitsForMore(opts))
 	notes.showing(nil)
 	view.close()
+	r.warden.close()
 	// The probes go before the command is waited for: it may run on for long.
 	err = errors.Join(runErr, session.Detach(), store.Flush())
 	<-ended
@@ -270,6 +279,7 @@ func (f *attachFlags) session(rules rules) writer.Session {
 		"symbol": f.target.symbols, "exclude": f.target.exclude, "lib": f.target.libs, "file": f.target.files,
 		"depth": f.capture.depth, "max_string": f.capture.maxString, "max_items": f.capture.maxItems,
 		"max_bytes": f.capture.maxBytes, "ring_buffer": f.capture.ring, "stats_only": f.capture.statsOnly,
+		"sample": f.budgets.sample, "max_overhead": f.budgets.overhead, "max_cpu": f.budgets.cpu, "max_memory": f.budgets.memory, "unlimited": f.budgets.unlimited,
 		"redact": f.rules.redact, "no_redact": f.rules.noRedact, "error": f.rules.errors,
 		"filter": rules.commandLine([]string{f.rules.filter})[0], "min_duration": f.rules.minimum.String(),
 	})
@@ -294,7 +304,7 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 		return nil
 	}
 	if r.unwanted > 0 {
-		notes.say("counted %d calls that --filter or --min-duration left out", r.unwanted)
+		notes.say("counted %d calls that were sampled out, or left out by --filter or --min-duration", r.unwanted)
 	}
 	if dropped := r.store.Counters().Dropped; dropped > 0 {
 		r.recorded -= min(r.recorded, dropped)
@@ -339,6 +349,9 @@ func (n *notes) notice(notice writer.Notice) {
 	}
 	n.say("%s", notice.Text)
 }
+
+// step tells of a change in how a function is traced.
+func (n *notes) step(text string) { n.say("%s", text) }
 
 func (n *notes) say(format string, args ...any) {
 	if !n.quiet {
