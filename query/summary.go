@@ -210,7 +210,7 @@ type Missing struct {
 // Steps counts how often something changed in how functions were traced, to stay within the budgets.
 func (d *Database) Steps(ctx context.Context, r Range) (n uint64, err error) {
 	where, args := r.functions("function_id")
-	err = d.sql.QueryRowContext(ctx, `SELECT count(*) FROM gap WHERE ts >= ? AND count = 0`+where, append([]any{r.second()}, args...)...).Scan(&n)
+	err = d.sql.QueryRowContext(ctx, `SELECT count(*) FROM gap WHERE ts >= ? AND count = 0 AND reason NOT GLOB 'database *'`+where, append([]any{r.second()}, args...)...).Scan(&n)
 	return n, d.wrap("read gaps", err)
 }
 

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/observatory-trace/observatory-trace/trace"
+	"github.com/observatory-trace/observatory-trace/writer/spill"
 )
 
 // BenchmarkStore hands calls of a service over as a tracer would, and waits for them to be committed. It reports
@@ -244,6 +246,33 @@ func (s *callSource) next(id uint64) *trace.Call {
 	}
 	s.count++
 	return c
+}
+
+// BenchmarkReplay brings errors that a dead session left into a new database.
+func BenchmarkReplay(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "bench.db")
+	row := sessionRow{seed: 1 << 62, started: "2026-01-01 00:00:00.000", path: path}
+	log, err := spill.Create(filepath.Dir(path), filepath.Base(path), row.headMessage())
+	must(b, err)
+	source := newCallSource(97)
+	var records [][]byte
+	for i := range b.N {
+		source.count = 1000*i + 999
+		records = append(records, callRecord(source.next(uint64(i+1)), 0))
+	}
+	must(b, log.Append(records))
+	b.SetBytes(log.Bytes() / int64(b.N))
+	must(b, log.Close())
+	before := cpuSeconds(b)
+	b.ResetTimer()
+	s := open(b, path, Options{})
+	must(b, s.Close())
+	b.StopTimer()
+	b.ReportMetric((cpuSeconds(b)-before)*1e6/float64(b.N), "cpu-µs/record")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+	if got := shell(b, path, "SELECT count(*) FROM process_trace"); got != fmt.Sprint(b.N) {
+		b.Errorf("%s of %d came in", got, b.N)
+	}
 }
 
 // service makes calls in the order in which they end, as trees of about a hundred, in many goroutines at a time:

@@ -28,13 +28,20 @@ type batch struct {
 	stats    []FunctionSecond
 	gaps     []trace.Gap
 	attached *attached // nil: nothing new
+	marks    []mark    // rows of meta to be set
+}
+
+// mark is a row of meta; one with the value 0 is deleted.
+type mark struct {
+	key   string
+	value int64
 }
 
 // attached is how much is being traced.
 type attached struct{ functions, processes int }
 
 func (b *batch) empty() bool {
-	return len(b.calls)+len(b.stats)+len(b.gaps) == 0 && b.attached == nil
+	return len(b.calls)+len(b.stats)+len(b.gaps)+len(b.marks) == 0 && b.attached == nil
 }
 
 // database is one connection that writes: everything it does is synchronous,
@@ -387,6 +394,9 @@ func (d *database) insert(b batch) error {
 			return err
 		}
 	}
+	if err := d.setMarks(b.marks); err != nil {
+		return err
+	}
 	if a := b.attached; a != nil {
 		return d.set("UPDATE session SET functions = ?, processes = ? WHERE id = ?",
 			int64(a.functions), int64(a.processes), d.session)
@@ -394,15 +404,31 @@ func (d *database) insert(b batch) error {
 	return nil
 }
 
-func (d *database) insertStat(f *FunctionSecond) error {
+// setMarks writes rows of meta, inside a transaction.
+func (d *database) setMarks(marks []mark) error {
+	for _, m := range marks {
+		sql, values := "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", []driver.Value{m.key, m.value}
+		if m.value == 0 {
+			sql, values = "DELETE FROM meta WHERE key = ?", values[:1]
+		}
+		if err := d.set(sql, values...); err != nil {
+			return fmt.Errorf("write meta: %w", err)
+		}
+	}
+	return nil
+}
+
+func (d *database) insertStat(second *FunctionSecond) error {
+	merged := *second // a transaction that fails is tried again with what it was
+	f := &merged
 	function, err := d.names.function(d, f.Func)
 	if err != nil {
 		return err
 	}
-	second := d.clock.text(f.Second * 1e9)[:len("2006-01-02 15:04:05")]
+	ts := d.clock.text(f.Second * 1e9)[:len("2006-01-02 15:04:05")]
 	row, err := d.query(context.Background(), `SELECT calls, errors, sampled_out, dropped, recorded, total_ns, max_ns,
 		overhead_ns, cpu_ns, cpu_calls, coverage, histogram FROM stat WHERE ts = ? AND function_id = ? AND session_id = ?`,
-		second, function, d.session)
+		ts, function, d.session)
 	switch {
 	case err == nil:
 		if err := f.mergeRow(row); err != nil {
@@ -424,7 +450,7 @@ func (d *database) insertStat(f *FunctionSecond) error {
 		recorded, timed, total_ns, max_ns, p50_ns, p95_ns, p99_ns, cpu_ns, overhead_ns, histogram,
 		cpu_calls, coverage)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		second, function, d.session, int64(f.Calls), int64(f.Errors), int64(f.LeftOut), int64(f.Dropped),
+		ts, function, d.session, int64(f.Calls), int64(f.Errors), int64(f.LeftOut), int64(f.Dropped),
 		int64(f.Recorded), int64(f.Latency.Count()), f.TotalNS, f.MaxNS, min(q(0.5), f.MaxNS), min(q(0.95), f.MaxNS), min(q(0.99), f.MaxNS),
 		cpu, f.OverheadNS, histogram, int64(f.CPUCalls), f.coverage())
 	if err != nil {
@@ -450,7 +476,9 @@ func (f *FunctionSecond) mergeRow(row []driver.Value) error {
 	if err := old.Latency.UnmarshalBinary(histogram); err != nil {
 		return fmt.Errorf("read statistics: %w: %w", ErrCorrupt, err)
 	}
-	f.merge(&old)
+	old.merge(f) // its histogram is nobody else's
+	old.Second, old.Func = f.Second, f.Func
+	*f = old
 	return nil
 }
 

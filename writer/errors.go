@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"github.com/mattn/go-sqlite3"
+
+	"github.com/observatory-trace/observatory-trace/trace"
 )
 
 // What an Error may wrap.
@@ -19,6 +21,7 @@ var (
 	ErrLocked   = errors.New("locked by another program")
 	ErrReadOnly = errors.New("not writable")
 	ErrReplaced = errors.New("deleted or replaced while in use")
+	ErrIO       = errors.New("reading or writing failed")
 	ErrClosed   = errors.New("closed")
 )
 
@@ -52,13 +55,14 @@ type fault struct {
 }
 
 var (
-	faultCorrupt  = fault{ErrCorrupt, "move it aside (mv {path} {path}.damaged) and a new one is created; `sqlite3 {path}.damaged .recover` saves what can be read"}
+	faultCorrupt  = fault{ErrCorrupt, "attach sets it aside as {path}.damaged-TIME and begins a new one; `sqlite3 {path}.damaged-TIME .recover` prints what can be read"}
 	faultFull     = fault{ErrFull, "free space on its file system, or choose another place with --db"}
 	faultLocked   = fault{ErrLocked, "end the program that holds a write transaction on it (fuser {path})"}
 	faultReadOnly = fault{ErrReadOnly, "run as its owner, remount its file system writable, or choose another place with --db"}
 	faultForeign  = fault{ErrForeign, "choose another file with --db"}
 	faultNewer    = fault{ErrNewer, "use that version of the program, or choose another file with --db"}
-	faultReplaced = fault{ErrReplaced, "leave the file in place while tracing; start again to write a new one"}
+	faultReplaced = fault{ErrReplaced, "leave the file in place while tracing; a new one is begun"}
+	faultIO       = fault{ErrIO, "look at the kernel's log (dmesg) for what its disk says, or choose another place with --db"}
 )
 
 // wrap gives err the operation, the path, its kind and the way out.
@@ -102,8 +106,13 @@ func classify(err error) (fault, bool) {
 		case sqlite3.ErrCantOpen:
 			return faultReadOnly, true
 		}
-		if errors.Is(code.SystemErrno, syscall.ENOSPC) || errors.Is(code.SystemErrno, syscall.EDQUOT) {
+		switch {
+		case errors.Is(code.SystemErrno, syscall.ENOSPC), errors.Is(code.SystemErrno, syscall.EDQUOT):
 			return faultFull, true
+		case errors.Is(code.SystemErrno, syscall.EROFS), errors.Is(code.SystemErrno, syscall.EPERM):
+			return faultReadOnly, true
+		case code.Code == sqlite3.ErrIoErr:
+			return faultIO, true
 		}
 	}
 	switch {
@@ -111,6 +120,8 @@ func classify(err error) (fault, bool) {
 		return faultFull, true
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return faultReadOnly, true
+	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.EFBIG):
+		return faultIO, true
 	}
 	return fault{}, false
 }
@@ -119,4 +130,27 @@ func classify(err error) (fault, bool) {
 func busy(err error) bool {
 	var code sqlite3.Error
 	return errors.As(err, &code) && (code.Code == sqlite3.ErrBusy || code.Code == sqlite3.ErrLocked)
+}
+
+// poison says whether err is about what was to be written, and not about where:
+// the same would fail in a healthy database, too.
+func poison(err error) bool {
+	var code sqlite3.Error
+	if errors.As(err, &code) {
+		switch code.Code {
+		case sqlite3.ErrConstraint, sqlite3.ErrTooBig, sqlite3.ErrMismatch, sqlite3.ErrRange:
+			return true
+		}
+	}
+	return errors.Is(err, trace.ErrHistogram)
+}
+
+// causeOf is the short form of an error, under which such are counted.
+func causeOf(err error) string {
+	for _, kind := range []error{ErrReplaced, ErrFull, ErrLocked, ErrReadOnly, ErrCorrupt, ErrIO, ErrNewer, ErrForeign} {
+		if errors.Is(err, kind) {
+			return kind.Error()
+		}
+	}
+	return "failed"
 }

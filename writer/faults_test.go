@@ -23,9 +23,16 @@ import (
 // crashPath tells this test's program to be the writer that is killed.
 const crashPath = "OBSERVATORY_TEST_CRASH_DB"
 
+// crashAway has it go on while the database is away.
+const crashAway = "OBSERVATORY_TEST_CRASH_AWAY"
+
 func TestMain(m *testing.M) {
 	if path := os.Getenv(crashPath); path != "" {
-		if err := crashWriter(path); err != nil {
+		write := crashWriter
+		if os.Getenv(crashAway) != "" {
+			write = crashAwayWriter
+		}
+		if err := write(path); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -158,33 +165,8 @@ func TestLocked(t *testing.T) {
 	if got := shell(t, path, "SELECT count(*) FROM process_trace"); got != "5400" {
 		t.Errorf("%s calls of 5400", got)
 	}
-	if c := s.Counters(); c.Calls != 5400 || c.Lost != 0 || c.Waits == 0 || c.Waited == 0 || c.Retries == 0 {
+	if c := s.Counters(); c.Calls != 5400 || c.Dropped != 0 || c.Waits == 0 || c.Waited == 0 || c.Retries == 0 {
 		t.Errorf("counters %+v", c)
-	}
-}
-
-// TestLockedForLong holds that patience ends, with a clear error and the loss counted.
-func TestLockedForLong(t *testing.T) {
-	path := newPath(t)
-	s := open(t, path, Options{Patience: time.Millisecond})
-	release := hold(t, path)
-	defer release()
-	writeMany(t, s, 50)
-	err := s.Flush()
-	checkFault(t, err, ErrLocked, "fuser")
-	if c := s.Counters(); c.Lost != 50 {
-		t.Errorf("%d calls are counted as lost, want 50", c.Lost)
-	}
-	for _, again := range []error{s.Write(nil), s.Gap(trace.Gap{}), s.Flush(), s.Close()} {
-		if !errors.Is(again, ErrLocked) {
-			t.Errorf("a failed store says %v", again)
-		}
-	}
-	if _, err := s.NextIDs(idWindow * 2); !errors.Is(err, ErrLocked) {
-		t.Errorf("ids of a failed store: %v", err)
-	}
-	if _, err := Open(path, Options{Patience: time.Millisecond}); !errors.Is(err, ErrLocked) {
-		t.Errorf("open while locked: %v", err)
 	}
 }
 
@@ -200,37 +182,6 @@ func mountTemporary(t *testing.T, size string) string {
 		}
 	})
 	return dir
-}
-
-// TestDiskFull fills the disk under a writer.
-func TestDiskFull(t *testing.T) {
-	path := filepath.Join(mountTemporary(t, "3m"), "full.db")
-	s := open(t, path, Options{BatchCalls: 100})
-	flushed := 0
-	var err error
-	for err == nil && flushed < 1e6 {
-		source := newCallSource(10)
-		var calls []*trace.Call
-		for i := range 100 {
-			calls = append(calls, source.next(uint64(flushed+i+1)))
-		}
-		if err = errors.Join(s.Write(calls), s.Flush()); err == nil {
-			flushed += 100
-		}
-	}
-	checkFault(t, err, ErrFull, "free space")
-	if c := s.Counters(); c.Lost == 0 || c.Calls != uint64(flushed) {
-		t.Errorf("after %d calls: counters %+v", flushed, c)
-	}
-	if err := s.Close(); !errors.Is(err, ErrFull) {
-		t.Errorf("close: %v", err)
-	}
-	// Read elsewhere: recovery wants room too.
-	there := filepath.Join(t.TempDir(), "full.db")
-	copyDatabase(t, path, there)
-	if got := shell(t, there, "SELECT count(*) FROM process_trace; PRAGMA integrity_check"); got != fmt.Sprintf("%d\nok", flushed) {
-		t.Errorf("%q of %d committed calls", got, flushed)
-	}
 }
 
 // TestFullWithinTransaction fills the disk with a transaction that is larger than the page cache:
@@ -285,26 +236,8 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestReplaced deletes or replaces the file under a writer: its writes would succeed, and be lost.
-func TestReplaced(t *testing.T) {
-	for name, replace := range map[string]func(string) error{
-		"deleted":  os.Remove,
-		"replaced": func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) },
-		"moved":    func(path string) error { return os.Rename(path, path+".old") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			path := newPath(t)
-			s := open(t, path, Options{})
-			writeMany(t, s, 10)
-			must(t, s.Flush())
-			must(t, replace(path))
-			writeMany(t, s, 10)
-			checkFault(t, s.Flush(), ErrReplaced, "leave the file")
-		})
-	}
-}
-
-// TestDamaged opens files that are not what they should be.
+// TestDamaged opens files that are not what they should be: what is damaged is
+// set aside as it was, and what never was a database is left alone.
 func TestDamaged(t *testing.T) {
 	good := newPath(t)
 	s := open(t, good, Options{})
@@ -314,30 +247,52 @@ func TestDamaged(t *testing.T) {
 	must(t, err)
 	for name, c := range map[string]struct {
 		content []byte
-		want    error // nil: it opens
-		hint    string
+		aside   bool
+		want    error
 	}{
-		"truncated":    {whole[:len(whole)/2/8192*8192], ErrCorrupt, ".recover"},
-		"overwritten":  {overwrite(whole), ErrCorrupt, "mv"},
-		"text":         {[]byte(strings.Repeat("# Read me\n", 1000)), ErrCorrupt, "mv"},
-		"header alone": {whole[:100], ErrCorrupt, "mv"},
-		"zero length":  {nil, nil, ""},
+		"truncated":    {whole[:len(whole)/2/8192*8192], true, nil},
+		"overwritten":  {overwrite(whole), true, nil},
+		"header alone": {whole[:100], true, nil},
+		"head zeroed":  {append(make([]byte, 8192), whole[8192:]...), true, nil},
+		"zero length":  {nil, false, nil},
+		"text":         {[]byte(strings.Repeat("# Read me\n", 1000)), false, ErrForeign},
+		"short text":   {[]byte("hello"), false, ErrForeign},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := newPath(t)
 			must(t, os.WriteFile(path, c.content, 0o600))
-			s, err := Open(path, Options{})
-			if c.want == nil {
-				must(t, err)
-				writeMany(t, s, 5)
-				must(t, s.Close())
+			var notices notices
+			s, err := Open(path, Options{Notice: notices.take})
+			aside, globErr := filepath.Glob(path + ".damaged-*")
+			must(t, globErr)
+			if (len(aside) == 1) != c.aside {
+				t.Fatalf("set aside: %v, error %v", aside, err)
+			}
+			left := path
+			if c.aside {
+				left = aside[0]
+			}
+			if after, err := os.ReadFile(left); err != nil || c.content != nil && string(after) != string(c.content) {
+				t.Errorf("the file was changed (%v)", err)
+			}
+			if c.want != nil {
+				checkFault(t, err, c.want, "--db")
 				return
 			}
-			checkFault(t, err, c.want, c.hint)
-			after, err := os.ReadFile(path)
 			must(t, err)
-			if string(after) != string(c.content) {
-				t.Error("the damaged file was changed")
+			writeMany(t, s, 5)
+			must(t, s.Close())
+			if got := shell(t, path, "SELECT count(*) FROM process_trace; PRAGMA integrity_check"); got != "5\nok" {
+				t.Errorf("the new one: %q", got)
+			}
+			if !c.aside {
+				return
+			}
+			if got := shell(t, path, "SELECT reason, hint FROM gaps"); !strings.Contains(got, "set aside as "+left) || !strings.Contains(got, ".recover") {
+				t.Errorf("the new one tells %q", got)
+			}
+			if !notices.have("set aside as " + left) {
+				t.Errorf("notices %+v", notices.all())
 			}
 		})
 	}

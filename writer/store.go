@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/observatory-trace/observatory-trace/trace"
+	"github.com/observatory-trace/observatory-trace/writer/spill"
 )
 
 // Session says who traces what, for the sessions view.
@@ -29,7 +30,15 @@ type Options struct {
 	BatchCalls int           // calls a transaction holds at most: 10,000
 	BatchDelay time.Duration // how long a call waits for its transaction: 100 ms
 	QueueCalls int           // calls that wait in memory before Write blocks: 100,000; as many again may be on their way
-	Patience   time.Duration // how long a transaction waits for a lock that another program holds: 60 s
+	Patience   time.Duration // how long another program's lock is waited for before the database counts as away: 60 s
+	SpillDir   string        // where errors go while the database is away: its own folder
+	Notice     func(Notice)  // is told when the database goes away and comes back, once each; nobody. It must not call the store
+}
+
+// Notice is what the operator should know.
+type Notice struct {
+	Trouble bool   // something is wrong, or was damaged; else all is well again
+	Text    string // one line
 }
 
 func (o Options) withDefaults() Options {
@@ -44,6 +53,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Patience <= 0 {
 		o.Patience = time.Minute
+	}
+	if o.Notice == nil {
+		o.Notice = func(Notice) {}
 	}
 	if o.Session.Host == "" {
 		o.Session.Host, _ = os.Hostname() // an unnamed host is not worth failing for
@@ -64,8 +76,8 @@ func kernelRelease() string {
 
 // Counters tell what a Store has done so far.
 type Counters struct {
-	Calls   uint64        // calls committed
-	Lost    uint64        // calls that were accepted and could not be written, because the store failed
+	Calls   uint64        // calls committed, those of spill files included
+	Dropped uint64        // calls that were accepted and are in no file; Health has the reasons
 	Commits uint64        // transactions
 	Retries uint64        // how often another program's lock had to be waited for
 	Waits   uint64        // writes that had to wait for room in the queue
@@ -73,36 +85,73 @@ type Counters struct {
 }
 
 // Store writes calls to a database in the background. It is safe for
-// concurrent use. Once it has failed, it stays failed: every method gives the
-// error that it failed with.
+// concurrent use.
+//
+// When the database can't be written, it is away until a later try succeeds:
+// errors (calls whose status is ERR) go to a spill file, other calls wait in
+// the queue as far as there is room, and what comes then is counted as
+// dropped. Nobody has to wait meanwhile. docs/architecture.md says more.
 type Store struct {
 	options Options
-	db      *database // the run goroutine's, once it has started
 	path    string
 	hurry   chan struct{} // closed by Close: don't wait for locks much longer
 	wake    chan struct{} // capacity 1: there is a reason to commit before the delay is over
 	done    chan struct{} // closed when the run goroutine has ended
+	breaker *breaker
+
+	// The run goroutine's, once it has started.
+	db          *database   // nil while it can't be opened
+	wal         os.FileInfo // the log that db writes; nil when that is not known
+	size        int64       // of the file, bytes, when it was last looked at
+	verified    time.Time   // when it was last checked for damage, because it had become shorter
+	row         sessionRow
+	number      uint64 // of the last transaction
+	doubt       *doubt // nil: nothing is in doubt
+	retries     uint64 // of connections before db
+	spill       *spill.Log
+	replays     []*replay // what is to come into the database from spill files; the last is that of spill
+	held        [][]byte  // records that the spill file has no room for
+	heldBytes   int
+	spillDue    time.Time // when the spill file is tried again
+	spillFailed bool      // that it has no room has been said
+	told        bool      // that the database is away has been said
 
 	mu       sync.Mutex
-	changed  *sync.Cond // room in the queue, a commit, a failure
+	changed  *sync.Cond // room in the queue, a commit, a change of away
 	queue    batch
-	queued   uint64 // batches of any kind that were handed in
-	written  uint64 // of those, how many are committed or given up
+	since    time.Time // when the first of the queue came
+	flight   time.Time // when the first of what is under way came; zero when nothing is
+	flying   int       // calls that are
+	queued   uint64    // batches of any kind that were handed in
+	written  uint64    // of those, how many are committed or given up
+	seen     uint64    // of those, how many the run goroutine has seen: their errors are in a file
 	closing  bool
-	err      error
+	closed   bool
+	err      error    // what Close gives
+	away     error    // why the database can't be written; nil when it can
+	before   progress // when it went away
 	counters Counters
 	ids      idRange // reserved and not yet handed out
+	slot     slot    // for ids while the database is away
+	raised   uint64  // up to where the database knows of ids
 	idsWant  int     // more than usual, when NextIDs waits for them
 	release  func([]*trace.Call)
+	drops    drops
+	spilled  uint64
+	replayed uint64
+	pending  SpillState
+	attached *attached // what Attached was told last
 }
 
 // idRange is ids from next up to but not including end.
 type idRange struct{ next, end uint64 }
 
 // Open opens or creates the database at path, its directory included, brings
-// its schema up to date, and starts a session in it. The caller closes it.
-// Errors wrap ErrNewer, ErrForeign, ErrCorrupt, ErrFull, ErrLocked or
-// ErrReadOnly where they fit, and are of type *Error.
+// its schema up to date, and starts a session in it. A damaged one is set
+// aside, which Options.Notice is told. What earlier sessions left in spill
+// files comes into the database in the background. The caller closes it.
+// Errors wrap ErrNewer, ErrForeign, ErrFull, ErrLocked or ErrReadOnly where
+// they fit, and are of type *Error.
 func Open(path string, options Options) (*Store, error) {
 	s := &Store{
 		options: options.withDefaults(),
@@ -112,27 +161,47 @@ func Open(path string, options Options) (*Store, error) {
 		done:    make(chan struct{}),
 	}
 	s.changed = sync.NewCond(&s.mu)
-	db, err := openDatabase(path, s.options.Patience, s.hurry)
+	s.breaker = newBreaker(s.options.Patience)
+	db, aside, err := openOrSetAside(path, s.options.Patience, s.hurry)
 	if err != nil {
 		return nil, wrap("open database", path, err)
 	}
-	if err := db.beginSession(s.options.Session, time.Now()); err != nil {
+	s.db = db
+	if err := s.begin(aside); err != nil {
 		db.abandon()
-		return nil, wrap("begin session in database", path, err)
+		return nil, err
 	}
-	first, err := db.commit(batch{}, idWindow)
-	if err != nil {
-		db.abandon()
-		return nil, wrap("reserve call ids in database", path, err)
-	}
-	s.db, s.ids = db, idRange{uint64(first), uint64(first) + idWindow}
 	go s.run()
 	return s, nil
 }
 
+// begin starts the session, with its spill file.
+func (s *Store) begin(aside string) error {
+	if err := s.db.beginSession(s.options.Session, time.Now()); err != nil {
+		return wrap("begin session in database", s.path, err)
+	}
+	first, err := s.db.commit(batch{}, idWindow)
+	if err != nil {
+		return wrap("reserve call ids in database", s.path, err)
+	}
+	s.ids, s.slot = idRange{uint64(first), uint64(first) + idWindow}, slotOf(s.db.session)
+	if err := s.describe(); err != nil {
+		return wrap("begin session in database", s.path, err)
+	}
+	if err := s.openSpills(); err != nil {
+		return err
+	}
+	s.settleIn()
+	if aside != "" {
+		s.tellAside(aside)
+	}
+	return nil
+}
+
 // NextIDs reserves n call ids, consecutive and greater than all that it gave
 // before. No other session, past, present or future, gets them: the
-// reservation is in the file before it is here. It rarely has to wait.
+// reservation is in the file before it is here, or, while the database is
+// away, comes from a range that is this session's alone. It rarely has to wait.
 func (s *Store) NextIDs(n int) (first uint64, err error) {
 	if n <= 0 {
 		return 0, fmt.Errorf("reserve call ids: %d is not a positive number", n)
@@ -140,11 +209,15 @@ func (s *Store) NextIDs(n int) (first uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.ids.end-s.ids.next < uint64(n) {
-		if s.err != nil {
-			return 0, s.err
-		}
 		if s.closing {
 			return 0, fmt.Errorf("reserve call ids: %w", ErrClosed)
+		}
+		if s.away != nil {
+			if n > slotIDs {
+				return 0, s.away
+			}
+			s.ids = s.slot.extend(s.ids, uint64(n))
+			continue
 		}
 		s.idsWant = max(s.idsWant, n)
 		s.nudge()
@@ -152,23 +225,38 @@ func (s *Store) NextIDs(n int) (first uint64, err error) {
 	}
 	first = s.ids.next
 	s.ids.next += uint64(n)
-	if s.ids.end-s.ids.next < idWindow/2 {
+	if s.ids.end-s.ids.next < idWindow/2 && s.away == nil {
 		s.nudge()
 	}
 	return first, nil
 }
 
 // Write hands calls over: the store owns them from here on, but not the slice.
-// It blocks while the queue is full, which Counters tells. A call without a
-// function is refused, and the batch with it. It gives an error when the store
-// has failed or is closed; the calls are not written then.
+// It blocks while the queue is full, which Counters tells; not while the
+// database is away: then what the queue has no room for is dropped and
+// counted, errors excepted. A call without a function is refused, and the
+// batch with it. It gives an error when the store is closed; the calls are not
+// written then.
 func (s *Store) Write(calls []*trace.Call) error {
 	for _, c := range calls {
 		if c == nil || c.Func == nil {
 			return errors.New("write calls: a call has no function")
 		}
 	}
-	return s.put(len(calls), func(b *batch) { b.calls = append(b.calls, calls...) })
+	return s.put(len(calls), func(b *batch) {
+		if s.away == nil {
+			b.calls = append(b.calls, calls...)
+			return
+		}
+		for _, c := range calls {
+			// The newest go: what is kept follows on what was written before.
+			if c.Status != trace.StatusErr && len(b.calls) >= s.options.QueueCalls {
+				s.drop(c.Func, 1, awayReason(s.away), hintOf(s.away))
+				continue
+			}
+			b.calls = append(b.calls, c)
+		}
+	})
 }
 
 // Stats hands statistics over, each with its function. A second that was
@@ -179,41 +267,67 @@ func (s *Store) Stats(seconds []FunctionSecond) error {
 			return errors.New("write statistics: a second has no function")
 		}
 	}
-	return s.put(0, func(b *batch) { b.stats = append(b.stats, seconds...) })
+	return s.put(0, func(b *batch) {
+		for i := range seconds {
+			s.drops.correct(&seconds[i])
+		}
+		b.stats = append(b.stats, seconds...)
+		if s.away != nil {
+			b.compact()
+		}
+	})
 }
 
 // Gap hands over what is missing, and why.
 func (s *Store) Gap(g trace.Gap) error {
-	return s.put(0, func(b *batch) { b.gaps = append(b.gaps, g) })
+	return s.put(0, func(b *batch) {
+		b.gaps = append(b.gaps, g)
+		if s.away != nil {
+			b.compact()
+		}
+	})
 }
 
 func (s *Store) put(calls int, add func(*batch)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err == nil && !s.closing && s.full(calls) {
+	if !s.closing && s.full(calls) {
 		start := time.Now()
-		for s.err == nil && !s.closing && s.full(calls) {
+		for !s.closing && s.full(calls) {
 			s.changed.Wait()
 		}
 		s.counters.Waits++
 		s.counters.Waited += time.Since(start)
 	}
-	switch {
-	case s.err != nil:
-		return s.err
-	case s.closing:
+	if s.closing {
 		return fmt.Errorf("write to database %s: %w", s.path, ErrClosed)
+	}
+	if s.queue.empty() {
+		s.since = time.Now()
 	}
 	add(&s.queue)
 	s.queued++
-	if len(s.queue.calls) >= s.options.BatchCalls {
+	if len(s.queue.calls) >= s.options.BatchCalls && s.away == nil {
 		s.nudge()
 	}
 	return nil
 }
 
+// full tells whether so many more calls have to wait. While the database is
+// away only errors are taken beyond the queue's length; they wait where the
+// spill is too slow for them.
 func (s *Store) full(calls int) bool {
-	return len(s.queue.calls) > 0 && len(s.queue.calls)+calls > s.options.QueueCalls
+	limit := s.options.QueueCalls
+	if s.away != nil {
+		limit *= 3
+	}
+	return len(s.queue.calls) > 0 && len(s.queue.calls)+calls > limit
+}
+
+// drop counts calls that are given up. It is called with s.mu held.
+func (s *Store) drop(f *trace.Function, n uint64, reason, hint string) {
+	s.counters.Dropped += n
+	s.drops.add(f, n, reason, hint)
 }
 
 // nudge makes the run goroutine look at the queue without delay.
@@ -224,11 +338,17 @@ func (s *Store) nudge() {
 	}
 }
 
-// Flush returns when all that was handed in before is committed.
+// Flush returns when all that was handed in before is committed. While the
+// database is away it gives the reason, when errors that were handed in before
+// are in the spill file.
 func (s *Store) Flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for target := s.queued; s.written < target && s.err == nil; {
+	target := s.queued
+	for s.written < target && !s.closed {
+		if s.away != nil && s.seen >= target {
+			return s.away
+		}
 		s.nudge()
 		s.changed.Wait()
 	}
@@ -242,14 +362,41 @@ func (s *Store) Counters() Counters {
 	return s.counters
 }
 
-// Attached notes in the session how much is being traced.
-func (s *Store) Attached(functions, processes int) error {
-	return s.put(0, func(b *batch) { b.attached = &attached{functions, processes} })
+// Queue gives how full the queue is now.
+func (s *Store) Queue() QueueLevel {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := QueueLevel{Calls: len(s.queue.calls) + s.flying, Capacity: s.options.QueueCalls}
+	switch {
+	case !s.flight.IsZero():
+		q.Oldest = time.Since(s.flight)
+	case !s.queue.empty():
+		q.Oldest = time.Since(s.since)
+	}
+	return q
 }
 
-// Close writes what is in the queue, ends the session and closes the file. It
-// gives the error that the store failed with, if it did. Writers must have
-// stopped; Close may be called again.
+// Health gives how the database is now.
+func (s *Store) Health() Health {
+	a := s.breaker.read()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := Health{
+		State: a.state.String(), Since: a.since, Opened: a.opened, Tries: a.tries, Err: s.away,
+		Spilled: s.spilled, Replayed: s.replayed, Spill: s.pending, Dropped: s.drops.byReason(),
+	}
+	return h
+}
+
+// Attached notes in the session how much is being traced.
+func (s *Store) Attached(functions, processes int) error {
+	a := &attached{functions, processes}
+	return s.put(0, func(b *batch) { b.attached, s.attached = a, a })
+}
+
+// Close writes what is in the queue, ends the session and closes the file.
+// Where the database is away, all goes to the spill file instead, and the error
+// says so. Writers must have stopped; Close may be called again.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if !s.closing {
@@ -276,33 +423,32 @@ func (s *Store) run() {
 		case <-s.hurry:
 			open = false
 		}
-		s.drain()
+		if open {
+			_ = s.drain(false) // s.away has it
+		}
 	}
-	err := s.failure()
-	if err == nil {
-		err = s.db.endSession(time.Now(), s.retireIDs())
-	}
-	if closing := s.db.close(); err == nil {
-		err = closing
-	}
-	s.settle(0, s.queued, wrap("close database", s.path, err))
+	err := s.finish()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.written, s.seen, s.closed, s.err = s.queued, s.queued, true, err
+	s.changed.Broadcast()
 }
 
-// drain commits all that is in the queue now, at most BatchCalls calls a transaction.
-func (s *Store) drain() {
+// drain commits all that is in the queue now, or as much of it as can be, and
+// keeps the rest. Force tries the database also when it is not yet time to.
+func (s *Store) drain(force bool) error {
 	b, ids, mark := s.take()
-	var err error
-	for first := true; err == nil && (first || len(b.calls) > 0); first = false {
-		part := batch{calls: b.calls[:min(len(b.calls), s.options.BatchCalls)]}
-		if b.calls = b.calls[len(part.calls):]; len(b.calls) == 0 {
-			part.stats, part.gaps, part.attached = b.stats, b.gaps, b.attached
+	err := s.breaker.try(force, func() error { return wrap("write database", s.path, s.write(&b, ids)) })
+	if err == nil {
+		s.returned()
+	} else {
+		if !s.breaker.closed() {
+			s.left(err)
 		}
-		if err = s.commit(part, ids); err != nil {
-			b.calls = append(part.calls, b.calls...)
-		}
-		ids = 0
+		s.keep(b)
 	}
-	s.settle(len(b.calls), mark, err)
+	s.settle(mark, err)
+	return err
 }
 
 // take empties the queue. It gives how many ids are to be reserved, and the
@@ -311,32 +457,123 @@ func (s *Store) take() (b batch, ids int, mark uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b, s.queue = s.queue, batch{}
-	if s.idsWant > 0 || s.ids.end-s.ids.next < idWindow/2 {
-		ids = idWindow + s.idsWant
+	if !b.empty() {
+		s.flight, s.flying = s.since, len(b.calls)
+	}
+	if s.away == nil {
+		b.gaps = append(b.gaps, s.drops.gaps()...)
+		if s.closing {
+			b.stats = append(b.stats, s.drops.corrections()...)
+		}
+		if s.idsWant > 0 || s.ids.end-s.ids.next < idWindow/2 {
+			ids = idWindow + s.idsWant
+		}
 	}
 	return b, ids, s.queued
 }
 
-// commit writes one transaction, and hands the ids reserved in it out.
-func (s *Store) commit(part batch, ids int) error {
-	if err := s.failure(); err != nil {
+// write brings the database up to what it missed, and commits a batch, at most
+// BatchCalls calls a transaction. What is left of it when that fails is in b.
+func (s *Store) write(b *batch, ids int) error {
+	if !s.breaker.closed() || s.db == nil {
+		if err := s.resume(b); err != nil {
+			return err
+		}
+	}
+	if err := s.replay(replayAtOnce); err != nil {
 		return err
 	}
+	if len(s.held) > 0 {
+		if err := s.takeHeld(b); err != nil {
+			return err
+		}
+	}
+	for first := true; first || !b.empty(); first = false {
+		part := b.cut(s.options.BatchCalls)
+		if err := s.commit(part, ids, b); err != nil {
+			return err
+		}
+		ids = 0
+	}
+	return s.comeBack()
+}
+
+// commit writes one transaction, and hands the ids reserved in it out. When it
+// fails, what isn't committed is put in front of rest, or in doubt.
+func (s *Store) commit(part batch, ids int, rest *batch) error {
 	if part.empty() && ids == 0 {
 		return nil
 	}
-	first, err := s.db.commit(part, ids)
-	if err != nil {
+	first, err := s.transact(part, ids)
+	switch {
+	case err == nil:
+		s.committed(&part, first, ids)
+		return nil
+	case poison(err):
+		return s.isolate(part, ids, rest, err)
+	case !busy(err):
+		s.doubt = &doubt{number: s.number, part: part, fresh: true}
+	default:
+		rest.unshift(part)
+	}
+	return err
+}
+
+// transact runs one numbered transaction on the file that is at the path.
+func (s *Store) transact(part batch, ids int) (first int64, err error) {
+	if err := s.look(); err != nil {
+		return 0, err
+	}
+	s.number++
+	part.marks = append(part.marks[:len(part.marks):len(part.marks)], mark{s.row.numberKey(), int64(s.number)})
+	first, err = s.db.commit(part, ids)
+	if err == nil {
+		err = s.db.checkIdentity() // what went to an unlinked file is lost
+	}
+	return first, err
+}
+
+// isolate finds what a transaction fails for, and gives that up.
+func (s *Store) isolate(part batch, ids int, rest *batch, err error) error {
+	one, other, ok := part.halves()
+	if !ok {
+		s.giveUp(&part, err)
+		return s.commit(batch{}, ids, rest)
+	}
+	if err := s.commit(one, ids, rest); err != nil {
+		rest.append(other)
 		return err
 	}
+	return s.commit(other, 0, rest)
+}
+
+// giveUp counts what can't be written anywhere.
+func (s *Store) giveUp(part *batch, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	reason := "the database doesn't take it: " + err.Error()
+	for _, c := range part.calls {
+		s.drop(c.Func, 1, reason, "")
+	}
+	for i := range part.stats {
+		s.drops.lost("statistics of " + part.stats[i].Func.Name + " are lost: " + reason)
+		delete(s.drops.uncorrected, part.stats[i].Func)
+	}
+	for range part.gaps {
+		s.drops.lost("a gap is lost: " + reason)
+	}
+}
+
+// committed counts a transaction.
+func (s *Store) committed(part *batch, first int64, ids int) {
 	if release := s.releaser(); release != nil {
-		release(part.calls)
+		defer release(part.calls)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counters.Calls += uint64(len(part.calls))
 	s.counters.Commits++
-	s.counters.Retries = s.db.retries.Load()
+	s.counters.Retries = s.retries + s.db.retries.Load()
 	if ids > 0 {
 		s.idsWant = 0
 		if s.ids.end != uint64(first) { // another session has taken ids in between
@@ -345,7 +582,6 @@ func (s *Store) commit(part batch, ids int) error {
 		s.ids.end = uint64(first) + uint64(ids)
 	}
 	s.changed.Broadcast()
-	return nil
 }
 
 // ReleaseTo has calls given to a function when they are written, so that their memory can be
@@ -362,15 +598,16 @@ func (s *Store) releaser() func([]*trace.Call) {
 	return s.release
 }
 
-// settle notes that all up to mark is committed, or why it never will be.
-func (s *Store) settle(lost int, mark uint64, err error) {
+// settle notes that all up to mark is committed, or that it is kept.
+func (s *Store) settle(mark uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.written = mark
-	s.counters.Lost += uint64(lost)
-	if err != nil && s.err == nil {
-		s.err = wrap("write database", s.path, err)
+	s.flight, s.flying = time.Time{}, 0
+	s.seen = mark
+	if err == nil {
+		s.written = mark
 	}
+	s.pending = SpillState{Path: s.spill.Path(), Records: s.replays[len(s.replays)-1].pending(), Bytes: s.spill.Bytes(), Held: uint64(len(s.held))}
 	s.changed.Broadcast()
 }
 
@@ -381,10 +618,4 @@ func (s *Store) retireIDs() idRange {
 	unused := s.ids
 	s.ids.next = s.ids.end
 	return unused
-}
-
-func (s *Store) failure() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err
 }

@@ -546,7 +546,7 @@ func TestRefused(t *testing.T) {
 	if err := s.Gap(trace.Gap{}); !errors.Is(err, ErrClosed) {
 		t.Errorf("a gap after the end: %v", err)
 	}
-	if got := s.Counters(); got.Calls != 0 || got.Lost != 0 {
+	if got := s.Counters(); got.Calls != 0 || got.Dropped != 0 {
 		t.Errorf("counters %+v of nothing", got)
 	}
 }

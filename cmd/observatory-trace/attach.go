@@ -28,6 +28,7 @@ type attachFlags struct {
 	rules    ruleFlags
 	budgets  budgetFlags
 	db       string
+	spillDir string
 	output   string
 	duration time.Duration
 	limit    uint64
@@ -68,6 +69,7 @@ like is withheld: {"$redacted": "password"}.`,
 	f.budgets.register(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.db, "db", defaultDB, "write to this SQLite database, created when missing")
+	fl.StringVar(&f.spillDir, "spill-dir", "", "keep errors here while the database can't be written (default: beside it)")
 	fl.StringVarP(&f.output, "output", "o", "table", "what to print: table (a summary at the end), json (a call a line), tree (calls, indented) or none")
 	fl.DurationVarP(&f.duration, "duration", "d", 0, "stop after this time")
 	fl.Uint64VarP(&f.limit, "max-calls", "n", 0, "stop after so many calls")
@@ -207,7 +209,7 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	if functions == 0 && !waitsForMore(opts) {
 		return 0, noMatch(opts, commandPath(command))
 	}
-	store, err := writer.Open(f.db, writer.Options{Session: f.session(rules)})
+	store, err := writer.Open(f.db, writer.Options{Session: f.session(rules), SpillDir: f.spillDir, Notice: notes.notice})
 	if err != nil {
 		return 0, err
 	}
@@ -304,6 +306,10 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 	if r.unwanted > 0 {
 		notes.say("counted %d calls that were sampled out, or left out by --filter or --min-duration", r.unwanted)
 	}
+	if dropped := r.store.Counters().Dropped; dropped > 0 {
+		r.recorded -= min(r.recorded, dropped)
+		notes.say("%d calls were not recorded: the database was away; doctor --db %s says when and why", dropped, f.db)
+	}
 	notes.say("recorded %d calls in %s", r.recorded, f.db)
 	return nil
 }
@@ -334,6 +340,15 @@ func (n *notes) write(text string) {
 }
 
 func (n *notes) warn(err error) { n.write(fmt.Sprintln("observatory-trace: warning:", err)) }
+
+// notice says how the database is.
+func (n *notes) notice(notice writer.Notice) {
+	if notice.Trouble {
+		n.warn(errors.New(notice.Text))
+		return
+	}
+	n.say("%s", notice.Text)
+}
 
 // step tells of a change in how a function is traced.
 func (n *notes) step(text string) { n.say("%s", text) }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,12 +16,36 @@ import (
 )
 
 func newDoctorCommand() *cobra.Command {
-	return &cobra.Command{
+	var db, spillDir, output string
+	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Say what this kernel and these privileges allow, and what a probe costs here",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return doctor(cmd.OutOrStdout()) },
+		Short: "Say what this kernel and these privileges allow, or how a database is",
+		Long: `Say what this kernel and these privileges allow, and what a probe costs here.
+
+With --db: how that database is, without changing it: whether it is sound, what
+sessions wrote it and when it was away, what spill files wait to be written to it,
+and the way out of what is wrong. The exit code is 1 if something is.`,
+		Example: `  observatory-trace doctor
+  observatory-trace doctor --db logs/observatory.db
+  observatory-trace doctor --db logs/observatory.db -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case output != "table" && output != "json":
+				return usageError{fmt.Errorf("--output %q: one of table, json", output)}
+			case db != "":
+				return doctorDatabase(cmd.Context(), cmd.OutOrStdout(), db, spillDir, output)
+			case spillDir != "" || output != "table":
+				return usageError{errors.New("--spill-dir and --output go with --db")}
+			}
+			return doctor(cmd.OutOrStdout())
+		},
 	}
+	fl := cmd.Flags()
+	fl.StringVar(&db, "db", "", "look at this database instead")
+	fl.StringVar(&spillDir, "spill-dir", "", "where attach put its spill files (default: beside the database)")
+	fl.StringVarP(&output, "output", "o", "table", "what to print of a database: table or json")
+	return cmd
 }
 
 // finding is a line of doctor's report.

@@ -54,6 +54,7 @@ func newShop(t *testing.T) *shop {
 	acc.Tally(&trace.Tally{Func: s.pay, Calls: 1234, Dropped: 1234})
 	must(t, s.store.Write(calls))
 	must(t, s.store.Gap(trace.Gap{TimeNS: s.now.UnixNano(), Func: s.pay, Count: 1234, Reason: "ring buffer full", Hint: "raise --ring-buffer"}))
+	must(t, s.store.Gap(trace.Gap{TimeNS: s.now.UnixNano(), Reason: "database away: locked", Hint: "for 1s"})) // nothing is missing
 	must(t, s.store.Stats(acc.Take(s.now)))
 	must(t, s.store.Flush())
 	return s

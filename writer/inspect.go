@@ -1,0 +1,314 @@
+package writer
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+	"golang.org/x/sys/unix"
+
+	"github.com/observatory-trace/observatory-trace/writer/spill"
+)
+
+// State is what can be told of a database and what belongs to it, without changing anything.
+type State struct {
+	Path     string         `json:"path"`
+	Schema   int            `json:"schema"`    // version; 0 when it can't be read
+	Sound    string         `json:"sound"`     // "ok", what is wrong, or why that isn't known
+	Bytes    int64          `json:"bytes"`     // of the file
+	LogBytes int64          `json:"log_bytes"` // of the write-ahead log, 0 when there is none
+	DiskFree uint64         `json:"disk_free"` // bytes that the file system has for its owner
+	Sessions []PastSession  `json:"sessions"`  // the latest first
+	Away     []PastAway     `json:"away"`      // when the database was away or damaged, as sessions noted it, the latest first
+	Spills   []PendingSpill `json:"spills"`    // files whose records are not in the database, or may not be
+	Aside    []string       `json:"set_aside"` // damaged databases that were set aside
+	Problems []Problem      `json:"problems"`  // what should be done something about
+}
+
+// PastSession is a session that wrote to a database.
+type PastSession struct {
+	ID      int64  `json:"id"`
+	Started string `json:"started"` // UTC
+	Ended   string `json:"ended"`   // empty: it runs, or was killed
+	PID     int    `json:"tracer_pid"`
+	Version string `json:"version"`
+}
+
+// PastAway is one change in the state of a database.
+type PastAway struct {
+	At      string `json:"ts"` // UTC
+	Session int64  `json:"session_id"`
+	Reason  string `json:"reason"`
+	Detail  string `json:"detail"`
+}
+
+// PendingSpill is a spill file.
+type PendingSpill struct {
+	Path    string `json:"path"`
+	Live    bool   `json:"live"`    // its session still runs, and will write them
+	Records uint64 `json:"records"` // that are not in the database
+	Bytes   int64  `json:"bytes"`   // of the file
+	Damaged uint64 `json:"damaged"` // records that can't be read
+	PID     int    `json:"tracer_pid"`
+	Started string `json:"started"` // its session, UTC
+}
+
+// Problem is something wrong, and the way out.
+type Problem struct {
+	What string `json:"what"`
+	Hint string `json:"hint"`
+}
+
+// Bounds of an inspection: how many sessions and changes it lists, and how long it looks for damage.
+const (
+	inspectRows = 10
+	inspectTime = 10 * time.Second
+)
+
+// Inspect looks at the database at path and at the spill files in spillDir,
+// empty for its own folder. It changes nothing, and works as far as the file can
+// be read: what can't be is among the problems.
+func Inspect(ctx context.Context, path, spillDir string) State {
+	s := State{Path: path, Sound: "not known", Sessions: []PastSession{}, Away: []PastAway{}, Spills: []PendingSpill{}, Aside: []string{}, Problems: []Problem{}}
+	d, err := s.open(path)
+	if err != nil {
+		s.problem(wrap("open database", path, err))
+	} else {
+		defer d.abandon()
+		s.problem(wrap("read database", path, s.read(ctx, d)))
+	}
+	s.disk(path)
+	s.spills(d, path, spillDir)
+	s.Aside, _ = filepath.Glob(escapeGlob(path) + ".damaged-*") // the pattern is valid
+	s.Aside = slices.DeleteFunc(s.Aside, func(name string) bool {
+		return strings.HasSuffix(name, "-wal") || strings.HasSuffix(name, "-shm")
+	})
+	for _, aside := range s.Aside {
+		s.Problems = append(s.Problems, Problem{
+			"a damaged database was set aside as " + aside,
+			fmt.Sprintf("sqlite3 %s .recover | sqlite3 recovered.db saves what can be read; then remove it", aside),
+		})
+	}
+	return s
+}
+
+// escapeGlob has a path stand for itself in a pattern.
+func escapeGlob(path string) string {
+	return strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, `\`, `\\`).Replace(path)
+}
+
+func (s *State) problem(err error) {
+	if err == nil {
+		return
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		s.Problems = append(s.Problems, Problem{fmt.Sprintf("%s %s: %v", e.Op, e.Path, e.Err), e.Hint()})
+		return
+	}
+	s.Problems = append(s.Problems, Problem{err.Error(), ""})
+}
+
+// open opens the file for reading alone.
+func (s *State) open(path string) (*database, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: it is not a file", ErrForeign)
+	}
+	s.Bytes = st.Size()
+	name := "file:" + (&url.URL{Path: path}).EscapedPath() + "?mode=ro&_mutex=no"
+	if _, err := os.Stat(path + "-wal"); errors.Is(err, os.ErrNotExist) {
+		name += "&immutable=1" // nobody writes it; else a log would be made, and left
+	}
+	conn, err := (&sqlite3.SQLiteDriver{}).Open(name)
+	if err != nil {
+		return nil, err
+	}
+	d := &database{path: path, conn: conn.(*sqlite3.SQLiteConn)}
+	if err := d.exec(fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Milliseconds())); err != nil {
+		d.abandon()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (s *State) read(ctx context.Context, d *database) error {
+	scripts, err := migrations()
+	if err != nil {
+		return err
+	}
+	if s.Schema, err = d.checkSchema(len(scripts)); err != nil {
+		return err
+	}
+	if s.Schema == 0 {
+		s.Problems = append(s.Problems, Problem{"the database is empty: nothing was ever written to it", "attach --db writes it"})
+		return nil
+	}
+	if err := s.check(ctx, d); err != nil {
+		return err
+	}
+	err = d.each(ctx, "SELECT id, started, coalesce(ended, ''), tracer_pid, version FROM sessions ORDER BY id DESC LIMIT ?", inspectRows, func(row []driver.Value) {
+		p := PastSession{Started: textOf(row[1]), Ended: textOf(row[2]), PID: int(numberOf(row[3])), Version: textOf(row[4])}
+		p.ID = numberOf(row[0])
+		s.Sessions = append(s.Sessions, p)
+	})
+	if err != nil {
+		return err
+	}
+	return d.each(ctx, `SELECT ts, session_id, reason, coalesce(hint, '') FROM gaps
+		WHERE process IS NULL AND (reason GLOB 'database *' OR reason = 'spill file damaged') ORDER BY ts DESC LIMIT ?`, inspectRows, func(row []driver.Value) {
+		s.Away = append(s.Away, PastAway{textOf(row[0]), numberOf(row[1]), textOf(row[2]), textOf(row[3])})
+	})
+}
+
+// check looks for damage, as far as its time goes.
+func (s *State) check(ctx context.Context, d *database) error {
+	ctx, cancel := context.WithTimeout(ctx, inspectTime)
+	defer cancel()
+	row, err := d.query(ctx, "PRAGMA quick_check(1)")
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		s.Sound = fmt.Sprintf("no damage found within %s; sqlite3 %s 'PRAGMA integrity_check' looks at all of it", inspectTime, s.Path)
+		return nil
+	case err != nil:
+		return err
+	}
+	if s.Sound = textOf(row[0]); s.Sound != "ok" {
+		s.problem(faultCorrupt.error("check database", s.Path, fmt.Errorf("%w: %s", ErrCorrupt, s.Sound)))
+	}
+	return nil
+}
+
+// Log sizes and free space from when on something should be done, bytes.
+const (
+	largeLog  = 256 << 20
+	leastFree = 64 << 20
+)
+
+func (s *State) disk(path string) {
+	if st, err := os.Stat(path + "-wal"); err == nil {
+		s.LogBytes = st.Size()
+	}
+	if s.LogBytes > largeLog {
+		s.Problems = append(s.Problems, Problem{
+			fmt.Sprintf("the write-ahead log has %d MiB: something reads the database in one transaction for long", s.LogBytes>>20),
+			fmt.Sprintf("end it (fuser %s shows who has it open)", path),
+		})
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(path), &fs); err != nil {
+		return // that the folder is missing has been told
+	}
+	s.DiskFree = fs.Bavail * uint64(fs.Bsize)
+	if s.DiskFree < leastFree {
+		s.Problems = append(s.Problems, Problem{
+			fmt.Sprintf("the file system has %d MiB left", s.DiskFree>>20), "free space on it, or choose another place with --db",
+		})
+	}
+}
+
+// spills lists spill files; d is nil when how far they were replayed can't be read.
+func (s *State) spills(d *database, path, dir string) {
+	shared := dir != ""
+	if !shared {
+		dir = filepath.Dir(path)
+	}
+	found, err := spill.Find(dir, filepath.Base(path))
+	s.problem(err)
+	for _, name := range found {
+		p, database, err := pendingSpill(d, name)
+		if err != nil {
+			s.problem(err)
+			continue
+		}
+		if shared && database != "" && database != absolute(path) {
+			continue // another database's
+		}
+		s.Spills = append(s.Spills, p)
+		if !p.Live {
+			s.Problems = append(s.Problems, Problem{
+				fmt.Sprintf("%d records of a session that ended, errors among them, are in %s and not in the database", p.Records, name),
+				"the next attach with this --db writes them; if its file system is full or not writable, help that first",
+			})
+		}
+		if p.Damaged > 0 {
+			s.Problems = append(s.Problems, Problem{fmt.Sprintf("%d records of %s can't be read", p.Damaged, name), "the others will be written all the same"})
+		}
+	}
+}
+
+func pendingSpill(d *database, path string) (p PendingSpill, database string, err error) {
+	r, err := spill.Peek(path)
+	if err != nil {
+		return p, "", err
+	}
+	defer func() { _ = r.Close() }() // it was only read
+	row, _ := readHead(r.Head())     // where it is damaged, that is counted
+	p = PendingSpill{Path: path, Live: r.Live(), Bytes: r.Size(), PID: row.pid, Started: row.started}
+	var position int64
+	if d != nil {
+		position, _ = d.mark("spill " + r.ID()) // 0 where it can't be read: all are pending
+	}
+	for {
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return p, "", err
+		}
+		if rec.Number > uint64(position) {
+			p.Records++
+		}
+	}
+	damage := r.Damage()
+	if p.Damaged = damage.Records; damage.Bytes > 0 && p.Damaged == 0 && !p.Live {
+		p.Damaged = 1
+	}
+	return p, row.path, nil
+}
+
+// each calls f for every row; limit is the statement's only parameter.
+func (d *database) each(ctx context.Context, sql string, limit int, f func([]driver.Value)) error {
+	rows, err := d.conn.QueryContext(ctx, sql, []driver.NamedValue{{Ordinal: 1, Value: int64(limit)}})
+	if err != nil {
+		return err
+	}
+	row := make([]driver.Value, len(rows.Columns()))
+	for {
+		err = rows.Next(row)
+		if err != nil {
+			break
+		}
+		f(row)
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	if closing := rows.Close(); err == nil {
+		err = closing
+	}
+	return err
+}
+
+func textOf(v driver.Value) string {
+	s, _ := v.(string)
+	return s
+}
+
+func numberOf(v driver.Value) int64 {
+	n, _ := v.(int64)
+	return n
+}

@@ -1,0 +1,150 @@
+package writer
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// crashAwayWriter writes until it is killed, whatever befalls the database, and
+// prints the first id of every ten errors that are safe.
+func crashAwayWriter(path string) error {
+	s, err := Open(path, Options{BatchCalls: 100, BatchDelay: 2 * time.Millisecond, QueueCalls: 500, Patience: 20 * time.Millisecond})
+	if err != nil {
+		return err
+	}
+	source := newCallSource(7)
+	source.now = time.Now().UnixNano()
+	fmt.Println("open")
+	for {
+		first, err := s.NextIDs(50)
+		if err != nil {
+			return err
+		}
+		var calls []*trace.Call
+		for i := range 50 {
+			c := source.next(first + uint64(i))
+			if c.Status, c.Err = trace.StatusOK, nil; i < 10 {
+				c.Status, c.Err = trace.StatusErr, &trace.Error{Type: "E"}
+			}
+			calls = append(calls, c)
+		}
+		if err := s.Write(calls); err != nil {
+			return err
+		}
+		if s.Flush() == nil || s.Health().Spill.Held == 0 {
+			fmt.Println(first, time.Now().Format("15:04:05.000"), s.Health().State)
+		}
+		time.Sleep(4 * time.Millisecond)
+	}
+}
+
+// TestKilledAway kills a writer with SIGKILL at random moments, twenty times,
+// while its database is there, is away, or goes away and comes back all the
+// time: every error that it said was safe is there once in the end.
+func TestKilledAway(t *testing.T) {
+	path := filepath.Join(mountTemporary(t, "64m"), "killed.db")
+	must(t, open(t, path, Options{}).Close())
+	lock := connected(t, path)
+	locked := func() func() {
+		must(t, lock.patiently(func() error { return lock.exec("BEGIN IMMEDIATE") }))
+		return func() { must(t, lock.exec("COMMIT")) }
+	}
+	lock.patience = 10 * time.Second
+	nothing := func() func() { return func() {} }
+	full := func() func() { return fill(t, path) }
+	var safe []uint64
+	away, back := 0, 0
+	for round := range 20 {
+		begin := []func() func(){nothing, locked, full, locked, full}[round%5]
+		comesBack := round%5 > 2
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), crashPath+"="+path, crashAway+"=1")
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		lines := bufio.NewScanner(out)
+		if !lines.Scan() || lines.Text() != "open" {
+			t.Fatalf("round %d: the writer said %q", round, lines.Text())
+		}
+		var printed []string
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			for lines.Scan() {
+				printed = append(printed, lines.Text())
+			}
+		}()
+		alive := time.After(50*time.Millisecond + time.Duration(rand.IntN(500))*time.Millisecond)
+		for dead := false; !dead; {
+			end := begin()
+			select {
+			case <-alive:
+				dead = true
+			case <-time.After(time.Duration(50+rand.IntN(100)) * time.Millisecond):
+				if !comesBack {
+					<-alive
+					dead = true
+				}
+			}
+			if dead {
+				must(t, cmd.Process.Kill())
+				<-read
+				if err := cmd.Wait(); err == nil {
+					t.Fatal("the writer ended by itself")
+				}
+			}
+			end()
+			if !dead {
+				time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
+			}
+		}
+		_, err = lock.query(t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)") // so that there is room
+		must(t, err)
+		before := ""
+		for _, line := range printed {
+			var first uint64
+			var when, state string
+			if _, err := fmt.Sscan(line, &first, &when, &state); err != nil {
+				break // cut off by the kill
+			}
+			safe = append(safe, first)
+			if state != "closed" {
+				away++
+			} else if before != "" && before != "closed" {
+				back++
+			}
+			before = state
+		}
+	}
+	must(t, lock.close())
+	var said notices
+	s := open(t, path, Options{Notice: said.take})
+	must(t, s.Close())
+	if got := shell(t, path, "PRAGMA integrity_check"); got != "ok" {
+		t.Errorf("after twenty kills: %s", got)
+	}
+	for _, first := range safe {
+		if got := shell(t, path, fmt.Sprintf("SELECT count(*), count(DISTINCT id) FROM process_trace WHERE status = 'ERR' AND id BETWEEN %d AND %d", first, first+9)); got != "10|10" {
+			t.Errorf("of errors %d to %d, which were safe, %s are there", first, first+9, got)
+		}
+	}
+	if got := shell(t, path, "SELECT count(*) - count(DISTINCT id) FROM process_trace"); got != "0" {
+		t.Errorf("%s calls are there twice", got)
+	}
+	if left := spills(t, path); len(left) != 0 {
+		t.Errorf("left: %v; said %+v", left, said.all())
+	}
+	t.Logf("%d batches of errors were safe, %d of them while the database was away; it came back %d times", len(safe), away, back)
+	if len(safe) < 100 || away < 20 || back < 1 {
+		t.Error("that is too little to tell")
+	}
+}
