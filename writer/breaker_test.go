@@ -514,7 +514,7 @@ func TestDiskDies(t *testing.T) {
 // TestSpillFull fills the disk with the spill file on it: the ballast takes what
 // it can, the rest waits in memory, and all is in the database in the end.
 func TestSpillFull(t *testing.T) {
-	path := filepath.Join(mountTemporary(t, "8m"), "full.db")
+	path := filepath.Join(mountTemporary(t, "64m"), "full.db")
 	var said notices
 	s := open(t, path, fast(&said))
 	l := newLedger(t, s)
