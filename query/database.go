@@ -16,7 +16,7 @@ import (
 )
 
 // SchemaVersion is the newest schema that this package can read.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // applicationID marks the project's databases, their PRAGMA application_id: "obsv".
 const applicationID = 0x6f627376
@@ -60,6 +60,7 @@ type Database struct {
 	sql      *sql.DB
 	path     string
 	identity os.FileInfo
+	spans    bool // its statistics may be of longer times than seconds
 }
 
 // Open opens the database at path for reading; the caller closes it. It may be
@@ -119,7 +120,7 @@ func (d *Database) checkSchema() error {
 	case version > SchemaVersion:
 		return fmt.Errorf("%w: its schema is version %d, this program knows %d", ErrNewer, version, SchemaVersion)
 	}
-	return nil
+	return d.sql.QueryRow("SELECT count(*) FROM pragma_table_info('stat') WHERE name = 'seconds'").Scan(&d.spans)
 }
 
 // Close closes the database.

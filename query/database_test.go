@@ -406,7 +406,7 @@ func TestSQL(t *testing.T) {
 		"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<3) SELECT sum(i) FROM n": "[sum(i)] [6]",
 		"SELECT json_extract(args, '$.order') AS o FROM data_trace ORDER BY o DESC LIMIT 1":            "[o] [6]",
 		"SELECT value FROM json_each('[7]')":                                                           "[value] [7]",
-		"PRAGMA user_version":                                                                          "[user_version] [1]",
+		"PRAGMA user_version":                                                                          fmt.Sprintf("[user_version] [%d]", query.SchemaVersion),
 		"SELECT count(*) > 5 AS many FROM pragma_table_info('process_trace')":                          "[many] [1]",
 		"SELECT process FROM process_trace WHERE false":                                                "[process]",
 		"-- nothing": "[]",

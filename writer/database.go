@@ -52,6 +52,7 @@ type database struct {
 	error   *inserter
 	names   names
 	clock   clock
+	expire  expirer
 }
 
 // idWindow is how many call ids are reserved at a time.
@@ -131,7 +132,8 @@ func (d *database) connect() error {
 
 // configure sets the connection up for writing; docs/schema.md gives the reasons.
 func (d *database) configure() error {
-	if err := d.exec("PRAGMA page_size = 8192"); err != nil {
+	// Both are settled with the first table.
+	if err := d.exec("PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL"); err != nil {
 		return err
 	}
 	var mode []driver.Value
@@ -341,8 +343,12 @@ func (d *database) commit(b batch, ids int) (firstID int64, err error) {
 				return err
 			}
 		}
-		return d.insert(b)
+		if err := d.insert(b); err != nil {
+			return err
+		}
+		return d.trim(len(b.calls), len(b.stats))
 	})
+	d.settleTrim(err)
 	if err != nil {
 		d.names.forget() // rows that were named in this transaction are gone
 	}
@@ -436,13 +442,26 @@ func (d *database) insertStat(f *FunctionSecond) error {
 		return err
 	}
 	second := d.clock.text(f.Second * 1e9)[:len("2006-01-02 15:04:05")]
-	row, err := d.query(context.Background(), `SELECT calls, errors, sampled_out, dropped, recorded, total_ns, max_ns,
-		overhead_ns, cpu_ns, histogram FROM stat WHERE ts = ? AND function_id = ? AND session_id = ?`,
-		second, function, d.session)
+	return d.addStat(second, function, d.session, 1, f)
+}
+
+// statColumns are what mergeRow reads.
+const statColumns = "calls, errors, sampled_out, dropped, recorded, total_ns, max_ns, overhead_ns, cpu_ns, histogram"
+
+// addStat adds to what the database has of a function, a session, and the time
+// that begins with ts and lasts so many seconds. A row of a longer time that
+// begins there includes it.
+func (d *database) addStat(ts string, function, session int64, seconds int, f *FunctionSecond) error {
+	row, err := d.query(context.Background(), "SELECT "+statColumns+", seconds FROM stat WHERE ts = ? AND function_id = ? AND session_id = ?",
+		ts, function, session)
+	span := int64(seconds)
 	switch {
 	case err == nil:
 		if err := f.mergeRow(row); err != nil {
 			return err
+		}
+		if longer, ok := row[len(row)-1].(int64); ok {
+			span = max(span, longer)
 		}
 	case !errors.Is(err, io.EOF):
 		return fmt.Errorf("read statistics: %w", err)
@@ -457,11 +476,11 @@ func (d *database) insertStat(f *FunctionSecond) error {
 	}
 	q := f.Latency.Quantile
 	err = d.set(`INSERT OR REPLACE INTO stat (ts, function_id, session_id, calls, errors, sampled_out, dropped,
-		recorded, timed, total_ns, max_ns, p50_ns, p95_ns, p99_ns, cpu_ns, overhead_ns, histogram)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		second, function, d.session, int64(f.Calls), int64(f.Errors), int64(f.LeftOut), int64(f.Dropped),
+		recorded, timed, total_ns, max_ns, p50_ns, p95_ns, p99_ns, cpu_ns, overhead_ns, histogram, seconds)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		ts, function, session, int64(f.Calls), int64(f.Errors), int64(f.LeftOut), int64(f.Dropped),
 		int64(f.Recorded), int64(f.Latency.Count()), f.TotalNS, f.MaxNS, min(q(0.5), f.MaxNS), min(q(0.95), f.MaxNS), min(q(0.99), f.MaxNS),
-		cpu, f.OverheadNS, histogram)
+		cpu, f.OverheadNS, histogram, span)
 	if err != nil {
 		return fmt.Errorf("write statistics: %w", err)
 	}

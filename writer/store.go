@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/observatory-trace/observatory-trace/retention"
 	"github.com/observatory-trace/observatory-trace/trace"
 )
 
@@ -26,10 +27,11 @@ type Session struct {
 // Options tune a Store; zero values stand for the defaults given.
 type Options struct {
 	Session    Session
-	BatchCalls int           // calls a transaction holds at most: 10,000
-	BatchDelay time.Duration // how long a call waits for its transaction: 100 ms
-	QueueCalls int           // calls that wait in memory before Write blocks: 100,000; as many again may be on their way
-	Patience   time.Duration // how long a transaction waits for a lock that another program holds: 60 s
+	Retention  retention.Policy // what is kept: everything
+	BatchCalls int              // calls a transaction holds at most: 10,000
+	BatchDelay time.Duration    // how long a call waits for its transaction: 100 ms
+	QueueCalls int              // calls that wait in memory before Write blocks: 100,000; as many again may be on their way
+	Patience   time.Duration    // how long a transaction waits for a lock that another program holds: 60 s
 }
 
 func (o Options) withDefaults() Options {
@@ -67,6 +69,8 @@ type Counters struct {
 	Calls   uint64        // calls committed
 	Lost    uint64        // calls that were accepted and could not be written, because the store failed
 	Commits uint64        // transactions
+	Expired uint64        // calls deleted, because of their age or the database's size
+	Early   uint64        // of Expired, those that were younger than what is to be kept
 	Retries uint64        // how often another program's lock had to be waited for
 	Waits   uint64        // writes that had to wait for room in the queue
 	Waited  time.Duration // for how long altogether
@@ -113,6 +117,10 @@ func Open(path string, options Options) (*Store, error) {
 	s.changed = sync.NewCond(&s.mu)
 	db, err := openDatabase(path, s.options.Patience, s.hurry)
 	if err != nil {
+		return nil, wrap("open database", path, err)
+	}
+	if err := db.retain(s.options.Retention, machineNow); err != nil {
+		db.abandon()
 		return nil, wrap("open database", path, err)
 	}
 	if err := db.beginSession(s.options.Session, time.Now()); err != nil {
@@ -321,7 +329,7 @@ func (s *Store) commit(part batch, ids int) error {
 	if err := s.failure(); err != nil {
 		return err
 	}
-	if part.empty() && ids == 0 {
+	if part.empty() && ids == 0 && !s.db.behind() {
 		return nil
 	}
 	first, err := s.db.commit(part, ids)
@@ -333,6 +341,7 @@ func (s *Store) commit(part batch, ids int) error {
 	s.counters.Calls += uint64(len(part.calls))
 	s.counters.Commits++
 	s.counters.Retries = s.db.retries.Load()
+	s.counters.Expired, s.counters.Early = uint64(s.db.expire.total.calls), uint64(s.db.expire.total.early)
 	if ids > 0 {
 		s.idsWant = 0
 		if s.ids.end != uint64(first) { // another session has taken ids in between

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/observatory-trace/observatory-trace/attach"
+	"github.com/observatory-trace/observatory-trace/retention"
 	"github.com/observatory-trace/observatory-trace/trace"
 	"github.com/observatory-trace/observatory-trace/writer"
 )
@@ -26,6 +27,7 @@ type attachFlags struct {
 	target   targetFlags
 	capture  captureFlags
 	rules    ruleFlags
+	keep     keepFlags
 	db       string
 	output   string
 	duration time.Duration
@@ -64,6 +66,7 @@ like is withheld: {"$redacted": "password"}.`,
 	f.target.register(cmd)
 	f.capture.register(cmd)
 	f.rules.register(cmd)
+	f.keep.register(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.db, "db", defaultDB, "write to this SQLite database, created when missing")
 	fl.StringVarP(&f.output, "output", "o", "table", "what to print: table (a summary at the end), json (a call a line), tree (calls, indented) or none")
@@ -83,6 +86,9 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	rules, err := f.rules.compile()
 	if err != nil {
 		return usageError{err}
+	}
+	if _, err := f.keep.policy(f.db); err != nil {
+		return err
 	}
 	notes := &notes{w: cmd.ErrOrStderr(), quiet: f.quiet}
 	opts.Warn = notes.warn
@@ -200,7 +206,11 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	if functions == 0 && !waitsForMore(opts) {
 		return 0, noMatch(opts, commandPath(command))
 	}
-	store, err := writer.Open(f.db, writer.Options{Session: f.session(rules)})
+	keep, err := f.keep.policy(f.db)
+	if err != nil {
+		return 0, err
+	}
+	store, err := writer.Open(f.db, writer.Options{Session: f.session(rules, keep), Retention: keep})
 	if err != nil {
 		return 0, err
 	}
@@ -245,6 +255,9 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	if err != nil {
 		return code, err
 	}
+	if early := store.Counters().Early; early > 0 {
+		notes.say("%d calls were deleted before their time: the database had reached %s; raise --max-db-size, lower --retention, or record less", early, formatBytes(keep.Bytes))
+	}
 	return code, f.summary(out, notes, r, started)
 }
 
@@ -261,7 +274,7 @@ func withDuration(ctx context.Context, d time.Duration) context.Context {
 }
 
 // session describes this run for the sessions view.
-func (f *attachFlags) session(rules rules) writer.Session {
+func (f *attachFlags) session(rules rules, keep retention.Policy) writer.Session {
 	command, _ := json.Marshal(rules.commandLine(os.Args)) // strings always have a form
 	settings, _ := json.Marshal(map[string]any{
 		"pid": f.target.pids, "name": f.target.names, "exe": f.target.exes,
@@ -270,6 +283,7 @@ func (f *attachFlags) session(rules rules) writer.Session {
 		"max_bytes": f.capture.maxBytes, "ring_buffer": f.capture.ring, "stats_only": f.capture.statsOnly,
 		"redact": f.rules.redact, "no_redact": f.rules.noRedact, "error": f.rules.errors,
 		"filter": rules.commandLine([]string{f.rules.filter})[0], "min_duration": f.rules.minimum.String(),
+		"retention": keep.Calls.String(), "max_db_size": keep.Bytes,
 	})
 	return writer.Session{Version: version(), Command: command, Settings: settings}
 }

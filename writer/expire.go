@@ -1,0 +1,502 @@
+package writer
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/observatory-trace/observatory-trace/retention"
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// expirer is what a writing connection knows of what is over. The steps are
+// taken in the transactions that insert: so the file stays as large as it is,
+// and no transaction is much longer than without.
+type expirer struct {
+	policy  retention.Policy
+	now     func() retention.Moment
+	shrinks bool // the file can give pages back while it is in use
+
+	last    retention.Moment // of the mark that this connection has set last; zero: none
+	horizon retention.Horizon
+	more    bool  // there is more to do at once
+	idle    bool  // nothing was written since the last mark
+	early   gapID // of the gap that tells what is deleted before its time
+
+	step  removed // what the transaction under way removes
+	total removed // what was removed until now
+}
+
+// removed is how much retention has taken out of the file.
+type removed struct {
+	calls, early int64 // calls, and how many of them before their time
+	statistics   int64 // rows that were merged or deleted
+	gaps         int64 // the same
+	names        int64 // threads, processes, functions and sessions
+	pages        int64 // given back
+}
+
+func (r *removed) add(o removed) {
+	r.calls += o.calls
+	r.early += o.early
+	r.statistics += o.statistics
+	r.gaps += o.gaps
+	r.names += o.names
+	r.pages += o.pages
+}
+
+// gapID is a gap that is added to for a while.
+type gapID struct {
+	id int64 // 0: none
+	up int64 // when it was added, as Moment has it
+}
+
+// GapEarly is the reason of the gap that counts calls that were deleted before
+// their time, because the database had reached its size.
+const GapEarly = "deleted early: the database had reached its size"
+
+const gapEarlyHint = "raise --max-db-size, lower --retention, or record less"
+
+// retain sets up what is kept from now on.
+func (d *database) retain(p retention.Policy, now func() retention.Moment) error {
+	mode, err := d.integer("PRAGMA auto_vacuum")
+	if err != nil {
+		return fmt.Errorf("read whether the file can shrink: %w", err)
+	}
+	d.expire = expirer{policy: p, now: now, shrinks: mode == autoVacuumIncremental}
+	return d.exec(fmt.Sprintf("PRAGMA wal_autocheckpoint = %d; PRAGMA journal_size_limit = %d",
+		p.LogBytes()*8000/(64<<20), p.LogBytes()))
+}
+
+// autoVacuumIncremental is what PRAGMA auto_vacuum says of a file that gives pages back when asked to.
+const autoVacuumIncremental = 2
+
+// machineNow reads the clocks.
+func machineNow() retention.Moment {
+	var up unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &up) // fails only for a clock that doesn't exist
+	return retention.Moment{Wall: time.Now().UnixNano(), Boot: bootID(), Up: up.Nano()}
+}
+
+// bootID tells boots of machines apart; 0 where the kernel doesn't say.
+var bootID = sync.OnceValue(func() int64 {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return 0
+	}
+	digits := strings.ReplaceAll(string(text), "-", "")
+	id, err := strconv.ParseUint(digits[:min(16, len(digits))], 16, 64)
+	if err != nil {
+		return 0
+	}
+	return int64(id>>1 | 1)
+})
+
+// behind tells whether a transaction is due though there is nothing to write.
+func (d *database) behind() bool {
+	e := &d.expire
+	return e.more || e.now != nil && e.due(e.now()) && !(e.idle && e.policy == retention.Policy{})
+}
+
+// due tells whether the next mark is.
+func (e *expirer) due(now retention.Moment) bool {
+	return e.last == retention.Moment{} || now.Up-e.last.Up >= int64(e.policy.MarkInterval()) || retention.Stepped(e.last, now)
+}
+
+// trim takes the next step, in a transaction that has inserted so many calls
+// and statistics.
+func (d *database) trim(calls, stats int) error {
+	e := &d.expire
+	if e.now == nil {
+		return nil
+	}
+	now := e.now()
+	e.idle = e.idle && calls+stats == 0
+	if e.due(now) {
+		if err := d.look(now, true); err != nil {
+			return fmt.Errorf("expire: %w", err)
+		}
+	}
+	if (e.policy == retention.Policy{}) {
+		return nil
+	}
+	more, err := d.trimStep(now, calls, stats)
+	e.more = more
+	if err != nil {
+		return fmt.Errorf("expire: %w", err)
+	}
+	return nil
+}
+
+func (d *database) trimStep(now retention.Moment, calls, stats int) (more bool, err error) {
+	e := &d.expire
+	state, err := d.state()
+	if err != nil {
+		return false, err
+	}
+	step := retention.Plan(state, e.horizon, e.policy, calls)
+	if step.Calls > 0 {
+		if err := d.expireCalls(step.Calls); err != nil {
+			return false, err
+		}
+		e.step.calls += step.Calls - state.First
+	}
+	if step.Early > 0 {
+		e.step.early += step.Early
+		if err := d.tellEarly(now, step.Early); err != nil {
+			return false, err
+		}
+	}
+	if step.Pages > 0 {
+		if err := d.giveBack(step.Pages); err != nil {
+			return false, err
+		}
+	}
+	more = step.More
+	if stats > 0 || calls == 0 {
+		left, err := d.mergeStatistics(max(4*stats, 2000))
+		if err != nil {
+			return false, err
+		}
+		more = more || left
+	}
+	return more, nil
+}
+
+// giveBack takes at most so many free pages out of the file.
+func (d *database) giveBack(pages int64) error {
+	// Every row that the statement gives is a page.
+	err := d.each(func([]driver.Value) error { d.expire.step.pages++; return nil }, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", pages))
+	if err != nil {
+		return fmt.Errorf("give pages back: %w", err)
+	}
+	return nil
+}
+
+// settleTrim notes what became of the transaction that trim was part of.
+func (d *database) settleTrim(failed error) {
+	e := &d.expire
+	if failed != nil { // all is as it was before
+		e.last, e.early, e.step, e.more = retention.Moment{}, gapID{}, removed{}, false
+		return
+	}
+	shrunk := e.step.pages > 0 && !e.more
+	e.total.add(e.step)
+	e.step = removed{}
+	if shrunk {
+		// The file becomes shorter when the log is folded into it. Where readers stand in the way it happens later.
+		_ = d.exec("PRAGMA wal_checkpoint(PASSIVE)")
+	}
+}
+
+// look sets a mark, where it is to, and finds out what is over now.
+func (d *database) look(now retention.Moment, set bool) error {
+	e := &d.expire
+	marks, err := d.marks()
+	if err != nil {
+		return err
+	}
+	if e.last == (retention.Moment{}) {
+		// What was written after the last mark, and before any of this session, is as old as its newest row.
+		end, err := d.endOf(marks)
+		if err != nil {
+			return err
+		}
+		marks = append(marks, end...)
+		if set {
+			for _, m := range end {
+				if err := d.addMark(m.Calls, m.Moment); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	e.horizon = retention.Look(marks, now, e.policy)
+	if !set {
+		return nil
+	}
+	if err := d.set("DELETE FROM mark WHERE id < ?", e.horizon.Marks); err != nil {
+		return fmt.Errorf("delete marks: %w", err)
+	}
+	next, err := d.nextCall()
+	if err != nil {
+		return err
+	}
+	if err := d.addMark(next, now); err != nil {
+		return err
+	}
+	e.last, e.idle = now, true
+	return nil
+}
+
+func (d *database) addMark(calls int64, at retention.Moment) error {
+	err := d.set("INSERT INTO mark (calls, wall_ns, boot, up_ns) VALUES (?, ?, ?, ?)", calls, at.Wall, at.Boot, at.Up)
+	if err != nil {
+		return fmt.Errorf("write mark: %w", err)
+	}
+	return nil
+}
+
+func (d *database) marks() (marks []retention.Mark, err error) {
+	err = d.each(func(row []driver.Value) error {
+		var n [5]int64
+		for i := range n {
+			n[i], _ = row[i].(int64)
+		}
+		marks = append(marks, retention.Mark{ID: n[0], Calls: n[1], Moment: retention.Moment{Wall: n[2], Boot: n[3], Up: n[4]}})
+		return nil
+	}, "SELECT id, calls, wall_ns, boot, up_ns FROM mark ORDER BY id")
+	if err != nil {
+		return nil, fmt.Errorf("read marks: %w", err)
+	}
+	return marks, nil
+}
+
+// endOf gives a mark for the end of what was written behind the last of marks,
+// by the newest call; none where there is nothing.
+func (d *database) endOf(marks []retention.Mark) ([]retention.Mark, error) {
+	ended, err := d.newestCall()
+	if errors.Is(err, io.EOF) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	next, err := d.nextCall()
+	if err != nil {
+		return nil, err
+	}
+	end := retention.Mark{ID: 1, Calls: next, Moment: retention.Moment{Wall: ended}}
+	if n := len(marks); n > 0 {
+		last := marks[n-1]
+		if last.Calls == next {
+			return nil, nil
+		}
+		// Marks follow one another in some minutes: the clock was set if it seems longer.
+		later := min(max(ended-last.Wall, 0), int64(5*time.Minute))
+		end.ID, end.Moment = last.ID+1, retention.Moment{Wall: last.Wall + later, Boot: last.Boot, Up: last.Up + later}
+	}
+	return []retention.Mark{end}, nil
+}
+
+// What retention has to know of the tables of calls is all here.
+
+// nextCall gives the number that the next call gets: calls are numbered in the order of writing.
+func (d *database) nextCall() (int64, error) {
+	return d.integer("SELECT value FROM meta WHERE key = 'next_seq'")
+}
+
+// firstCall gives the lowest number of a call; io.EOF where there are none.
+func (d *database) firstCall() (int64, error) {
+	return d.integer("SELECT seq FROM call ORDER BY seq LIMIT 1")
+}
+
+// newestCall tells when the call that was written last ended, in ns since 1970; io.EOF where there are none.
+func (d *database) newestCall() (int64, error) {
+	return d.integer("SELECT start_ns + duration_ns FROM call ORDER BY seq DESC LIMIT 1")
+}
+
+// expireCalls deletes the calls with numbers below end, and all that belongs to
+// them: rows at the beginning of their tables, whose pages become free as a whole.
+func (d *database) expireCalls(end int64) error {
+	for _, table := range []string{"call", "data", "error"} {
+		if err := d.set("DELETE FROM "+table+" WHERE seq < ?", end); err != nil {
+			return fmt.Errorf("delete calls: %w", err)
+		}
+	}
+	return nil
+}
+
+// state tells how much there is.
+func (d *database) state() (s retention.State, err error) {
+	s.Shrinks = d.expire.shrinks
+	for query, into := range map[string]*int64{
+		"PRAGMA page_count": &s.Pages, "PRAGMA freelist_count": &s.Free, "PRAGMA page_size": &s.PageSize,
+	} {
+		if *into, err = d.integer(query); err != nil {
+			return s, fmt.Errorf("read size: %w", err)
+		}
+	}
+	if s.Next, err = d.nextCall(); err != nil {
+		return s, fmt.Errorf("count calls: %w", err)
+	}
+	if s.First, err = d.firstCall(); errors.Is(err, io.EOF) {
+		s.First, err = s.Next, nil
+	}
+	if err != nil {
+		return s, fmt.Errorf("count calls: %w", err)
+	}
+	return s, nil
+}
+
+// tellEarly counts calls that are deleted before their time, in a gap a minute.
+func (d *database) tellEarly(now retention.Moment, calls int64) error {
+	e := &d.expire
+	if e.early.id != 0 && now.Up-e.early.up < int64(time.Minute) {
+		_, err := d.integer("UPDATE gap SET count = count + ? WHERE id = ? RETURNING id", calls, e.early.id)
+		if err == nil || !errors.Is(err, io.EOF) {
+			return err
+		}
+	}
+	if err := d.insertGap(&trace.Gap{TimeNS: now.Wall, Count: uint64(calls), Reason: GapEarly, Hint: gapEarlyHint}); err != nil {
+		return err
+	}
+	id, err := d.integer("SELECT last_insert_rowid()")
+	e.early = gapID{id, now.Up}
+	return err
+}
+
+// resolution is statistics whose rows span so many seconds.
+type resolution struct {
+	seconds int
+	index   string // of stat, by time, that has just these rows
+}
+
+// resolutions are those that rows are merged through.
+var resolutions = []resolution{{1, "stat_second"}, {60, "stat_minute"}, {3600, "stat_hour"}}
+
+// mergeStatistics merges and deletes statistics and gaps that are over, a
+// limited number of rows, and tells whether there are more.
+func (d *database) mergeStatistics(limit int) (more bool, err error) {
+	h := &d.expire.horizon
+	for i, span := range []retention.Span{h.Seconds, h.Minutes, h.Hours} {
+		from, to := secondText(span.From), secondText(span.To)
+		for _, outside := range []struct{ operator, bound string }{{"<", from}, {">=", to}} {
+			n, err := d.mergeRows(i, outside.operator, outside.bound, limit)
+			if err != nil {
+				return false, fmt.Errorf("merge statistics: %w", err)
+			}
+			more = more || n == limit
+			d.expire.step.statistics += int64(n)
+		}
+	}
+	n, err := d.mergeGaps(secondText(h.Seconds.From), secondText(h.Seconds.To), secondText(h.Hours.From), limit)
+	if err != nil {
+		return false, fmt.Errorf("merge gaps: %w", err)
+	}
+	d.expire.step.gaps += n
+	return more || n >= int64(limit), nil
+}
+
+// secondText is a time as function_stats has it, from Unix time in s. Text before or after
+// all others stands for times that have no such form.
+func secondText(at int64) string {
+	switch {
+	case at < 0:
+		return ""
+	case at >= 253402300800: // the year 10000
+		return "~"
+	}
+	return time.Unix(at, 0).UTC().Format("2006-01-02 15:04:05")
+}
+
+// mergeRows takes at most limit rows of a resolution out whose time is so, the
+// earliest, and adds them to those of the next; rows of hours are deleted. It
+// gives how many it took.
+func (d *database) mergeRows(i int, operator, bound string, limit int) (int, error) {
+	type key struct {
+		ts                string
+		function, session int64
+	}
+	var last key
+	var order []key
+	merged := make(map[key]*FunctionSecond)
+	of, n := resolutions[i], 0
+	where := fmt.Sprintf("FROM stat INDEXED BY %s WHERE seconds = %d AND ts %s ?", of.index, of.seconds, operator)
+	err := d.each(func(row []driver.Value) error {
+		n++
+		last.ts, _ = row[0].(string)
+		last.function, _ = row[1].(int64)
+		last.session, _ = row[2].(int64)
+		if i+1 == len(resolutions) {
+			return nil
+		}
+		into := key{startText(last.ts, resolutions[i+1].seconds), last.function, last.session}
+		if merged[into] == nil {
+			merged[into] = new(FunctionSecond)
+			order = append(order, into)
+		}
+		return merged[into].mergeRow(row[3:])
+	}, fmt.Sprintf("SELECT ts, function_id, session_id, %s %s ORDER BY ts, function_id, session_id LIMIT %d", statColumns, where, limit), bound)
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	err = d.set(fmt.Sprintf("DELETE %s AND (ts, function_id, session_id) <= (?, ?, ?)", where), bound, last.ts, last.function, last.session)
+	if err != nil {
+		return 0, err
+	}
+	for _, k := range order {
+		if err := d.addStat(k.ts, k.function, k.session, resolutions[i+1].seconds, merged[k]); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// startText is the beginning of the minute or hour that a time lies in.
+func startText(ts string, seconds int) string {
+	const minute, hour = len("2006-01-02 15:04"), len("2006-01-02 15")
+	switch {
+	case seconds == 60 && len(ts) > minute:
+		return ts[:minute] + ":00"
+	case seconds == 3600 && len(ts) > hour:
+		return ts[:hour] + ":00:00"
+	}
+	return ts
+}
+
+// mergeGaps adds single gaps outside of a time up, by hour, place and reason, and deletes those before the end.
+func (d *database) mergeGaps(from, to, end string, limit int) (taken int64, err error) {
+	single := fmt.Sprintf(`(SELECT id FROM gap INDEXED BY gap_single WHERE seconds = 0 AND ts < ?1 UNION ALL
+		SELECT id FROM gap INDEXED BY gap_single WHERE seconds = 0 AND ts >= ?2 LIMIT %d)`, limit)
+	n, err := d.integer("SELECT count(*) FROM "+single, from, to)
+	if err != nil {
+		return 0, err
+	}
+	if n > 0 {
+		if err := d.set(`INSERT INTO gap (session_id, ts, function_id, pid, count, reason, hint, seconds)
+			SELECT session_id, substr(ts, 1, 13) || ':00:00.000', function_id, pid, sum(count), reason, hint, 3600
+			FROM gap WHERE id IN `+single+` GROUP BY 1, 2, 3, 4, 6, 7`, from, to); err != nil {
+			return 0, err
+		}
+		if err := d.set("DELETE FROM gap WHERE id IN "+single, from, to); err != nil {
+			return 0, err
+		}
+	}
+	old, err := d.integer(fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM gap WHERE ts < ? LIMIT %d)", limit), end)
+	if err != nil || old == 0 {
+		return n, err
+	}
+	return n + old, d.set(fmt.Sprintf("DELETE FROM gap WHERE id IN (SELECT id FROM gap WHERE ts < ? ORDER BY ts LIMIT %d)", limit), end)
+}
+
+// each calls f with every row, which it must not keep.
+func (d *database) each(f func(row []driver.Value) error, sql string, args ...driver.Value) error {
+	named := make([]driver.NamedValue, len(args))
+	for i, v := range args {
+		named[i] = driver.NamedValue{Ordinal: i + 1, Value: v}
+	}
+	rows, err := d.conn.QueryContext(context.Background(), sql, named)
+	if err != nil {
+		return err
+	}
+	row := make([]driver.Value, len(rows.Columns()))
+	for err == nil {
+		if err = rows.Next(row); err == nil {
+			err = f(row)
+		}
+	}
+	if closing := rows.Close(); errors.Is(err, io.EOF) {
+		return closing
+	}
+	return err
+}
