@@ -49,6 +49,8 @@ type Horizon struct {
 	Marks int64 // marks with a lower id are of no use any more
 	// Statistics with times outside of these, at that resolution, are over.
 	Seconds, Minutes, Hours Span
+	// Single gaps with times outside of these are to be merged into one of their hour, and deleted with Hours.
+	Gaps Span
 }
 
 // Span is a time of the wall clock from its beginning to before its end, both Unix time in s.
@@ -91,7 +93,10 @@ func Look(marks []Mark, now Moment, p Policy) Horizon {
 		high += int64(time.Hour)
 		return Span{low / int64(time.Second), high / int64(time.Second)}
 	}
-	h := Horizon{Seconds: kept(p.Seconds).whole(60), Minutes: kept(p.Minutes).whole(3600), Hours: kept(p.Hours)}
+	h := Horizon{
+		Seconds: kept(p.Seconds).whole(60), Minutes: kept(p.Minutes).whole(3600), Hours: kept(p.Hours),
+		Gaps: kept(p.Seconds).whole(3600),
+	}
 	// What seems to come from the future is merged, and deleted when that time has passed.
 	h.Hours.To = math.MaxInt64
 	if i := latest(p.Calls); p.Calls > 0 && i >= 0 {

@@ -56,7 +56,7 @@ func Plan(s State, h Horizon, p Policy, inserted int) Step {
 	if end := min(target, s.First+Rows(inserted)); end > s.First {
 		step.Calls = end
 		step.Early = max(end-over, 0)
-		step.More = end < target
+		step.More = end < target || step.Early > 0 // what calls take is only reckoned
 	}
 	if s.Shrinks {
 		surplus := int64(0)

@@ -379,7 +379,7 @@ func (d *database) mergeStatistics(limit int) (more bool, err error) {
 			d.expire.step.statistics += int64(n)
 		}
 	}
-	n, err := d.mergeGaps(secondText(h.Seconds.From), secondText(h.Seconds.To), secondText(h.Hours.From), limit)
+	n, err := d.mergeGaps(secondText(h.Gaps.From), secondText(h.Gaps.To), secondText(h.Hours.From), limit)
 	if err != nil {
 		return false, fmt.Errorf("merge gaps: %w", err)
 	}

@@ -211,7 +211,7 @@ func (d *database) wouldRemove(now retention.Moment, vacuum bool) (removed Remov
 		removed.Statistics += n
 	}
 	if removed.Gaps, err = d.integer("SELECT count(*) FROM gap WHERE seconds = 0 AND NOT ts BETWEEN ? AND ? OR ts < ?",
-		secondText(h.Seconds.From), secondText(h.Seconds.To), secondText(h.Hours.From)); err != nil {
+		secondText(h.Gaps.From), secondText(h.Gaps.To), secondText(h.Hours.From)); err != nil {
 		return removed, err
 	}
 	if vacuum {

@@ -32,6 +32,8 @@ type Options struct {
 	BatchDelay time.Duration    // how long a call waits for its transaction: 100 ms
 	QueueCalls int              // calls that wait in memory before Write blocks: 100,000; as many again may be on their way
 	Patience   time.Duration    // how long a transaction waits for a lock that another program holds: 60 s
+
+	now func() retention.Moment // for tests
 }
 
 func (o Options) withDefaults() Options {
@@ -46,6 +48,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Patience <= 0 {
 		o.Patience = time.Minute
+	}
+	if o.now == nil {
+		o.now = machineNow
 	}
 	if o.Session.Host == "" {
 		o.Session.Host, _ = os.Hostname() // an unnamed host is not worth failing for
@@ -119,7 +124,7 @@ func Open(path string, options Options) (*Store, error) {
 	if err != nil {
 		return nil, wrap("open database", path, err)
 	}
-	if err := db.retain(s.options.Retention, machineNow); err != nil {
+	if err := db.retain(s.options.Retention, s.options.now); err != nil {
 		db.abandon()
 		return nil, wrap("open database", path, err)
 	}
