@@ -366,6 +366,9 @@ func (d *database) checkIdentity() error {
 }
 
 func (d *database) insert(b batch) error {
+	if err := d.renewNames(len(b.calls)); err != nil {
+		return err
+	}
 	if len(b.calls) > 0 {
 		seq, err := d.reserve("next_seq", len(b.calls))
 		if err != nil {

@@ -235,7 +235,12 @@ func (d *database) look(now retention.Moment, set bool) error {
 		return err
 	}
 	e.last, e.idle = now, true
-	return nil
+	if (e.policy == retention.Policy{}) {
+		return nil
+	}
+	n, err := d.expireNames(false) // functions and sessions are few, and looking through all statistics takes long
+	e.step.names += n
+	return err
 }
 
 func (d *database) addMark(calls int64, at retention.Moment) error {
@@ -477,6 +482,70 @@ func (d *database) mergeGaps(from, to, end string, limit int) (taken int64, err 
 		return n, err
 	}
 	return n + old, d.set(fmt.Sprintf("DELETE FROM gap WHERE id IN (SELECT id FROM gap WHERE ts < ? ORDER BY ts LIMIT %d)", limit), end)
+}
+
+// namesWindow is how many calls may be written with names that were looked up before them: that many
+// later a name that wasn't looked up again has no calls.
+const namesWindow = 1 << 19
+
+// renewNames forgets names before so many calls are inserted, when they are to be looked up again.
+func (d *database) renewNames(calls int) error {
+	row, err := d.query(context.Background(), "SELECT (SELECT value FROM meta WHERE key = 'names'), (SELECT value FROM meta WHERE key = 'next_seq')")
+	if err != nil {
+		return fmt.Errorf("look names up: %w", err)
+	}
+	deleted, _ := row[0].(int64)
+	next, _ := row[1].(int64)
+	if n := &d.names; n.base == 0 || n.deleted != deleted || next+int64(calls) > n.base+namesWindow {
+		n.forget()
+		n.base, n.deleted = next, deleted
+	}
+	return nil
+}
+
+// namesAtOnce are the names that are deleted at once: some milliseconds' work.
+const namesAtOnce = 5000
+
+// expireNames deletes threads and processes that no call refers to, and, when all is to be looked
+// through, functions and sessions that nothing refers to. It gives how many.
+func (d *database) expireNames(all bool) (n int64, err error) {
+	first, err := d.firstCall()
+	if errors.Is(err, io.EOF) {
+		first, err = d.nextCall()
+	}
+	if err != nil {
+		return 0, err
+	}
+	unused := first - 2*namesWindow // twice, as one transaction may have begun before and been large
+	steps := []string{
+		fmt.Sprintf("DELETE FROM thread WHERE id IN (SELECT id FROM thread WHERE seen < ?1 ORDER BY seen LIMIT %d)", namesAtOnce),
+		fmt.Sprintf("DELETE FROM target WHERE id IN (SELECT id FROM target p WHERE NOT EXISTS (SELECT 1 FROM thread t WHERE t.target_id = p.id) LIMIT %d)", namesAtOnce),
+	}
+	if all {
+		// The indexes of stat are small beside its rows.
+		const referred = `(SELECT %[1]s FROM stat INDEXED BY stat_second WHERE seconds = 1 UNION SELECT %[1]s FROM stat INDEXED BY stat_minute WHERE seconds = 60
+			UNION SELECT %[1]s FROM stat INDEXED BY stat_hour WHERE seconds = 3600 UNION SELECT %[1]s FROM gap WHERE %[1]s NOT NULL)`
+		steps = append(steps,
+			fmt.Sprintf("DELETE FROM function WHERE seen < ?1 AND id NOT IN "+referred, "function_id"),
+			fmt.Sprintf("DELETE FROM session WHERE id <> ?2 AND ifnull(ended, started) < ?3 AND NOT EXISTS (SELECT 1 FROM target p WHERE p.session_id = session.id) AND id NOT IN "+referred, "session_id"))
+	}
+	for i, statement := range steps {
+		res, err := d.conn.Exec(statement, []driver.Value{unused, d.session, secondText(d.expire.horizon.Hours.From)})
+		if err != nil {
+			return n, fmt.Errorf("delete names: %w", err)
+		}
+		rows, err := res.RowsAffected()
+		if err != nil {
+			return n, fmt.Errorf("delete names: %w", err)
+		}
+		if n += rows; i == 0 && rows == 0 && !all {
+			return 0, nil
+		}
+	}
+	if n > 0 {
+		return n, d.set("UPDATE meta SET value = value + 1 WHERE key = 'names'")
+	}
+	return 0, nil
 }
 
 // each calls f with every row, which it must not keep.

@@ -91,7 +91,9 @@ func (e *expiry) rest(d time.Duration) {
 		if (e.policy == retention.Policy{}) {
 			continue
 		}
-		waitFor(e.T, func() bool { return shell(e, e.path, "SELECT up_ns FROM mark ORDER BY id DESC LIMIT 1") == fmt.Sprint(e.up.Load()) })
+		waitFor(e.T, func() bool {
+			return shell(e, e.path, "SELECT up_ns FROM mark ORDER BY id DESC LIMIT 1") == fmt.Sprint(e.up.Load())
+		})
 	}
 }
 
@@ -167,24 +169,19 @@ func TestExpireSteps(t *testing.T) {
 	e.pass(24 * time.Hour)
 	e.policy = retention.For(6*time.Hour, 0)
 	e.open()
-	left, written := 180_000, 0
-	for range 200 {
+	var before Counters
+	waitFor(t, func() bool {
 		e.write(50)
-		written += 50
-		e.pass(100 * time.Millisecond)
-		var now int
-		_, err := fmt.Sscan(e.calls(), &now)
-		must(t, err)
-		// Between two looks there may be the store's own ticks.
-		if gone := left + 50 - now; gone > 45_000+50 {
-			t.Fatalf("%d calls went at once", gone)
+		e.pass(time.Millisecond)
+		now := e.store.Counters()
+		if gone := now.Expired - before.Expired; gone > 20_000*(now.Commits-before.Commits+1) { // the first was Open's
+			t.Fatalf("%d calls went in %d transactions", gone, now.Commits-before.Commits)
 		}
-		if left = now; left == written {
-			break
-		}
-	}
-	if left != written {
-		t.Errorf("%d calls are left, of which %d are new", left, written)
+		before = now
+		return now.Expired >= 180_000
+	})
+	if got := e.calls(); got != fmt.Sprint(before.Calls) || before.Commits < 8 {
+		t.Errorf("%s calls are left, of which %d are new, after %d transactions", got, before.Calls, before.Commits)
 	}
 	e.sound()
 }
@@ -621,5 +618,53 @@ func TestExpireKilled(t *testing.T) {
 		if got := shell(t, path, "PRAGMA integrity_check; SELECT count(*) FROM call WHERE seq NOT IN (SELECT seq FROM data); SELECT count(*) FROM data WHERE seq NOT IN (SELECT seq FROM call); SELECT max(seq) - min(seq) + 1 = count(*) AND min(seq) > 1 FROM call"); got != "ok\n0\n0\n1" {
 			t.Errorf("soundness, calls without values, values without calls, whether the oldest went: %q", got)
 		}
+	}
+}
+
+// TestExpireNames holds that threads, processes, functions and sessions go with what refers to them, and that
+// a store which remembers them finds out.
+func TestExpireNames(t *testing.T) {
+	policy := retention.Policy{Calls: time.Hour, Seconds: time.Hour, Minutes: 2 * time.Hour, Hours: 10 * time.Hour}
+	e := newExpiry(t, policy)
+	e.write(100)
+	other := open(t, e.path, Options{Retention: policy, now: e.clocks.now}) // that remembers the same names
+	quiet := &trace.Call{
+		Func: e.source.functions[0], Process: &trace.Process{PID: 9, Exe: "/bin/quiet", Comm: "quiet"}, TID: 9, StartNS: e.wall.Load(), SampleRate: 1,
+	}
+	again := *quiet
+	quiet.ID, again.ID = ids(t, other, 1), ids(t, other, 1)
+	write(t, other, quiet)
+	must(t, other.Flush())
+	names := "SELECT (SELECT count(*) FROM thread), (SELECT count(*) FROM target), (SELECT count(*) FROM function), (SELECT count(*) FROM session)"
+	if got := shell(t, e.path, names); got != "9|2|20|2" {
+		t.Fatalf("at first: %s", got)
+	}
+	must(t, e.store.Close())
+	shell(t, e.path, "UPDATE session SET ended = '2026-07-09 12:00:00' WHERE id = 1") // by the clock of this test
+	// As if so many calls had been written since: that many take long.
+	shell(t, e.path, fmt.Sprintf("UPDATE meta SET value = value + %d WHERE key = 'next_seq'", 4*namesWindow))
+	e.open()
+	e.source = newCallSource(3)
+	e.write(1)
+	e.rest(2 * time.Hour)
+	e.shows("SELECT count(*) FROM process_trace", "0")
+	e.write(1) // the first call is now behind all that
+	e.pass(time.Minute)
+	e.shows("SELECT count(*) FROM thread", "2")
+	if got := shell(t, e.path, names); got != "2|1|20|3" {
+		t.Errorf("after their calls went: %s", got)
+	}
+	write(t, other, &again)
+	must(t, other.Close())
+	if got := shell(t, e.path, fmt.Sprintf("SELECT pid, tid, exe, process FROM process_trace WHERE id = %d", again.ID)); got != "9|9|/bin/quiet|main.function0" {
+		t.Errorf("the call of a process whose name was deleted: %q", got)
+	}
+	e.rest(12 * time.Hour)
+	e.rest(7 * time.Hour)
+	must(t, e.store.Close())
+	_, after, removed, err := Retain(t.Context(), e.path, RetainOptions{Policy: policy, now: e.clocks.now})
+	must(t, err)
+	if got := shell(t, e.path, names); got != "3|2|2|2" || removed.Names != 19 || after.Calls != 0 {
+		t.Errorf("in the end: %s, removed %+v, left %+v", got, removed, after)
 	}
 }

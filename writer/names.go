@@ -14,6 +14,9 @@ type names struct {
 	functions map[*trace.Function]int64
 	targets   map[*trace.Process]int64
 	threads   map[threadKey]int64
+
+	base    int64 // the number of the next call when they were looked up, at the latest; 0: not known
+	deleted int64 // how often names had been deleted by then
 }
 
 type threadKey struct {
@@ -30,10 +33,11 @@ func (n *names) forget() { *n = names{} }
 
 func (n *names) function(d *database, f *trace.Function) (int64, error) {
 	return remember(&n.functions, f, func() (int64, error) {
-		id, err := d.integer(`INSERT INTO function (name, process_group, raw_name, language, module, address, file, line)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET language = excluded.language, file = excluded.file, line = excluded.line RETURNING id`,
-			f.Name, f.Group, f.RawName, f.Language.String(), f.Module, int64(f.Address), f.File, int64(f.Line))
+		id, err := d.integer(`INSERT INTO function (name, process_group, raw_name, language, module, address, file, line, seen)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET language = excluded.language, file = excluded.file, line = excluded.line,
+				seen = max(seen, excluded.seen) RETURNING id`,
+			f.Name, f.Group, f.RawName, f.Language.String(), f.Module, int64(f.Address), f.File, int64(f.Line), n.base)
 		if err != nil {
 			return 0, fmt.Errorf("name function %s: %w", f.Name, err)
 		}
@@ -51,8 +55,8 @@ func (n *names) thread(d *database, c *trace.Call) (driver.Value, error) {
 		if err != nil {
 			return 0, err
 		}
-		id, err := d.integer(`INSERT INTO thread (target_id, tid, name) VALUES (?, ?, ?)
-			ON CONFLICT DO UPDATE SET tid = excluded.tid RETURNING id`, target, int64(c.TID), c.Thread)
+		id, err := d.integer(`INSERT INTO thread (target_id, tid, name, seen) VALUES (?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET seen = max(seen, excluded.seen) RETURNING id`, target, int64(c.TID), c.Thread, n.base)
 		if err != nil {
 			return 0, fmt.Errorf("name thread %d: %w", c.TID, err)
 		}

@@ -41,6 +41,7 @@ type Removed struct {
 	Early      int64 `json:"early"`      // of these, younger than what is to be kept: for the sake of the size
 	Statistics int64 `json:"statistics"` // rows that were merged into others, or deleted
 	Gaps       int64 `json:"gaps"`       // the same
+	Names      int64 `json:"names"`      // threads, processes, functions and sessions that nothing refers to any more
 	Bytes      int64 `json:"bytes"`      // that the file has become smaller by
 	Over       int64 `json:"over_bytes"` // by which it is larger than it should be, though no calls are left
 }
@@ -138,6 +139,18 @@ func (d *database) trimAll(ctx context.Context, removed *Removed) error {
 		if more {
 			pause(ctx, time.Since(began)) // SQLite's lock is not fair: whoever waits for it gets it now
 		}
+	}
+	for n := int64(1); n > 0 && ctx.Err() == nil; {
+		began := time.Now()
+		err := d.transaction(func() (err error) {
+			n, err = d.expireNames(true)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		removed.Names += n
+		pause(ctx, time.Since(began))
 	}
 	total := d.expire.total
 	removed.Calls, removed.Early, removed.Statistics, removed.Gaps = total.calls, total.early, total.statistics, total.gaps
