@@ -192,8 +192,11 @@ func TestPlan(t *testing.T) {
 		"a little too large":     {with(func(s *State) { s.Pages, s.Shrinks = pages(151*mib), false }), 0, small, 5_000, Step{Calls: 6_638, Early: 6_637, More: true}},
 		"free pages don't count": {with(func(s *State) { s.Free, s.Shrinks = pages(160*mib), false }), 0, small, 0, Step{}},
 		"only statistics":        {with(func(s *State) { s.First, s.Shrinks = s.Next, false }), 0, small, 0, Step{Over: 150 * mib}},
-		"larger than a page holds": {State{First: 1, Next: 3, Pages: pages(300 * mib), PageSize: 8192}, 0, small, 0,
-			Step{Calls: 2, Early: 1, More: true}},
+		"larger than a page holds": {
+			State{First: 1, Next: 3, Pages: pages(300 * mib), PageSize: 8192},
+			0, small, 0,
+			Step{Calls: 2, Early: 1, More: true},
+		},
 		"a third is free":      {with(func(s *State) { s.Free = pages(100 * mib) }), 0, Policy{}, 0, Step{Pages: 512, More: true}},
 		"the last of it":       {State{First: 1, Next: 1, Pages: 10_000, Free: 2_501, PageSize: 8192, Shrinks: true}, 0, Policy{}, 0, Step{Pages: 512, More: true}},
 		"a tenth stays":        {with(func(s *State) { s.Free = pages(30 * mib) }), 0, Policy{}, 0, Step{}},
