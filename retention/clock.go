@@ -45,8 +45,9 @@ const trusted = 6 * time.Hour
 
 // Horizon is what a policy's times mean for a file at a moment.
 type Horizon struct {
-	Calls int64 // calls with a lower number are over
-	Marks int64 // marks with a lower id are of no use any more
+	Calls int64   // calls with a lower number are over
+	Marks int64   // marks with a lower id are of no use any more
+	Dense []int64 // ids of other marks that aren't: they are closer to one another than matters for statistics
 	// Statistics with times outside of these, at that resolution, are over.
 	Seconds, Minutes, Hours Span
 	// Single gaps with times outside of these are to be merged into one of their hour, and deleted with Hours.
@@ -105,7 +106,22 @@ func Look(marks []Mark, now Moment, p Policy) Horizon {
 	if i := latest(max(p.Calls, trusted)); i >= 0 {
 		h.Marks = marks[i].ID
 	}
+	h.Dense = dense(marks[:latest(p.Calls)+1])
 	return h
+}
+
+// dense gives the ids of marks without which those that are left are still no more than a minute apart, and
+// tell when the wall clock was set.
+func dense(marks []Mark) (ids []int64) {
+	for last, i := 0, 1; i < len(marks)-1; i++ {
+		before, at, after := marks[last].Moment, marks[i].Moment, marks[i+1].Moment
+		if before.Boot == after.Boot && since(before, after) <= time.Minute && !Stepped(before, at) && !Stepped(at, after) {
+			ids = append(ids, marks[i].ID)
+			continue
+		}
+		last = i
+	}
+	return ids
 }
 
 // whole widens the span to whole pieces of so many seconds: only such may be merged as are over entirely.

@@ -60,5 +60,5 @@ func (p Policy) MarkInterval() time.Duration {
 	if keep <= 0 {
 		keep = DefaultCalls
 	}
-	return min(max(keep/360, 10*time.Millisecond), 5*time.Minute)
+	return min(max(keep/360, 100*time.Millisecond), 5*time.Minute)
 }

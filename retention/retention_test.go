@@ -135,6 +135,50 @@ func TestLookLonger(t *testing.T) {
 	}
 }
 
+// TestDense holds which marks are of no use once calls have gone.
+func TestDense(t *testing.T) {
+	var marks []Mark
+	add := func(boot int64, up, wall time.Duration) {
+		marks = append(marks, Mark{ID: int64(len(marks) + 1), Moment: Moment{Boot: boot, Up: int64(up), Wall: int64(wall)}})
+	}
+	for s := range time.Duration(150) {
+		add(1, s*time.Second, s*time.Second)
+	}
+	add(1, 150*time.Second, 5000*time.Second) // 151: the clock was set
+	for s := range time.Duration(30) {
+		add(1, (151+s)*time.Second, (5001+s)*time.Second)
+	}
+	for s := range time.Duration(30) { // from 182 on, another boot
+		add(2, s*time.Second, (6000+s)*time.Second)
+	}
+	left := map[int64]bool{}
+	for _, m := range marks {
+		left[m.ID] = true
+	}
+	for _, id := range dense(marks) {
+		delete(left, id)
+	}
+	for _, id := range []int64{1, 61, 121, 150, 151, 181, 182, 211} {
+		if !left[id] {
+			t.Errorf("mark %d is gone", id)
+		}
+	}
+	if len(left) != 8 {
+		t.Errorf("%d marks are left: %v", len(left), left)
+	}
+	if got := dense(nil); got != nil {
+		t.Errorf("of none, %v", got)
+	}
+	// Those that calls are still reckoned by stay.
+	h := Look(marks[:100], Moment{Boot: 1, Up: int64(100 * time.Second), Wall: int64(100 * time.Second)}, For(50*time.Second, 0))
+	if len(h.Dense) != 49 || h.Dense[48] != 50 {
+		t.Errorf("of marks of 100 seconds, with a window of 50: %v", h.Dense)
+	}
+	if h := Look(marks[:100], Moment{Boot: 1, Up: int64(100 * time.Second), Wall: int64(100 * time.Second)}, Policy{}); len(h.Dense) != 97 {
+		t.Errorf("without a window: %v", h.Dense)
+	}
+}
+
 func TestStepped(t *testing.T) {
 	for name, c := range map[string]struct {
 		a, b Moment
@@ -254,7 +298,7 @@ func TestPolicy(t *testing.T) {
 		t.Errorf("a long window gives %+v", got)
 	}
 	for keep, want := range map[time.Duration]time.Duration{
-		0: time.Minute, 6 * time.Hour: time.Minute, time.Second: 10 * time.Millisecond, 30 * 24 * time.Hour: 5 * time.Minute,
+		0: time.Minute, 6 * time.Hour: time.Minute, time.Second: 100 * time.Millisecond, 30 * 24 * time.Hour: 5 * time.Minute,
 	} {
 		if got := (Policy{Calls: keep}).MarkInterval(); got != want {
 			t.Errorf("of %v, a mark every %v, want %v", keep, got, want)

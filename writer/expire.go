@@ -227,6 +227,11 @@ func (d *database) look(now retention.Moment, set bool) error {
 	if err := d.set("DELETE FROM mark WHERE id < ?", e.horizon.Marks); err != nil {
 		return fmt.Errorf("delete marks: %w", err)
 	}
+	for _, id := range e.horizon.Dense {
+		if err := d.set("DELETE FROM mark WHERE id = ?", id); err != nil {
+			return fmt.Errorf("delete marks: %w", err)
+		}
+	}
 	next, err := d.nextCall()
 	if err != nil {
 		return err

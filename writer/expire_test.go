@@ -668,3 +668,42 @@ func TestExpireNames(t *testing.T) {
 		t.Errorf("in the end: %s, removed %+v, left %+v", got, removed, after)
 	}
 }
+
+// BenchmarkExpire writes to two stores by turns: one that keeps everything, and one whose window is full, so that it
+// deletes as many calls as it writes. It reports processor time as a ratio.
+func BenchmarkExpire(b *testing.B) {
+	const batch = 10_000 // a transaction
+	var stores [2]*Store
+	var spent [2]float64
+	clock := newClocks()
+	source := newCallSource(97)
+	for i, p := range []retention.Policy{{}, retention.For(10*time.Second, 0)} {
+		stores[i] = open(b, newPath(b), Options{Retention: p, now: clock.now})
+	}
+	write := func(s *Store) {
+		first, err := s.NextIDs(batch)
+		must(b, err)
+		calls := make([]*trace.Call, batch)
+		for i := range calls {
+			calls[i] = source.next(first + uint64(i))
+		}
+		must(b, errors.Join(s.Write(calls), s.Flush()))
+	}
+	for n := -110; n < max(b.N/batch, 1); n++ {
+		for i, s := range stores {
+			before := cpuSeconds(b)
+			write(s)
+			if n >= 0 {
+				spent[i] += cpuSeconds(b) - before
+			}
+		}
+		clock.pass(100 * time.Millisecond)
+	}
+	calls := float64(max(b.N/batch, 1) * batch)
+	b.ReportMetric(spent[0]*1e6/calls, "cpu-µs/call-kept")
+	b.ReportMetric(spent[1]*1e6/calls, "cpu-µs/call-expiring")
+	b.ReportMetric(spent[1]/spent[0], "ratio")
+	if c := stores[1].Counters(); c.Expired+105*batch < c.Calls {
+		b.Errorf("of %d calls only %d have gone", c.Calls, c.Expired)
+	}
+}
