@@ -20,17 +20,13 @@ type Mark struct {
 	Moment
 }
 
-// since gives the time from a to b, which was later. Between boots only the wall clock tells it, and
-// it can't have been less than what the machine has been up since.
+// since gives the time from a to b, which was later. Between boots, which may be of different machines, only
+// the wall clock tells it; one that runs back tells nothing.
 func since(a, b Moment) time.Duration {
-	wall := max(b.Wall-a.Wall, 0)
-	switch {
-	case a.Boot == 0 || b.Boot == 0:
-		return time.Duration(wall)
-	case a.Boot == b.Boot:
+	if a.Boot != 0 && a.Boot == b.Boot {
 		return time.Duration(max(b.Up-a.Up, 0))
 	}
-	return time.Duration(max(wall, b.Up))
+	return time.Duration(max(b.Wall-a.Wall, 0))
 }
 
 // Stepped tells whether the wall clock was set between two moments of one boot, by more than a second.

@@ -68,7 +68,8 @@ func TestLook(t *testing.T) {
 		"rebooted":                    {line(1, 10, base, 5), at(2, 0.1, base+5), 0, [2]float64{}},
 		"rebooted long ago":           {line(1, 10, base, 5), at(2, 7, base+12), 5000, [2]float64{4, 13}},
 		"off for a day":               {line(1, 10, base, 5), at(2, 0.1, base+24), 5000, [2]float64{4, 25}},
-		"rebooted with a slow clock":  {line(1, 10, base, 5), at(2, 7, base-400_000), 5000, [2]float64{-400_000, 5}},
+		"rebooted with a slow clock":  {line(1, 10, base, 5), at(2, 7, base-400_000), 0, [2]float64{}},
+		"and six hours later": {joined(line(1, 10, base, 5), []Mark{{Moment: at(2, 1, base-400_000)}}), at(2, 7, base-399_994), 6000, [2]float64{-400_000, -399_993}},
 		"rebooted, and the clock set": {line(1, 10, base, 5), at(2, 1, base-1), 0, [2]float64{}},
 		// A file that a program without marks has written: its newest call is all there is.
 		"no boot known":                    {[]Mark{{1, 500, at(0, 0, base)}}, at(1, 2000, base+5), 0, [2]float64{}},
@@ -76,7 +77,8 @@ func TestLook(t *testing.T) {
 		"no boot known, from the future":   {[]Mark{{1, 500, at(0, 0, base+50)}}, at(1, 2000, base), 0, [2]float64{}},
 		"the future, and six hours behind": {[]Mark{{1, 500, at(0, 0, base+50)}, {2, 900, at(1, 10, base)}}, at(1, 16, base+6), 900, [2]float64{0, 7}},
 		// The clock since boot of another machine says nothing of this one.
-		"copied from another machine": {line(7, 5000, base, 5), at(1, 0.5, base+5), 0, [2]float64{}},
+		"copied from another machine": {line(7, 50, base, 5), at(1, 5000, base+5), 0, [2]float64{}},
+		"a copy that is old":          {line(7, 5000, base, 5), at(1, 1, base+11), 5000, [2]float64{4, 12}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := Look(c.marks, c.now, policy)

@@ -30,6 +30,8 @@ type expirer struct {
 	horizon retention.Horizon
 	more    bool  // there is more to do at once
 	idle    bool  // nothing was written since the last mark
+	over    int64 // bytes by which the file is too large, though no calls are left
+	log     int64 // bytes of the write-ahead log, when the last mark was set
 	early   gapID // of the gap that tells what is deleted before its time
 
 	step  removed // what the transaction under way removes
@@ -144,16 +146,20 @@ func (d *database) trimStep(now retention.Moment, calls, stats int) (more bool, 
 		return false, err
 	}
 	step := retention.Plan(state, e.horizon, e.policy, calls)
+	e.over = step.Over
+	more = step.More
 	if step.Calls > 0 {
-		if err := d.expireCalls(step.Calls); err != nil {
+		n, err := d.expireCalls(step.Calls)
+		if err != nil {
 			return false, err
 		}
-		e.step.calls += step.Calls - state.First
-	}
-	if step.Early > 0 {
-		e.step.early += step.Early
-		if err := d.tellEarly(now, step.Early); err != nil {
-			return false, err
+		e.step.calls += n
+		more = more && (n > 0 || step.Pages > 0)
+		if early := n - (step.Calls - state.First - step.Early); early > 0 {
+			e.step.early += early
+			if err := d.tellEarly(now, early); err != nil {
+				return false, err
+			}
 		}
 	}
 	if step.Pages > 0 {
@@ -161,7 +167,6 @@ func (d *database) trimStep(now retention.Moment, calls, stats int) (more bool, 
 			return false, err
 		}
 	}
-	more = step.More
 	if stats > 0 || calls == 0 {
 		left, err := d.mergeStatistics(max(4*stats, 2000))
 		if err != nil {
@@ -196,6 +201,11 @@ func (d *database) settleTrim(failed error) {
 		// The file becomes shorter when the log is folded into it. Where readers stand in the way it happens later.
 		_ = d.exec("PRAGMA wal_checkpoint(PASSIVE)")
 	}
+}
+
+// tell adds what was done, and what can't be helped, to a store's counters.
+func (e *expirer) tell(c *Counters) {
+	c.Expired, c.Early, c.OverBytes, c.LogBytes = uint64(e.total.calls), uint64(e.total.early), e.over, e.log
 }
 
 // look sets a mark, where it is to, and finds out what is over now.
@@ -240,6 +250,9 @@ func (d *database) look(now retention.Moment, set bool) error {
 		return err
 	}
 	e.last, e.idle = now, true
+	if st, err := os.Stat(d.path + "-wal"); err == nil {
+		e.log = st.Size()
+	}
 	if (e.policy == retention.Policy{}) {
 		return nil
 	}
@@ -315,15 +328,19 @@ func (d *database) newestCall() (int64, error) {
 	return d.integer("SELECT start_ns + duration_ns FROM call ORDER BY seq DESC LIMIT 1")
 }
 
-// expireCalls deletes the calls with numbers below end, and all that belongs to
-// them: rows at the beginning of their tables, whose pages become free as a whole.
-func (d *database) expireCalls(end int64) error {
-	for _, table := range []string{"call", "data", "error"} {
-		if err := d.set("DELETE FROM "+table+" WHERE seq < ?", end); err != nil {
-			return fmt.Errorf("delete calls: %w", err)
+// expireCalls deletes the calls with numbers below end, or almost all of them, and what belongs to
+// them, and tells how many: rows at the beginning of their tables, whose pages become free as a whole.
+func (d *database) expireCalls(end int64) (deleted int64, err error) {
+	for _, table := range []string{"data", "error", "call"} {
+		res, err := d.conn.Exec("DELETE FROM "+table+" WHERE seq < ?", []driver.Value{end})
+		if err == nil {
+			deleted, err = res.RowsAffected()
+		}
+		if err != nil {
+			return 0, fmt.Errorf("delete calls: %w", err)
 		}
 	}
-	return nil
+	return deleted, nil
 }
 
 // state tells how much there is.

@@ -76,6 +76,8 @@ type Counters struct {
 	Commits uint64        // transactions
 	Expired uint64        // calls deleted, because of their age or the database's size
 	Early   uint64        // of Expired, those that were younger than what is to be kept
+	// OverBytes is by how much the file is larger than it may be though no calls are left, LogBytes what its log had lately.
+	OverBytes, LogBytes int64
 	Retries uint64        // how often another program's lock had to be waited for
 	Waits   uint64        // writes that had to wait for room in the queue
 	Waited  time.Duration // for how long altogether
@@ -346,7 +348,7 @@ func (s *Store) commit(part batch, ids int) error {
 	s.counters.Calls += uint64(len(part.calls))
 	s.counters.Commits++
 	s.counters.Retries = s.db.retries.Load()
-	s.counters.Expired, s.counters.Early = uint64(s.db.expire.total.calls), uint64(s.db.expire.total.early)
+	s.db.expire.tell(&s.counters)
 	if ids > 0 {
 		s.idsWant = 0
 		if s.ids.end != uint64(first) { // another session has taken ids in between

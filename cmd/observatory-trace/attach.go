@@ -255,9 +255,7 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	if err != nil {
 		return code, err
 	}
-	if early := store.Counters().Early; early > 0 {
-		notes.say("%d calls were deleted before their time: the database had reached %s; raise --max-db-size, lower --retention, or record less", early, formatBytes(keep.Bytes))
-	}
+	sayKept(notes, store.Counters(), keep)
 	return code, f.summary(out, notes, r, started)
 }
 

@@ -99,6 +99,24 @@ func autoLimit(path string) int64 {
 	return max(min(retention.DefaultBytes, room/2), retention.LeastBytes)
 }
 
+// sayKept tells what a store could not keep, and what can't be helped.
+func sayKept(notes *notes, c writer.Counters, keep retention.Policy) {
+	if c.Early > 0 {
+		notes.say("%s deleted before their time: the database had reached %s; raise --max-db-size, lower --retention, or record less",
+			plural(c.Early, "call"), formatBytes(keep.Bytes))
+	}
+	if c.OverBytes > 0 {
+		notes.say("%s", overHint(c.OverBytes))
+	}
+	if c.LogBytes > longLog {
+		notes.say("the database's log has grown to %s: a program that has been reading for long kept it from being shortened", formatBytes(c.LogBytes))
+	}
+}
+
+func overHint(bytes int64) string {
+	return fmt.Sprintf("no calls are left in the database, and it is still %s larger than it may be: what remains is statistics, which time alone deletes; raise --max-db-size", formatBytes(bytes))
+}
+
 func newRetainCommand() *cobra.Command {
 	var f readFlags
 	var keep keepFlags
@@ -262,7 +280,7 @@ func (r *retained) hints(path string) (hints []string) {
 		now = *r.After
 	}
 	if r.Removed.Over > 0 {
-		hints = append(hints, fmt.Sprintf("no calls are left, and it is still %s larger than it may be: what remains is statistics, which times alone delete; raise --max-db-size", formatBytes(r.Removed.Over)))
+		hints = append(hints, overHint(r.Removed.Over))
 	}
 	switch {
 	case now.FreeBytes <= 16<<20:
