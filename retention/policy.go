@@ -39,19 +39,23 @@ func For(calls time.Duration, bytes int64) Policy {
 	return p
 }
 
-// LogBytes is what the write-ahead log may grow to, in bytes, before it is folded into the file.
+// LogBytes is what the write-ahead log takes at most, in bytes, while no reader stands in the way.
 func (p Policy) LogBytes() int64 {
 	if p.Bytes <= 0 {
 		return mostLog
 	}
-	return min(p.Bytes/8, mostLog)
+	return min(p.Bytes/4, mostLog)
 }
 
-const mostLog = 64 << 20
+const mostLog = 96 << 20
+
+// CheckpointBytes is the size of the log, in bytes, at which it is folded into the file. The transaction
+// that comes upon it is still added to it.
+func (p Policy) CheckpointBytes() int64 { return p.LogBytes() / 3 * 2 }
 
 // room is what may be in use of the file, in bytes: below the limit there have to be the log, and
 // what transactions add to the file until what they have deleted is used again.
-func (p Policy) room() int64 { return p.Bytes - 2*p.LogBytes() }
+func (p Policy) room() int64 { return p.Bytes - p.LogBytes() - min(p.Bytes/8, 64<<20) }
 
 // MarkInterval is how often the writer notes where it is (Mark): so much later than they could,
 // calls are deleted.

@@ -23,7 +23,7 @@ type Step struct {
 const (
 	leastRows = 5_000  // that a step deletes beside a batch, however small: some milliseconds
 	idleRows  = 20_000 // that it deletes when there is nothing to write
-	stepPages = 512    // that a step gives back: 4 MB
+	stepPages = 512    // that a step gives back, at most
 	// Pages are given back when more than a quarter of the file is free, until it is a tenth: what
 	// is free is soon used again, and moving pages costs as much as writing them.
 	freeShare, keepShare = 4, 10
@@ -66,8 +66,9 @@ func Plan(s State, h Horizon, p Policy, inserted int) Step {
 		if beyond := s.Pages*s.PageSize - (p.Bytes - p.LogBytes()); p.Bytes > 0 && beyond > 0 {
 			surplus = max(surplus, min(s.Free, (beyond+s.PageSize-1)/s.PageSize))
 		}
-		step.Pages = min(surplus, stepPages)
-		step.More = step.More || surplus > stepPages
+		most := min(p.LogBytes()/16/max(s.PageSize, 1), stepPages) // each is in the log then
+		step.Pages = min(surplus, most)
+		step.More = step.More || surplus > most
 	}
 	return step
 }

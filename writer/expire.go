@@ -76,7 +76,7 @@ func (d *database) retain(p retention.Policy, now func() retention.Moment) error
 	}
 	d.expire = expirer{policy: p, now: now, shrinks: mode == autoVacuumIncremental}
 	return d.exec(fmt.Sprintf("PRAGMA wal_autocheckpoint = %d; PRAGMA journal_size_limit = %d",
-		p.LogBytes()*8000/(64<<20), p.LogBytes()))
+		p.CheckpointBytes()/8192, p.LogBytes()))
 }
 
 // autoVacuumIncremental is what PRAGMA auto_vacuum says of a file that gives pages back when asked to.

@@ -218,7 +218,7 @@ func (e *expiry) pages() (n int64) {
 // TestGiveBack holds that space is given back after a burst.
 func TestGiveBack(t *testing.T) {
 	e := newExpiry(t, retention.For(time.Minute, 0))
-	e.write(200_000)
+	e.write(100_000)
 	burst := e.pages()
 	e.rest(2 * time.Minute)
 	// While it is open and idle: the file itself, not only what the log has of it.
@@ -262,15 +262,15 @@ func (e *expiry) onDisk() int64 {
 // TestLowerLimit opens a file that is larger than it may be from now on.
 func TestLowerLimit(t *testing.T) {
 	e := newExpiry(t, retention.Policy{})
-	e.write(250_000)
+	e.write(180_000)
 	must(t, e.store.Close())
 	before := fileSize(t, e.path)
-	e.policy = retention.For(6*time.Hour, 40<<20)
+	e.policy = retention.For(6*time.Hour, 32<<20)
 	e.open()
-	waitFor(t, func() bool { return e.onDisk() <= 40<<20 })
+	waitFor(t, func() bool { return e.onDisk() <= 32<<20 })
 	must(t, e.store.Close())
-	if size := fileSize(t, e.path); before < 60<<20 || size > 40<<20 || size < 20<<20 {
-		t.Errorf("of %d bytes %d are left, of 40 MiB", before, size)
+	if size := fileSize(t, e.path); before < 45<<20 || size > 32<<20 || size < 16<<20 {
+		t.Errorf("of %d bytes %d are left, of 32 MiB", before, size)
 	}
 	e.sound()
 }

@@ -71,16 +71,16 @@ func kernelRelease() string {
 
 // Counters tell what a Store has done so far.
 type Counters struct {
-	Calls   uint64        // calls committed
-	Lost    uint64        // calls that were accepted and could not be written, because the store failed
-	Commits uint64        // transactions
-	Expired uint64        // calls deleted, because of their age or the database's size
-	Early   uint64        // of Expired, those that were younger than what is to be kept
+	Calls   uint64 // calls committed
+	Lost    uint64 // calls that were accepted and could not be written, because the store failed
+	Commits uint64 // transactions
+	Expired uint64 // calls deleted, because of their age or the database's size
+	Early   uint64 // of Expired, those that were younger than what is to be kept
 	// OverBytes is by how much the file is larger than it may be though no calls are left, LogBytes what its log had lately.
 	OverBytes, LogBytes int64
-	Retries uint64        // how often another program's lock had to be waited for
-	Waits   uint64        // writes that had to wait for room in the queue
-	Waited  time.Duration // for how long altogether
+	Retries             uint64        // how often another program's lock had to be waited for
+	Waits               uint64        // writes that had to wait for room in the queue
+	Waited              time.Duration // for how long altogether
 }
 
 // Store writes calls to a database in the background. It is safe for
