@@ -8,11 +8,16 @@ func TestCalibrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%+v", c)
-	if c.Emulated <= 0 || c.SingleStep <= 0 || c.Return < 0 {
+	if c.Emulated.Counted <= 0 || c.SingleStep.Counted <= 0 || c.ExitStep.Counted <= 0 || c.ExitEmulated.Counted <= 0 || c.Return.Counted <= 0 {
 		t.Errorf("a probe cost nothing: %+v", c)
 	}
 	// What the site selection rests on; it holds on every processor.
-	if c.SingleStep <= c.Emulated {
+	if c.SingleStep.Told <= c.Emulated.Told {
 		t.Errorf("single-stepping (%v) is not dearer than emulating (%v)", c.SingleStep, c.Emulated)
+	}
+	for _, exit := range []Cost{c.Return, c.ExitEmulated, c.ExitStep} {
+		if pair := c.Emulated.plus(exit); pair.CountedShare <= 0 || pair.CountedShare >= pair.Counted || pair.ToldShare <= 0 || pair.ToldShare >= pair.Told {
+			t.Errorf("the share in a call's duration is not a part of its cost: %+v", pair)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package attach
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/observatory-trace/observatory-trace/bpf"
@@ -26,6 +27,7 @@ type catalog struct {
 	dynamics     int                      // types by their address, of all files
 	images       atomic.Pointer[[]*image] // by function id, like functions
 	basic        map[uint64]*trace.Type   // Go's predeclared kinds
+	bases        sync.Map                 // by the id of an instance of a generic function, that function's id
 }
 
 func newCatalog(objs *bpf.Objects, compiler *types.Compiler, precondition func(*trace.Function) trace.Precondition) *catalog {
@@ -54,6 +56,14 @@ func (c *catalog) image(id uint32) *image {
 		return nil
 	}
 	return all[id]
+}
+
+// baseOf is the id of the generic function that one is an instance of; others are their own.
+func (c *catalog) baseOf(id uint32) uint32 {
+	if base, ok := c.bases.Load(id); ok {
+		return base.(uint32)
+	}
+	return id
 }
 
 // len is the number of ids given out, the unused 0 included.
@@ -132,6 +142,7 @@ func (c *catalog) instantiate(all []*trace.Function, first int, of *image, t *bp
 			all = append(all, instance)
 			t.Functions = append(t.Functions, bpf.Func{})
 			t.Instances[bpf.InstanceKey{Func: f.ID, Dictionary: address}] = instance.ID
+			c.bases.Store(instance.ID, f.ID)
 		}
 	}
 	return all
@@ -197,6 +208,7 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 	}
 	r.Entry.Type, r.Entry.Moves, r.Entry.Nmoves, r.Entry.Root = side(f.EntryPlan)
 	r.Exit.Type, r.Exit.Moves, r.Exit.Nmoves, r.Exit.Root = side(f.ExitPlan)
+	r.Site = uint32(f.Entry.Offset)
 	if f.ExitPlan != nil {
 		for _, m := range f.ExitPlan.Moves {
 			if m.Source == trace.SourceSaved {
@@ -247,6 +259,9 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 	}
 	if isFlat(f.EntryPlan) && r.Flags&bpf.FuncRaises == 0 {
 		r.Flags |= bpf.FuncFlatEntry
+	}
+	if isWords(f.EntryPlan) {
+		r.Flags |= bpf.FuncWords
 	}
 	if isFlat(f.ExitPlan) {
 		r.Flags |= bpf.FuncFlatExit
@@ -363,9 +378,9 @@ func wordOf(p *trace.Plan, offset uint16, size uint8) (move uint32, off uint16, 
 	return 0, 0, false
 }
 
-// isFlat says whether all that a compiled plan copies is words in registers, each
-// to a word of its own (FLAT_WORDS in bpf/event.h).
-func isFlat(p *trace.Plan) bool {
+// isWords says whether all that a compiled plan copies at first is words in registers, each to a
+// word of its own, and few enough (FLAT_WORDS in bpf/event.h).
+func isWords(p *trace.Plan) bool {
 	if p == nil {
 		return true
 	}
@@ -377,5 +392,8 @@ func isFlat(p *trace.Plan) bool {
 		}
 		used |= word
 	}
-	return p.Root.ID == 0 && p.Root.Size <= 8*bpf.FlatWords
+	return p.Root.Size <= 8*bpf.FlatWords
 }
+
+// isFlat says whether that is all, with no pointers to follow in it.
+func isFlat(p *trace.Plan) bool { return p == nil || isWords(p) && p.Root.ID == 0 }

@@ -65,7 +65,8 @@ func (s *Session) Counts() (Counts, error) {
 func tally(fn *trace.Function, sum, before *bpf.Counters, ended, more *trace.Tally) trace.Tally {
 	t := trace.Tally{
 		Func: fn, Calls: sum.Open - before.Open, Errors: sum.Errors - before.Errors, LeftOut: sum.LeftOut - before.LeftOut,
-		Dropped: sum.LostEntries - before.LostEntries + sum.CrowdedEntries - before.CrowdedEntries,
+		Dropped:   sum.LostEntries - before.LostEntries + sum.CrowdedEntries - before.CrowdedEntries,
+		CopyingNS: int64(sum.Copying - before.Copying),
 	}
 	for _, other := range []*trace.Tally{ended, more} {
 		if other != nil {
@@ -134,37 +135,46 @@ func (s *Session) latencies() (map[uint32]*trace.Tally, error) {
 			t.Calls += uint64(n)
 		}
 		t.TotalNS += int64(l.TotalNS - before.TotalNS)
+		t.OverheadNS += int64(l.OverheadNS - before.OverheadNS)
 		t.MaxNS = max(t.MaxNS, longest)
 	})
 	return measured, err
 }
 
 // open takes note of a call that had not ended when its owner, or the trace, did. It gives
-// the record of its entry, if that was held back.
-func (s *Session) open(o bpf.Open, status trace.Status, now uint64) []byte {
-	fn := s.cat.function(o.Func)
+// the record of its entry, if that was not told and is to be.
+func (s *Session) open(o bpf.Open, tgid uint32, status trace.Status, now uint64) []byte {
+	fn := s.cat.function(o.Counted)
 	if fn == nil {
 		return nil
 	}
-	t := s.counted.more[o.Func]
+	t := s.counted.more[o.Counted]
 	if t == nil {
 		if s.counted.more == nil {
 			s.counted.more = map[uint32]*trace.Tally{}
 		}
 		t = &trace.Tally{Func: fn}
-		s.counted.more[o.Func] = t
+		s.counted.more[o.Counted] = t
 	}
 	if o.Panics {
 		status = trace.StatusErr
 	}
 	t.Add(status, int64(max(now, o.TS)-o.TS))
-	if o.LeftOut && o.Held == nil {
+	record := o.Held
+	switch {
+	case o.Late && status == trace.StatusErr:
+		record = o.LateEntry(tgid, o.Bias+fn.Address+fn.Entry.Offset, now)
+	case o.LeftOut:
 		t.LeftOut++
+		return nil
+	case o.Lost:
+		t.Dropped++
+		return nil
 	}
-	if h, ok := bpf.ParseHeader(o.Held); ok {
+	if h, ok := bpf.ParseHeader(record); ok {
 		s.entered(h)
 	}
-	return o.Held
+	return record
 }
 
 // endGoroutines takes note of the calls that a process's goroutines had open when it died of
@@ -175,7 +185,7 @@ func (s *Session) endGoroutines(tgid uint32, signal uint8, now uint64) {
 		status = trace.StatusErr
 	}
 	err := s.objs.EndGoroutines(tgid, func(o bpf.Open) {
-		if record := s.open(o, status, now); record != nil {
+		if record := s.open(o, tgid, status, now); record != nil {
 			s.pending = append(s.pending, record)
 		}
 	})
@@ -194,7 +204,7 @@ func stops(signal uint8) bool {
 func (s *Session) Finish(f func(record []byte)) error {
 	now := Monotonic()
 	err := s.objs.OpenCalls(func(o bpf.Open) {
-		if record := s.open(o, trace.StatusOpen, now); record != nil {
+		if record := s.open(o, 0, trace.StatusOpen, now); record != nil {
 			f(record)
 		}
 	})

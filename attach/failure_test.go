@@ -64,8 +64,8 @@ func TestFailure(t *testing.T) {
 				continue
 			}
 			exits++
-			root := record[88:][:binary.LittleEndian.Uint16(record[6:])]
-			more := len(record) >= 88+len(root)+24
+			root := record[96:][:binary.LittleEndian.Uint16(record[6:])]
+			more := len(record) >= 96+len(root)+24
 			if more {
 				failed++
 			}

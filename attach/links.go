@@ -32,6 +32,38 @@ type plan struct {
 	enter, leave, returned sites
 }
 
+// only is the part of a plan that belongs to certain functions.
+func (p *plan) only(wanted func(id uint32) bool) (part plan) {
+	for _, of := range []struct{ from, to *sites }{{&p.enter, &part.enter}, {&p.leave, &part.leave}, {&p.returned, &part.returned}} {
+		for i, cookie := range of.from.cookies {
+			if wanted(bpf.CookieFunction(cookie)) {
+				of.to.add(of.from.offsets[i], cookie)
+			}
+		}
+	}
+	return part
+}
+
+// join adds another plan.
+func (p *plan) join(other plan) {
+	for _, of := range []struct{ to, from *sites }{{&p.enter, &other.enter}, {&p.leave, &other.leave}, {&p.returned, &other.returned}} {
+		of.to.offsets = append(of.to.offsets, of.from.offsets...)
+		of.to.cookies = append(of.to.cookies, of.from.cookies...)
+	}
+}
+
+func (p *plan) empty() bool {
+	return len(p.enter.offsets)+len(p.leave.offsets)+len(p.returned.offsets) == 0
+}
+
+// functions are the ids of those that a plan has the entries of.
+func (p *plan) functions() (ids []uint32) {
+	for _, cookie := range p.enter.cookies {
+		ids = append(ids, bpf.CookieFunction(cookie))
+	}
+	return ids
+}
+
 // offsetOf translates an address of the file to the file offset that probes take.
 type offsetOf func(address uint64) (uint64, bool)
 
@@ -75,8 +107,8 @@ type linker struct {
 
 // link places a file's probes, in every process that maps it: the programs
 // themselves tell whose hits count, so that a child's first call is seen. Exits
-// come first, so that no call's beginning is seen without its end.
-func (l linker) link(path string, p plan) (_ []link.Link, err error) {
+// come first, so that no call's beginning is seen without its end. The hits tell the links' number.
+func (l linker) link(path string, p plan, number uint8) (_ []link.Link, err error) {
 	ex, err := link.OpenExecutable(path)
 	if err != nil {
 		return nil, fmt.Errorf("attach to %s: %w", path, permission(err))
@@ -93,6 +125,9 @@ func (l linker) link(path string, p plan) (_ []link.Link, err error) {
 	}{{p.leave, false}, {p.returned, true}, {p.enter, false}} {
 		if len(part.sites.offsets) == 0 {
 			continue
+		}
+		if number != 0 {
+			part.sites.cookies = bpf.NumberCookies(part.sites.cookies, number)
 		}
 		if l.perfEvents {
 			made, err := perfEvents(ex, l.objs.Hit(), part.sites, part.ret)

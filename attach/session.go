@@ -3,6 +3,7 @@ package attach
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -47,6 +48,9 @@ type Options struct {
 	// all are.
 	Precondition func(*trace.Function) trace.Precondition
 
+	// Rate is the share of a function's calls that are recorded, 0 to 1; nil for all. SetRate changes it.
+	Rate func(*trace.Function) float64
+
 	// Group names the group of a function, by its name; nil for none.
 	Group func(name string) string
 	// Failure says which results of a function mean that it failed, nil when none do by
@@ -81,6 +85,9 @@ type Session struct {
 	files     map[FileID]*attachedFile
 	detached  bool
 
+	governing sync.Mutex // guards controls; taken after attaching
+	controls  []bpf.Control
+
 	pmu       sync.RWMutex
 	processes map[uint32]*trace.Process
 	gone      []uint32 // ended, to be forgotten with the next record
@@ -111,7 +118,10 @@ type arrival struct {
 // found in it.
 type attachedFile struct {
 	functions []*trace.Function // matched, the refused included
-	links     []link.Link
+	handle    *os.File          // what is linked to; nil for nothing
+	sites     plan              // of all its functions
+	groups    []*group
+	next      uint8  // the number of the latest group
 	image     *image // nil when nothing of it is traced
 	err       error
 }
@@ -381,8 +391,34 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
 	if err := s.cat.add(traced, a.image, dynamic); err != nil {
 		return err
 	}
-	a.links, err = s.linkAll(t.path, traced, file.FileOffset)
+	if a.handle, err = os.Open(t.path); err != nil {
+		return fmt.Errorf("attach: %w", err)
+	}
+	if err := s.setRates(traced); err != nil {
+		return err
+	}
+	a.groups, err = s.linkAll(t.path, traced, file.FileOffset)
+	for _, g := range a.groups {
+		a.sites.join(g.plan)
+	}
 	return err
+}
+
+// setRates has the probes know from the first call on how many calls of functions are recorded.
+func (s *Session) setRates(functions []*trace.Function) error {
+	if s.opts.Rate == nil {
+		return nil
+	}
+	s.governing.Lock()
+	defer s.governing.Unlock()
+	var ids []uint32
+	var controls []bpf.Control
+	for _, f := range functions {
+		if c := s.control(f.ID); c.Keep != bpf.RateAll {
+			ids, controls = append(ids, f.ID), append(controls, *c)
+		}
+	}
+	return s.objs.SetControls(ids, controls)
 }
 
 // isGeneric says whether a function is given the types that it runs with.
@@ -393,7 +429,7 @@ func isGeneric(f *trace.Function) bool {
 
 // linkAll links the functions' probes. When the kernel refuses an instruction,
 // the functions that have it are found by halving, and are left out.
-func (s *Session) linkAll(path string, functions []*trace.Function, offset offsetOf) ([]link.Link, error) {
+func (s *Session) linkAll(path string, functions []*trace.Function, offset offsetOf) ([]*group, error) {
 	p, err := probes(functions, offset)
 	if err != nil {
 		return nil, err
@@ -401,9 +437,12 @@ func (s *Session) linkAll(path string, functions []*trace.Function, offset offse
 	if n := len(p.enter.offsets) + len(p.leave.offsets) + len(p.returned.offsets); s.linker.perfEvents && n > MaxPerfEventSites {
 		return nil, fmt.Errorf("attach to %s: %d probes wanted, and this kernel has only perf-event uprobes (uprobe_multi came with Linux 6.6), of which detaching takes about 0.1 s each: select fewer functions (at most %d probes)", path, n, MaxPerfEventSites)
 	}
-	links, err := s.linker.link(path, p)
-	if err == nil || !refused(err) {
-		return links, err
+	links, err := s.linker.link(path, p, 0)
+	if err == nil {
+		return []*group{{plan: p, links: links}}, nil
+	}
+	if !refused(err) {
+		return nil, err
 	}
 	if len(functions) == 1 {
 		functions[0].Traceable = false
@@ -458,8 +497,10 @@ func (s *Session) Detach() error {
 	defer s.mu.Unlock()
 	links := s.tracks
 	for _, f := range s.files {
-		links = append(links, f.links...)
-		f.links = nil
+		for _, g := range f.groups {
+			links = append(links, g.links...)
+		}
+		f.groups = nil
 	}
 	s.tracks = nil
 	s.detached = true
@@ -477,6 +518,9 @@ func (s *Session) Close() error {
 	s.wait.Wait()
 	for _, f := range s.files {
 		errs = append(errs, f.image.close())
+		if f.handle != nil {
+			errs = append(errs, f.handle.Close())
+		}
 	}
 	for _, i := range s.modules {
 		errs = append(errs, i.close())

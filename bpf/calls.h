@@ -30,6 +30,11 @@ struct hit {
 	__u8 failed; /* exit: the result says that the call failed */
 	__u8 pad;
 	__u32 counted; /* the id under which the call is counted */
+	__u64 high;  /* Go: the upper end of the stack; 0 when it isn't known */
+	__u64 more;  /* as the event has it */
+	__u64 spent; /* time that it took to copy values, ns */
+	__u32 chosen; /* entry: see struct frame */
+	__s32 index; /* exit: of the frame that returns; -1 for none */
 };
 
 /* By thread id. */
@@ -100,7 +105,7 @@ static __noinline struct latency *new_latency(struct latency_key *key)
 }
 
 /* Adds a duration to its bucket (see HistogramBucket in trace/): false when there is no room for it. */
-static __noinline bool measure(__u32 func, __u64 ns)
+static __noinline bool measure(__u32 func, __u64 ns, __u64 overhead)
 {
 	struct latency_key key = { .func = func };
 	struct latency *l;
@@ -121,6 +126,7 @@ static __noinline bool measure(__u32 func, __u64 ns)
 	}
 	__sync_fetch_and_add(&l->buckets[bounded(part, 1 << LATENCY_BITS)], 1);
 	__sync_fetch_and_add(&l->total, ns);
+	__sync_fetch_and_add(&l->overhead, overhead);
 	if (ns > l->longest)
 		l->longest = ns; /* another thread's may get lost for it, if both are there at this moment */
 	return true;
@@ -132,14 +138,23 @@ enum ending {
 	ENDED_ERR = 1,
 	ENDED_OPEN = 2, /* it has not ended, but its thread has, or somebody else took its place; or nothing can be said of its time */
 	ENDED_LEFT_OUT = 4, /* or-ed to those: it is not recorded, by choice */
+	ENDED_LOST = 8,     /* or since the ring buffer was full */
+	ENDED_CROWDED = 16, /* or no scratch was free */
 };
 
+/* Why a call is not recorded, of enum ending. */
+static __always_inline __u32 fate_of(struct frame *f)
+{
+	return (f->flags & FRAME_LEFT_OUT ? ENDED_LEFT_OUT : 0) | (f->flags & FRAME_LOST ? ENDED_LOST : 0) |
+	       (f->flags & FRAME_CROWDED ? ENDED_CROWDED : 0);
+}
+
 /* Counts a call that is over. */
-static __always_inline void tally(__u32 func, __u64 ns, __u32 how)
+static __always_inline void tally(__u32 func, __u64 ns, __u32 how, __u64 overhead)
 {
 	struct counters *c;
 
-	if (!(how & ENDED_OPEN) && !measure(func, ns))
+	if (!(how & ENDED_OPEN) && !measure(func, ns, overhead))
 		how |= ENDED_OPEN;
 	if (!how)
 		return;
@@ -152,6 +167,10 @@ static __always_inline void tally(__u32 func, __u64 ns, __u32 how)
 		__sync_fetch_and_add(&c->errors, 1);
 	if (how & ENDED_LEFT_OUT)
 		__sync_fetch_and_add(&c->left_out, 1);
+	if (how & ENDED_LOST)
+		__sync_fetch_and_add(&c->lost_entries, 1);
+	if (how & ENDED_CROWDED)
+		__sync_fetch_and_add(&c->crowded_entries, 1);
 }
 
 static __always_inline struct frame_key *key_of(struct owner *o, __u32 i)
@@ -223,20 +242,15 @@ static __always_inline void let_go(struct owner *o, struct frame *f, __u32 i)
 static __always_inline void bring(struct owner *o, struct frame *f, __u32 i)
 {
 	struct held *h = bpf_map_lookup_elem(&held, key_of(o, i));
-	struct counters *c;
-	__u32 size, func = f->counted;
+	__u32 size;
 
+	f->flags |= FRAME_LOST | FRAME_LATE;
 	if (h) {
-		size = h->event.size;
-		if (size > sizeof(*h))
-			size = sizeof(*h);
-		if (!bpf_ringbuf_output(&events, h, size, wake_flags(0, size))) {
-			f->flags |= FRAME_TOLD;
-		} else {
-			c = bpf_map_lookup_elem(&counts, &func);
-			if (c)
-				__sync_fetch_and_add(&c->lost_entries, 1);
-		}
+		size = h->head.event.size;
+		if (size > sizeof(*h) - sizeof(h->head.after))
+			size = sizeof(*h) - sizeof(h->head.after);
+		if (!bpf_ringbuf_output(&events, &h->head.event, size, wake_flags(0, size)))
+			f->flags = (f->flags & ~(FRAME_LOST | FRAME_LATE)) | FRAME_TOLD;
 	}
 	let_go(o, f, i);
 }
@@ -246,12 +260,12 @@ static long bring_one(__u64 i, struct owner **arg)
 	struct owner *o = *arg;
 	struct frame *f = frame_at(o, i);
 
-	if (f && f->flags & FRAME_HELD)
+	if (f && f->flags & FRAME_HELD && !(f->flags & FRAME_LEFT_OUT))
 		bring(o, f, i);
 	return !o->held;
 }
 
-/* Delivers the entries that were held back for the lowest n frames, in their order. */
+/* Delivers the entries that were held back for the lowest n frames, in their order, but for those of calls that are left out. */
 __noinline int bring_all(struct owner *o, __u32 n)
 {
 	if (o)
@@ -259,22 +273,39 @@ __noinline int bring_all(struct owner *o, __u32 n)
 	return 0;
 }
 
-/* A frame is gone without a return: counts its call. */
+/* Whether a frame's function was detached since its call began: nobody has seen how it ended. */
+static __always_inline bool is_unseen(struct frame *f)
+{
+	__u32 func = f->func;
+	struct control *c = bpf_map_lookup_elem(&controls, &func);
+
+	return c && (c->state ^ f->flags) / CONTROL_EPOCH;
+}
+
+/*
+ * A frame is gone without a return: counts its call. One that was not told of is to be, since
+ * it has failed: then it stays until that is done.
+ */
 static __always_inline void die(struct owner *o, struct frame *f)
 {
-	__u32 how = ENDED_ERR;
+	__u32 how = ENDED_ERR, kept = 0;
 
 	if (!(f->flags & FRAME_COUNTED)) {
 		/* Go's scheduler leaves such frames on a thread's own stack, which is no failure. */
-		if (f->flags & FRAME_SYSTEM)
+		if (f->flags & FRAME_SYSTEM || is_unseen(f))
 			how = ENDED_OPEN;
-		if (f->flags & FRAME_LEFT_OUT)
-			how |= ENDED_LEFT_OUT;
-		tally(f->counted, o->last > f->ts ? o->last - f->ts : 0, how);
+		if (how == ENDED_ERR && f->flags & FRAME_LATE) {
+			kept = (f->flags & (FRAME_LATE | FRAME_HELD | FRAME_WORDS)) | FRAME_DEAD;
+			f->saved = o->last > f->ts ? o->last : f->ts;
+			o->dead++;
+		} else {
+			how |= fate_of(f);
+		}
+		tally(f->counted, o->last > f->ts ? o->last - f->ts : 0, how, f->overhead);
 	}
 	if (f->flags & FRAME_DOUBTED)
 		o->doubts--;
-	f->flags = FRAME_COUNTED | FRAME_GONE;
+	f->flags = FRAME_COUNTED | FRAME_GONE | kept;
 }
 
 /*
@@ -346,7 +377,7 @@ static long sweep_one(__u64 k, struct owner **arg)
 		else
 			doubt(o, f);
 	}
-	if (f->flags & FRAME_GONE && o->cursor == o->n - 1)
+	if (f->flags & FRAME_GONE && !(f->flags & FRAME_DEAD) && o->cursor == o->n - 1)
 		pop(o);
 	return 0;
 }
@@ -418,34 +449,41 @@ __noinline int push_deep(struct owner *o)
 		if (o->spare.flags & FRAME_HELD)
 			let_go(o, &o->spare, o->n);
 		__sync_fetch_and_add(&untracked, 1);
-		tally(o->spare.counted, 0, ENDED_OPEN);
+		tally(o->spare.counted, 0, ENDED_OPEN | fate_of(&o->spare), 0);
 		return 0;
 	}
 	o->n++;
 	return 0;
 }
 
+/* Where the frame of the call that begins is filled in. */
+static __always_inline struct frame *next_slot(struct owner *o)
+{
+	return o->n < NEAR_FRAMES ? &o->near[bounded(o->n, NEAR_FRAMES)] : &o->spare;
+}
+
 /* Begins a call. */
 static __always_inline void push(struct owner *o, struct hit *h, __u32 flags, __u64 kept)
 {
-	__u32 i = o->n;
-	struct frame *f = i < NEAR_FRAMES ? &o->near[bounded(i, NEAR_FRAMES)] : &o->spare;
+	struct frame *f = next_slot(o);
 
 	f->pos = h->at;
 	f->ts = h->ts;
-	f->func = (__u32)h->cookie;
+	f->func = (__u32)h->cookie & COOKIE_FUNC;
 	f->flags = flags;
 	f->saved = kept;
 	f->bias = h->bias;
 	f->counted = h->counted;
-	if (i < NEAR_FRAMES)
-		o->n = i + 1;
+	f->chosen = h->chosen;
+	f->overhead = h->spent;
+	if (o->n < NEAR_FRAMES)
+		o->n++;
 	else
 		push_deep(o);
 }
 
-/* The call whose frame has that index has returned: its frame goes. */
-static __always_inline void finish(struct owner *o, __u32 i, __u64 at)
+/* The call whose frame has that index has returned: its frame goes. Its caller gets the time that its probes took. */
+static __always_inline void finish(struct owner *o, __u32 i, __u64 at, __u64 spent)
 {
 	struct frame *f = frame_at(o, i);
 
@@ -464,8 +502,11 @@ static __always_inline void finish(struct owner *o, __u32 i, __u64 at)
 		sweep(o, 0, SWEEP_GONE, 0);
 		f = o->n ? frame_at(o, o->n - 1) : NULL;
 	}
-	if (f && f->pos == at)
+	if (!f)
+		return;
+	if (f->pos == at)
 		f->flags |= FRAME_PASSED;
+	f->overhead += spent;
 }
 
 /* A thread that is traced; NULL when its process is not, or there is no room. */

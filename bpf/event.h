@@ -18,7 +18,7 @@
 #define MAX_STACK 8192  /* bytes copied of a stack; a power of two */
 #define MAX_FRAMES 64   /* return addresses collected by frame pointers; a power of two */
 #define MAX_CHECKS 8    /* comparisons of a function's arguments */
-#define MAX_RECORD 16816 /* bytes of a record: header, data, errno, registers and stack */
+#define MAX_RECORD 16824 /* bytes of a record: header, data, errno, registers and stack */
 
 enum event_kind {
 	EVENT_ENTRY = 1,   /* a call began (or, for a role, the role's function was entered) */
@@ -36,6 +36,8 @@ enum event_flag {
 	EVENT_NO_G = 8,       /* Go: the goroutine could not be read; goid is 0, pos is the CFA's */
 	EVENT_NO_CPU = 16,    /* this kernel does not show what CPU time is made from; arg is 0 */
 	EVENT_NO_RSS = 32,    /* the same of rss */
+	EVENT_LATE = 64,      /* entry: told only when the call had failed; it would not have been recorded otherwise */
+	EVENT_DEAD = 128,     /* late entry: the call was left without a return; when, is in `arg` */
 };
 
 /*
@@ -69,7 +71,28 @@ struct event {
 	__u32 major;
 	__u32 switches; /* context switches of the thread, voluntary and not */
 	__u32 rss;    /* resident pages of the process, but for what the processors have yet to add up */
+	/*
+	 * Entries: the share of such calls that are recorded, of RATE_ALL, and MORE_READ_LATE. Exits:
+	 * the time that the probes are thought to have taken between the call's entry and this, ns.
+	 */
+	__u64 more;
 };
+
+#define MORE_READ_LATE (1ULL << 32) /* late entry: what pointers lead to was read when the call had failed */
+
+/*
+ * There are two ring buffers. The one has the entries and exits of calls as they come. The other has
+ * what is rare and must not be crowded out by those: failed calls' exits and late entries, what
+ * tells of unwinding, and processes. There each record begins with the position that the
+ * first one's writers had reached: all that its thread wrote before lies below it, all that it
+ * wrote later does not.
+ */
+struct stamped {
+	__u64 after; /* bytes */
+	struct event event;
+};
+
+#define RATE_ALL 0xffffffff /* every call is recorded */
 
 enum block_status {
 	BLOCK_OK = 0,
@@ -129,6 +152,7 @@ enum func_flag {
 	FUNC_KEEPS_ERRORS = 512, /* failed calls are recorded whatever its checks say */
 	FUNC_ERRNO = 1024,   /* where its exit tells that it failed, errno goes with it */
 	FUNC_GENERIC = 4096, /* Go: which of its instances is called tells its dictionary */
+	FUNC_WORDS = 8192, /* the root block of its entry is words in registers, as where it is flat; but there may be pointers in it */
 	FUNC_FINDS_ERRNO = 2048, /* its entry makes no event: it is when errno's place in the process can be found, once for each C library */
 };
 
@@ -155,7 +179,7 @@ struct func {
 	__u32 checks;      /* index of the first check of its arguments; all must hold, else a call is not recorded */
 	__u32 nchecks;
 	__u32 dict_move;   /* FUNC_GENERIC: index of the move that makes the dictionary's address */
-	__u32 pad;
+	__u32 site;        /* offset of the entry site from address */
 	struct side {
 		__u32 type;    /* capture program of the root block, 0: the root has no pointers */
 		__u32 moves;   /* index of the first move */
@@ -169,6 +193,22 @@ struct func {
 		__u32 fail_move; /* index of the move that the word comes with */
 		__u32 pad;
 	} entry, exit;
+};
+
+/* What may change of a function while it is traced, in the `controls` map, by id. */
+struct control {
+	__u32 keep;       /* the share of its calls that are recorded, of RATE_ALL */
+	__u32 state;      /* enum control_state */
+	__u32 cost;       /* what the probes take of a call that is only counted, as its caller sees it, ns */
+	__u32 share;      /* and as its own duration has it */
+	__u32 told_cost;  /* the same of one that is recorded */
+	__u32 told_share;
+};
+
+enum control_state {
+	CONTROL_LINK = 0xff,      /* which of its links counts: the same as in a hit's cookie */
+	CONTROL_ALONE = 1 << 8,   /* its rate holds also below a call that was chosen */
+	CONTROL_EPOCH = 1 << 16,  /* from here on: how often it has been detached, modulo the width */
 };
 
 enum role {
@@ -309,9 +349,12 @@ struct dynamic_type {
 };
 
 /*
- * Attach cookies: who a hit belongs to. Bits 0 to 31: function id. Bits 40 to 63: the
- * site's offset from func.address, signed, so that the load bias is ip - address - offset.
+ * Attach cookies: who a hit belongs to. Bits 0 to 23: function id. Bits 24 to 31: which of its
+ * links it came through. Bits 40 to 63: the site's offset from func.address, signed, so that the
+ * load bias is ip - address - offset.
  */
+#define COOKIE_FUNC 0xffffff
+#define COOKIE_LINK_SHIFT 24
 #define COOKIE_TAIL (1ULL << 32)      /* a tail jump */
 #define COOKIE_COND (1ULL << 33)      /* taken only under the condition in bits 36 to 39 */
 #define COOKIE_EXIT (1ULL << 34)      /* the call ends there */
@@ -355,11 +398,13 @@ struct frame {
 	__u32 func;  /* function id */
 	__u32 flags; /* enum frame_flag */
 	__u32 counted; /* the id under which the call is counted: an instance's of a generic function */
-	__u32 pad;
+	__u32 chosen;  /* how likely it was that it, or a caller of it, was chosen, of RATE_ALL */
+	__u64 overhead; /* what the probes of the calls that it has made took, ns */
+	__u64 words[FLAT_WORDS]; /* FRAME_WORDS: the root block */
 };
 
 enum frame_flag {
-	FRAME_TOLD = 1,      /* its entry is in the ring buffer: its exit is to follow */
+	FRAME_TOLD = 1,      /* its entry is in a ring buffer: its exit is to follow */
 	FRAME_HELD = 2,      /* its entry is held back */
 	FRAME_LEFT_OUT = 4,  /* it is not recorded, by choice */
 	FRAME_RETURNS = 8,   /* a uretprobe will see its return */
@@ -368,6 +413,13 @@ enum frame_flag {
 	FRAME_COUNTED = 64,  /* its call has been counted */
 	FRAME_GONE = 128,    /* it is no longer on the stack */
 	FRAME_DOUBTED = 256, /* it may be */
+	FRAME_CHOSEN = 512,  /* it, or a caller of it, was chosen among many: its callees are recorded, too */
+	FRAME_WORDS = 1024,  /* the root block of its entry is kept */
+	FRAME_LATE = 2048,   /* its entry is told if it fails: with what is held back, or kept */
+	FRAME_LOST = 4096,   /* its entry was not told since the ring buffer was full */
+	FRAME_CROWDED = 8192, /* or no scratch was free */
+	FRAME_DEAD = 16384,  /* it was left without a return, which is yet to be told: since when, is in `saved` */
+	FRAME_EPOCH = 65536, /* from here on: its function's, at its entry */
 };
 
 #define NEAR_FRAMES 16
@@ -387,6 +439,7 @@ struct owner {
 	__u64 raised;  /* when something was last raised, ns */
 	__u64 panic;   /* OWNER_PANICS: the position of what raised it */
 	__u64 low, high; /* the mapping of the stack that it was last on */
+	__u64 top;     /* Go: the upper end of the stack at the last hit; 0 when it isn't known */
 	__u64 sweep_at; /* what is looked for: position, enum sweep or function, index */
 	__u32 sweep, sweep_from, cursor;
 	__u32 tgid;
@@ -394,6 +447,8 @@ struct owner {
 	__u32 held;    /* of them those whose entry is held back */
 	__u32 flags;   /* enum owner_flag */
 	__u32 doubts;  /* frames that may be gone */
+	__u32 dead;    /* of which it is yet to be told that they have failed */
+	__u32 pad;
 	struct frame_key at; /* of the frame that is looked up */
 	struct frame spare;  /* that is put into a map */
 	struct frame near[NEAR_FRAMES];
@@ -408,8 +463,8 @@ enum owner_flag {
 #define MAX_HELD 1024 /* bytes of an entry that can be held back; a longer one is delivered at once */
 
 struct held {
-	struct event event;
-	__u8 data[MAX_HELD - sizeof(struct event)];
+	struct stamped head;
+	__u8 data[MAX_HELD - sizeof(struct stamped)];
 };
 
 /* What became of a function's calls, counted per CPU. */
@@ -421,6 +476,7 @@ struct counters {
 	__u64 lost_exits;
 	__u64 crowded_entries; /* no scratch was free: too many threads waited for memory inside of probes */
 	__u64 crowded_exits;
+	__u64 copying;  /* time that it took to copy values that are not flat, ns */
 };
 
 #define LATENCY_BITS 4
@@ -428,6 +484,7 @@ struct counters {
 /* The calls whose durations are of one power of two, in equal parts; octave 0: below 2^LATENCY_BITS. */
 struct latency {
 	__u64 total;   /* sum of the durations, ns */
+	__u64 overhead; /* sum of the probes' share in them, ns */
 	__u64 longest; /* ns */
 	__u32 buckets[1 << LATENCY_BITS];
 };

@@ -36,6 +36,8 @@ type (
 	InstanceKey = probeInstanceKey
 	// Check is struct check.
 	Check = probeCheck
+	// Control is struct control.
+	Control = probeControl
 )
 
 // The flags of Func.Flags (enum func_flag).
@@ -54,8 +56,10 @@ const (
 	FuncKeepsErrors = 512 // failed calls are recorded whatever its checks say
 	// FuncErrno: errno goes with its exit where that tells that it failed. FuncFindsErrno: its
 	// entry is when the place of errno can be found in a process.
-	FuncGeneric    = 4096 // which of its instances is called tells the word that DictMove makes
-	FuncErrno      = 1024
+	FuncGeneric = 4096 // which of its instances is called tells the word that DictMove makes
+	FuncErrno   = 1024
+	// All that the root block of its entry has is words in registers.
+	FuncWords      = 8192
 	FuncFindsErrno = 2048
 )
 
@@ -68,12 +72,23 @@ const (
 // FlatWords is FLAT_WORDS of event.h: the most words of a flat side's root block.
 const FlatWords = 8
 
-// Attach cookies: bits 0 to 31 are the function id, the others say what the site is.
+// RateAll is the Keep of a Control with which all calls are recorded (RATE_ALL).
+const RateAll = 1<<32 - 1
+
+// Of Control.State (enum control_state).
+const (
+	ControlLink  = 0xff    // the number of the links whose hits count
+	ControlAlone = 1 << 8  // its rate holds also below a call that was chosen
+	ControlEpoch = 1 << 16 // from here on: how often it has been detached
+)
+
+// Attach cookies: bits 0 to 23 are the function id, the others say what the site is.
 const (
 	cookieTail        = 1 << 32
 	cookieCond        = 1 << 33
 	cookieExit        = 1 << 34
 	cookieReturned    = 1 << 35
+	cookieLinkShift   = 24
 	cookieCondShift   = 36
 	cookieOffsetShift = 40
 )
@@ -93,6 +108,18 @@ func EdgeFlags(inner, back, untag, slice bool) (flags uint8) {
 		flags |= 8
 	}
 	return flags
+}
+
+// CookieFunction is the function that a cookie is of.
+func CookieFunction(cookie uint64) uint32 { return uint32(cookie) & (1<<cookieLinkShift - 1) }
+
+// NumberCookies gives cookies the number of a link (see Control.State).
+func NumberCookies(cookies []uint64, number uint8) []uint64 {
+	numbered := make([]uint64, len(cookies))
+	for i, c := range cookies {
+		numbered[i] = c&^(0xff<<cookieLinkShift) | uint64(number)<<cookieLinkShift
+	}
+	return numbered
 }
 
 // MaxSiteOffset is the farthest that a site can lie from its function's first byte, in bytes.
@@ -184,8 +211,8 @@ func Load(s Settings) (*Objects, error) {
 		}
 	}
 	for name, n := range map[string]uint32{
-		"functions": s.Functions, "counts": s.Functions, "checks": s.Functions, "moves": s.Moves, "programs": s.Programs,
-		"edges": s.Edges, "dynamic": s.Dynamic, "pool": slots, "events": s.RingBytes,
+		"functions": s.Functions, "counts": s.Functions, "controls": s.Functions, "checks": s.Functions, "moves": s.Moves, "programs": s.Programs,
+		"edges": s.Edges, "dynamic": s.Dynamic, "pool": slots, "events": s.RingBytes, "errors": min(s.RingBytes, maxErrorBytes),
 	} {
 		if n != 0 {
 			spec.Maps[name].MaxEntries = n
@@ -204,6 +231,9 @@ func Load(s Settings) (*Objects, error) {
 	}
 	return o, nil
 }
+
+// maxErrorBytes is the size of the ring buffer of errors, unless that of calls is smaller.
+const maxErrorBytes = 1 << 22
 
 // wakeBytes is after how many bytes in the ring buffer its reader is woken; a power of two.
 const wakeBytes = 1 << 16
@@ -296,7 +326,22 @@ func (o *Objects) Fill(t Tables) error {
 			return fmt.Errorf("fill BPF map instances: %w", full(err))
 		}
 	}
-	return fill(o.probes.Functions, t.FirstFunc, t.Functions)
+	controls := make([]Control, len(t.Functions))
+	for i := range controls {
+		controls[i].Keep = RateAll
+	}
+	return errors.Join(fill(o.probes.Controls, t.FirstFunc, controls), fill(o.probes.Functions, t.FirstFunc, t.Functions))
+}
+
+// SetControls changes how functions are traced, by their ids.
+func (o *Objects) SetControls(ids []uint32, controls []Control) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	if _, err := o.probes.Controls.BatchUpdate(ids, controls, nil); err != nil {
+		return fmt.Errorf("change how %d functions are traced: %w", len(ids), full(err))
+	}
+	return nil
 }
 
 // ErrFull says that a table has no room for what is to be added.

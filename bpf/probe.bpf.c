@@ -92,7 +92,9 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct instance_key); __ty
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct process); __uint(max_entries, 16384); } processes SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct errno_place); __uint(max_entries, 16384); } errnos SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct image); __type(value, struct process); __uint(max_entries, 1024); } images SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct control); __uint(max_entries, 1); } controls SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 24); } events SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 22); } errors SEC(".maps"); /* of struct stamped */
 
 #define MAX_NESTED 64 /* uretprobes of one thread that wait for returns (MAX_URETPROBE_DEPTH) */
 
@@ -142,6 +144,7 @@ struct scratch {
 	__u64 word[2];
 	__u64 saved; /* SOURCE_SAVED; 0 when it isn't known */
 	struct item queue[MAX_BLOCKS];
+	__u64 after; /* with the event, a struct stamped */
 	struct event event;
 	__u8 data[4 * MAX_DATA];
 };
@@ -714,6 +717,7 @@ __noinline int find_goroutine(bpf_user_pt_regs_t *ctx, struct func *f, struct hi
 		h->flags |= EVENT_NO_G;
 		return 0;
 	}
+	h->high = high;
 	h->pos = high - cfa_of(ctx, h->flags);
 	if (h->goid) {
 		h->g = g;
@@ -726,27 +730,21 @@ __noinline int find_goroutine(bpf_user_pt_regs_t *ctx, struct func *f, struct hi
 static __always_inline void find_place(struct pt_regs *ctx, struct func *f, struct hit *h)
 {
 	h->pos = h->at = ~cfa_of(ctx, h->flags);
-	h->goid = h->g = 0;
+	h->goid = h->g = h->high = 0;
 	if (f->flags & FUNC_GO)
 		find_goroutine(ctx, f, h);
 }
 
-/* Copies the values behind the event that s holds the head of. */
-static __always_inline void capture(struct pt_regs *ctx, struct scratch *s, struct side *side)
+/* Copies what the pointers in the root block of s lead to. */
+static __always_inline void chase(struct scratch *s, struct side *side)
 {
-	__u32 slot, len;
+	__u32 slot;
 
-	len = side->root;
-	if (len > MAX_BLOCK)
-		len = MAX_BLOCK;
-	s->event.root = len;
-	s->event.missed = fill_root(ctx, s, side);
-	s->walk.used = len;
 	if (!side->type)
 		return;
 	s->walk.head = s->walk.tail = s->walk.truncated = 0;
 	s->span.base = s->span.depth = 0;
-	s->span.len = len;
+	s->span.len = s->event.root;
 	s->span.type = side->type;
 	follow(s);
 	if (!s->walk.tail)
@@ -755,6 +753,20 @@ static __always_inline void capture(struct pt_regs *ctx, struct scratch *s, stru
 	bpf_loop(MAX_BLOCKS, copy_next, &slot, 0);
 	if (s->walk.truncated || s->walk.head < s->walk.tail)
 		s->event.flags |= EVENT_TRUNCATED;
+}
+
+/* Copies the values behind the event that s holds the head of. */
+static __always_inline void capture(struct pt_regs *ctx, struct scratch *s, struct side *side)
+{
+	__u32 len;
+
+	len = side->root;
+	if (len > MAX_BLOCK)
+		len = MAX_BLOCK;
+	s->event.root = len;
+	s->event.missed = fill_root(ctx, s, side);
+	s->walk.used = len;
+	chase(s, side);
 }
 
 /* Whether a word of the root block tells that the call failed. */
@@ -965,8 +977,8 @@ static __always_inline bool tells_stack(struct func *f, struct thread *t, __u64 
 }
 
 /*
- * Adds what is to be told of the stack. Many errors must not crowd out calls: theirs have
- * at most a quarter of the ring buffer.
+ * Adds what is to be told of the stack. Stacks must not crowd out errors: they have at most
+ * three quarters of the ring buffer.
  */
 __noinline int add_stack(bpf_user_pt_regs_t *ctx, struct func *f, struct scratch *s)
 {
@@ -974,7 +986,7 @@ __noinline int add_stack(bpf_user_pt_regs_t *ctx, struct func *f, struct scratch
 
 	if (!f || !s)
 		return 0;
-	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) + MAX_RECORD > bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4) {
+	if (bpf_ringbuf_query(&errors, BPF_RB_AVAIL_DATA) + MAX_RECORD > bpf_ringbuf_query(&errors, BPF_RB_RING_SIZE) / 4 * 3) {
 		at = bounded(s->walk.used, 2 * MAX_DATA);
 		add_block(s, 0, TYPE_STACK, 0);
 		((struct block *)&s->data[at])->status = BLOCK_FAULT;
@@ -983,19 +995,47 @@ __noinline int add_stack(bpf_user_pt_regs_t *ctx, struct func *f, struct scratch
 	return f->flags & FUNC_GO ? walk_frames(ctx, s) : copy_caller(ctx, s);
 }
 
-/* Puts the event that s holds into the ring buffer: enum outcome. */
+/* Sets the size of the event that s holds. */
+static __always_inline __u32 set_size(struct scratch *s)
+{
+	__u32 len = s->walk.used;
+
+	if (len > MAX_RECORD - sizeof(struct event))
+		len = MAX_RECORD - sizeof(struct event);
+	len += sizeof(struct event);
+	s->event.size = len;
+	return len;
+}
+
+/* Puts the event that s holds into the ring buffer of calls: enum outcome. */
 __noinline int output(struct func *f, struct scratch *s)
 {
 	__u32 len;
 
 	if (!f || !s)
 		return LOST;
-	len = s->walk.used;
-	if (len > MAX_RECORD - sizeof(struct event))
-		len = MAX_RECORD - sizeof(struct event);
-	len += sizeof(struct event);
-	s->event.size = len;
+	len = set_size(s);
 	return bpf_ringbuf_output(&events, &s->event, len, wake_flags(f, len)) ? LOST : DELIVERED;
+}
+
+/* Puts it into that of errors: enum outcome. */
+__noinline int report(struct scratch *s, __u64 flags)
+{
+	__u32 len;
+
+	if (!s)
+		return LOST;
+	len = set_size(s) + sizeof(s->after);
+	s->after = bpf_ringbuf_query(&events, BPF_RB_PROD_POS);
+	return bpf_ringbuf_output(&errors, &s->after, len, flags) ? LOST : DELIVERED;
+}
+
+/* How the reader of errors is woken: it looks for them often enough when there are few. */
+static __always_inline __u64 error_flags(struct func *f)
+{
+	if (f && f->flags & FUNC_URGENT)
+		return BPF_RB_FORCE_WAKEUP;
+	return bpf_ringbuf_query(&errors, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&errors, BPF_RB_RING_SIZE) / 4 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 /* Counts an entry or exit of a function that was not delivered. */
@@ -1007,6 +1047,15 @@ static __noinline void lose(__u32 id, __u8 kind, int why)
 		__sync_fetch_and_add(kind == EVENT_ENTRY ? &c->lost_entries : &c->lost_exits, 1);
 	else if (c)
 		__sync_fetch_and_add(kind == EVENT_ENTRY ? &c->crowded_entries : &c->crowded_exits, 1);
+}
+
+/* Counts the time that it took to copy an event's values. */
+static __always_inline void copied(__u32 id, __u64 ns)
+{
+	struct counters *c = bpf_map_lookup_elem(&counts, &id);
+
+	if (c)
+		__sync_fetch_and_add(&c->copying, ns);
 }
 
 /*
@@ -1044,6 +1093,11 @@ static __always_inline struct func *function_of(__u32 id)
 	return bpf_map_lookup_elem(&functions, &id);
 }
 
+static __always_inline struct control *control_of(__u32 id)
+{
+	return bpf_map_lookup_elem(&controls, &id);
+}
+
 /* Fills in what the thread and its process have used, but for CPU time. */
 static __always_inline void fill_usage(struct event *e, struct task_struct *task)
 {
@@ -1066,7 +1120,7 @@ static __always_inline void fill_head(struct event *e, struct pt_regs *ctx, stru
 
 	e->kind = h->kind;
 	e->flags = h->flags;
-	e->func = (__u32)h->cookie;
+	e->func = (__u32)h->cookie & COOKIE_FUNC;
 	e->missed = 0;
 	e->tgid = task->tgid;
 	e->tid = task->pid;
@@ -1076,6 +1130,7 @@ static __always_inline void fill_head(struct event *e, struct pt_regs *ctx, stru
 	e->ip = REGS_IP(ctx);
 	e->cfa = cfa_of(ctx, h->flags);
 	e->arg = h->cpu;
+	e->more = h->more;
 	fill_usage(e, task);
 }
 
@@ -1151,8 +1206,7 @@ static __always_inline void compose(struct pt_regs *ctx, struct func *f, struct 
 /* Keeps the event that s has for the next frame of o back; false when it is too long for that. */
 static __always_inline bool hold(struct scratch *s, struct owner *o)
 {
-	s->event.size = s->walk.used + sizeof(struct event);
-	if (s->event.size > MAX_HELD || bpf_map_update_elem(&held, key_of(o, o->n), &s->event, BPF_ANY))
+	if (set_size(s) + sizeof(s->after) > MAX_HELD || bpf_map_update_elem(&held, key_of(o, o->n), &s->after, BPF_ANY))
 		return false;
 	o->held++;
 	return true;
@@ -1175,25 +1229,154 @@ __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct threa
 	compose(ctx, f, t, s);
 	if (keeper && hold(s, keeper)) {
 		outcome = HELD;
+	} else if (t->hit.failed || f->role != ROLE_CALL) {
+		outcome = report(s, error_flags(f));
 	} else {
 		if (keeper)
 			bring_all(keeper, keeper->n);
 		outcome = output(f, s);
 	}
 	give_back(s);
+	t->hit.spent = bpf_ktime_get_ns() - t->hit.ts;
+	copied(t->hit.counted, t->hit.spent);
 	return outcome;
 }
 
-/* Makes the event of a hit and delivers it, or keeps it back; it is counted when it is lost: enum outcome. */
+/* Makes the event of a hit and delivers it, or keeps it back: enum outcome. Of calls' entries that are lost their frames tell. */
 static __always_inline int deliver(struct pt_regs *ctx, struct func *f, struct thread *t, struct owner *keeper)
 {
 	struct hit *h = &t->hit;
-	bool flat = f->flags & (h->kind == EVENT_ENTRY ? FUNC_FLAT_ENTRY : FUNC_FLAT_EXIT) && !h->failed && !keeper;
+	bool flat = f->flags & (h->kind == EVENT_ENTRY ? FUNC_FLAT_ENTRY : FUNC_FLAT_EXIT) && !h->failed && !keeper && f->role == ROLE_CALL;
 	int outcome = flat ? deliver_flat(ctx, f, h) : deliver_any(ctx, f, t, keeper);
 
-	if (outcome == LOST || outcome == CROWDED)
+	if ((outcome == LOST || outcome == CROWDED) && (h->kind == EVENT_EXIT || f->role != ROLE_CALL))
 		lose(h->counted, h->kind, outcome);
 	return outcome;
+}
+
+/* Fills the header of the entry of a call that is told late, but for its sizes. */
+static __always_inline void fill_late(struct event *e, struct func *f, struct owner *o, struct frame *frame)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	e->kind = EVENT_ENTRY;
+	e->flags = EVENT_LATE | EVENT_NO_CPU | EVENT_NO_RSS;
+	e->func = frame->func;
+	e->missed = 0;
+	e->tgid = task->tgid;
+	e->tid = task->pid;
+	e->ts = frame->ts;
+	e->goid = o->goid;
+	e->cfa = o->goid ? o->top - frame->pos : ~frame->pos;
+	e->pos = o->goid || !o->top ? frame->pos : o->top - e->cfa;
+	if (f->flags & FUNC_GO && !o->top)
+		e->flags |= EVENT_NO_G;
+	e->ip = frame->bias + f->address + f->site;
+	e->arg = 0;
+	e->minor = e->major = e->switches = e->rss = 0;
+	e->more = RATE_ALL | MORE_READ_LATE;
+	if (frame->flags & FRAME_DEAD) {
+		e->flags |= EVENT_DEAD;
+		e->arg = frame->saved;
+	}
+}
+
+/* Delivers the entry of a call that has failed, as it was held back: enum outcome. */
+static __always_inline int deliver_held(struct owner *o, struct frame *frame, __u32 i)
+{
+	struct held *h = bpf_map_lookup_elem(&held, key_of(o, i));
+	int outcome = LOST;
+	__u32 size;
+
+	if (h) {
+		h->head.event.flags |= EVENT_LATE;
+		if (frame->flags & FRAME_DEAD) {
+			h->head.event.flags |= EVENT_DEAD;
+			h->head.event.arg = frame->saved;
+		}
+		h->head.after = bpf_ringbuf_query(&events, BPF_RB_PROD_POS);
+		size = h->head.event.size + sizeof(h->head.after);
+		if (size > sizeof(*h))
+			size = sizeof(*h);
+		if (!bpf_ringbuf_output(&errors, h, size, error_flags(NULL)))
+			outcome = DELIVERED;
+	}
+	let_go(o, frame, i);
+	return outcome;
+}
+
+/* Delivers the entry of a call that has failed, and was not told of: enum outcome. */
+__noinline int deliver_late(struct owner *o, __u32 i)
+{
+	struct frame *frame;
+	struct scratch *s;
+	struct func *f;
+	__u64 *root;
+	int outcome;
+
+	if (!o)
+		return LOST;
+	frame = frame_at(o, i);
+	if (!frame)
+		return LOST;
+	if (frame->flags & FRAME_HELD)
+		return deliver_held(o, frame, i);
+	f = function_of(frame->func);
+	if (!f)
+		return LOST;
+	s = take();
+	if (!s)
+		return CROWDED;
+	fill_late(&s->event, f, o, frame);
+	s->event.root = s->walk.used = 0;
+	if (frame->flags & FRAME_WORDS) {
+		root = (__u64 *)s->data;
+#pragma unroll
+		for (__u32 k = 0; k < FLAT_WORDS; k++)
+			root[k] = frame->words[k];
+		s->event.root = s->walk.used = bounded(f->entry.root, 16 * FLAT_WORDS);
+		s->walk.file = f->file;
+		s->walk.bias = frame->bias;
+		chase(s, &f->entry);
+	} else {
+		s->event.missed = 0xffffffff;
+	}
+	outcome = report(s, error_flags(NULL));
+	give_back(s);
+	return outcome;
+}
+
+/* Delivers the late entry of frame i of an owner; when it is lost, it is counted as that. */
+static __always_inline bool tell_late(struct owner *o, struct frame *frame, __u32 i)
+{
+	__u32 counted = frame->counted;
+	int outcome = deliver_late(o, i);
+
+	if (outcome != DELIVERED)
+		lose(counted, EVENT_ENTRY, outcome);
+	return outcome == DELIVERED;
+}
+
+static long tell_dead(__u64 i, struct owner **arg)
+{
+	struct owner *o = *arg;
+	struct frame *f = frame_at(o, i);
+
+	if (!f || !(f->flags & FRAME_DEAD))
+		return 0;
+	tell_late(o, f, i);
+	f = frame_at(o, i);
+	if (f)
+		f->flags &= FRAME_COUNTED | FRAME_GONE;
+	o->dead--;
+	return !o->dead;
+}
+
+/* Delivers the entries of the calls of which it was found that they have failed. */
+static __always_inline void tell_all(struct owner *o)
+{
+	bpf_loop(o->n, tell_dead, &o, 0);
+	o->dead = 0;
 }
 
 /* The word of so many bytes at an offset in what a move makes; 0 when it can't be read. */
@@ -1269,18 +1452,8 @@ static __noinline struct owner *goroutine_of(struct thread *t)
 	key.g = t->hit.g;
 	key.tgid = t->owner.tgid;
 	o = bpf_map_lookup_elem(&goroutines, &key);
-	if (!o) {
+	if (!o)
 		o = new_goroutine(t);
-		if (!o)
-			return NULL;
-	}
-	if (o->goid != t->hit.goid) {
-		/* Its goroutine has ended; what it left behind was never returned from. */
-		sweep(o, 0, SWEEP_CATCH, 0);
-		o->goid = t->hit.goid;
-		o->flags = 0;
-		o->raised = 0;
-	}
 	return o;
 }
 
@@ -1298,7 +1471,7 @@ __noinline int instance_of(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *
 
 	if (!f || !h)
 		return 0;
-	key.func = (__u32)h->cookie;
+	key.func = (__u32)h->cookie & COOKIE_FUNC;
 	key.dictionary = word_of(ctx, h, f->dict_move, 0, 8) - h->bias;
 	id = bpf_map_lookup_elem(&instances, &key);
 	return id ? *id : key.func;
@@ -1324,6 +1497,54 @@ static long exit_one(__u64 i, struct owner **arg)
 	return 0;
 }
 
+/* Finds the frame that a hit returns from, and closes what is dead above it: its index, or -1. */
+__noinline int search(struct hit *h, struct owner *o)
+{
+	struct frame *top;
+	int i;
+
+	if (!h || !o || !o->n)
+		return -1;
+	i = o->n - 1;
+	top = frame_at(o, i);
+	if (!top)
+		return -1;
+	if (top->pos == h->at && top->func == ((__u32)h->cookie & COOKIE_FUNC) && !(top->flags & FRAME_GONE))
+		return i;
+	i = find(o, h->at, (__u32)h->cookie & COOKIE_FUNC);
+	if (i >= 0)
+		sweep(o, h->at, SWEEP_EXIT, i);
+	else if (o->flags & OWNER_MIXED || top->pos >= h->at)
+		sweep(o, h->at, SWEEP_STRAY, 0);
+	return i;
+}
+
+/* Closes the frames that are dead when a hit happens. */
+__noinline int settle(struct func *f, struct hit *h, struct owner *o)
+{
+	struct frame *top;
+
+	if (!f || !h || !o)
+		return 0;
+	h->index = -1;
+	if (o->goid != h->goid) {
+		/* Its goroutine has ended; what it left behind was never returned from. */
+		sweep(o, 0, SWEEP_CATCH, 0);
+	} else if (!o->n) {
+		return 0;
+	} else if (h->kind == EVENT_EXIT) {
+		h->index = search(h, o);
+	} else if (f->role == ROLE_CALL) {
+		top = frame_at(o, o->n - 1);
+		if (o->flags & OWNER_MIXED || (top && top->pos >= h->at))
+			sweep(o, h->at, SWEEP_ENTRY, 0);
+	} else if (f->role != ROLE_LIBRARY_MAP && !(f->flags & FUNC_FINDS_ERRNO)) {
+		/* Which brings the entries that were held back: what is raised must come after them. */
+		sweep(o, h->at, f->role == ROLE_CATCH ? SWEEP_CATCH : SWEEP_ENTRY, 0);
+	}
+	return 0;
+}
+
 /* A function with a role is entered. */
 static __always_inline void note(struct pt_regs *ctx, struct func *f, struct thread *t, struct owner *o)
 {
@@ -1332,9 +1553,6 @@ static __always_inline void note(struct pt_regs *ctx, struct func *f, struct thr
 		return;
 	}
 	if (o && f->role != ROLE_LIBRARY_MAP) {
-		/* Which brings the entries that were held back: what is raised must come after them. */
-		if (o->n)
-			sweep(o, t->hit.at, f->role == ROLE_CATCH ? SWEEP_CATCH : SWEEP_ENTRY, 0);
 		o->last = t->hit.ts;
 		if (f->flags & FUNC_RAISES)
 			o->raised = t->hit.ts;
@@ -1354,102 +1572,177 @@ static __always_inline void note(struct pt_regs *ctx, struct func *f, struct thr
 			return;
 	}
 	deliver(ctx, f, t, NULL);
+	if (o && o->dead)
+		tell_all(o);
+}
+
+/* Keeps the root block of the call that begins, which is words in registers. */
+__noinline int keep_words(bpf_user_pt_regs_t *ctx, struct side *side, struct owner *o)
+{
+	struct frame *f;
+
+	if (!side || !o)
+		return 0;
+	f = next_slot(o);
+	for (__u32 i = 0; i < FLAT_WORDS; i++) {
+		__u32 k = side->moves + i;
+		struct move *m;
+
+		if (i >= side->nmoves)
+			break;
+		m = bpf_map_lookup_elem(&moves, &k);
+		if (m)
+			f->words[bounded(m->dst / 8, FLAT_WORDS)] = reg_by_number(ctx, m->reg) >> (m->off & 7) * 8;
+	}
+	return 0;
+}
+
+/*
+ * Decides by chance whether a call that begins is recorded: flags of its frame. What was
+ * chosen keeps all that it calls, so that a trace is whole; what a function that is always
+ * recorded calls, decides for itself.
+ */
+static __always_inline __u32 choose(struct control *c, struct hit *h, struct frame *caller)
+{
+	__u32 keep = c->keep;
+
+	h->chosen = caller && !(c->state & CONTROL_ALONE) ? caller->chosen : 0;
+	if (keep == RATE_ALL) {
+		h->more = RATE_ALL;
+	} else {
+		h->chosen += (__u64)(RATE_ALL - h->chosen) * keep >> 32;
+		h->more = h->chosen;
+	}
+	if (caller && caller->flags & FRAME_CHOSEN && !(c->state & CONTROL_ALONE))
+		return FRAME_CHOSEN;
+	if (keep == RATE_ALL)
+		return 0;
+	return bpf_get_prandom_u32() < keep ? FRAME_CHOSEN : FRAME_LEFT_OUT | FRAME_LATE;
+}
+
+/* Why a call is not recorded whose entry was not delivered. */
+static __always_inline __u32 loss_of(int outcome)
+{
+	return FRAME_LATE | (outcome == LOST ? FRAME_LOST : FRAME_CROWDED);
+}
+
+/* Tells of a call that begins, as far as it is to be told: flags of its frame. */
+static __always_inline __u32 tell_entry(struct pt_regs *ctx, struct func *f, struct thread *t, struct owner *o, __u32 flags)
+{
+	struct hit *h = &t->hit;
+	bool keeps;
+	int outcome;
+
+	if (flags & FRAME_LEFT_OUT && !(flags & FRAME_LATE))
+		return flags;
+	if (flags & FRAME_LEFT_OUT && f->flags & FUNC_WORDS) {
+		keep_words(ctx, &f->entry, o);
+		return flags | FRAME_WORDS;
+	}
+	if (flags & FRAME_LEFT_OUT)
+		h->more = RATE_ALL; /* it is kept back, for the case that it fails; what is too long for that, is recorded */
+	keeps = flags & FRAME_LEFT_OUT || f->flags & FUNC_HOLD;
+	if (!keeps && o->held)
+		bring_all(o, o->n);
+	outcome = deliver(ctx, f, t, keeps ? o : NULL);
+	if (outcome == HELD)
+		return flags | FRAME_HELD;
+	flags &= FRAME_CHOSEN;
+	if (outcome == DELIVERED)
+		return flags | FRAME_TOLD;
+	flags |= loss_of(outcome);
+	if (f->flags & FUNC_WORDS) {
+		keep_words(ctx, &f->entry, o);
+		flags |= FRAME_WORDS;
+	}
+	return flags;
 }
 
 /* A traced function is entered. */
-__noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, struct owner *o)
+__noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, struct owner *o, struct control *c)
 {
-	__u32 flags = 0;
 	struct frame *top;
 	struct hit *h;
+	__u32 flags;
 
-	if (!f || !t)
+	if (!f || !t || !c)
 		return 0;
 	h = &t->hit;
+	h->spent = 0;
+	h->more = RATE_ALL;
 	if (!o) {
 		__sync_fetch_and_add(&untracked, 1);
-		tally((__u32)h->cookie, 0, ENDED_OPEN | (stats_only ? ENDED_LEFT_OUT : 0));
-		if (!stats_only)
-			deliver(ctx, f, t, NULL);
+		flags = stats_only ? ENDED_LEFT_OUT : 0;
+		if (!stats_only) {
+			switch (deliver(ctx, f, t, NULL)) {
+			case LOST: flags = ENDED_LOST; break;
+			case CROWDED: flags = ENDED_CROWDED; break;
+			}
+		}
+		tally(h->counted, 0, ENDED_OPEN | flags, 0);
 		return 0;
 	}
-	if (o->n) {
-		top = frame_at(o, o->n - 1);
-		if (o->flags & OWNER_MIXED || (top && top->pos >= h->at))
-			sweep(o, h->at, SWEEP_ENTRY, 0);
-		top = o->n ? frame_at(o, o->n - 1) : NULL;
-		if (top && top->pos > h->at)
-			o->flags |= OWNER_MIXED;
-	}
+	top = o->n ? frame_at(o, o->n - 1) : NULL;
+	if (top && top->pos > h->at)
+		o->flags |= OWNER_MIXED;
 	go_on(o, h);
 	if (f->flags & FUNC_GENERIC)
 		h->counted = instance_of(ctx, f, h);
-	if (stats_only || (f->nchecks && !wanted_call(ctx, f, h)))
+	if (stats_only)
 		flags = FRAME_LEFT_OUT;
-	if (!flags || f->flags & FUNC_KEEPS_ERRORS) {
-		bool keeps = flags || f->flags & FUNC_HOLD;
-
-		if (!keeps && o->held)
-			bring_all(o, o->n);
-		switch (deliver(ctx, f, t, keeps ? o : NULL)) {
-		case DELIVERED: flags = FRAME_TOLD; break;
-		case HELD: flags |= FRAME_HELD; break;
-		default: flags = 0; /* and counted as lost */
-		}
-	}
+	else
+		flags = choose(c, h, top);
+	if (f->nchecks && !wanted_call(ctx, f, h))
+		flags = (flags & FRAME_CHOSEN) | FRAME_LEFT_OUT | (f->flags & FUNC_KEEPS_ERRORS ? FRAME_LATE : 0);
+	flags = tell_entry(ctx, f, t, o, flags);
 	if (f->flags & FUNC_GO && !h->goid)
 		flags |= FRAME_SYSTEM;
 	if (f->flags & FUNC_RETURNS)
 		flags |= FRAME_RETURNS;
-	push(o, h, flags, f->flags & FUNC_SAVES ? reg_by_number(ctx, f->saved) : 0);
+	push(o, h, flags | (c->state & ~(CONTROL_EPOCH - 1)), f->flags & FUNC_SAVES ? reg_by_number(ctx, f->saved) : 0);
 	return 0;
 }
 
-/* Finds the frame that a hit returns from, and closes what is dead above it: its index, or -1. */
-__noinline int search(struct hit *h, struct owner *o)
+/* What the probes took of a call: in its own duration, and in its caller's. */
+static __always_inline void charge(struct hit *h, struct control *c, struct frame *frame)
 {
-	struct frame *top;
-	int i;
+	bool told = frame->flags & FRAME_TOLD;
 
-	if (!h || !o || !o->n)
-		return -1;
-	top = frame_at(o, o->n - 1);
-	if (!top)
-		return -1;
-	i = find(o, h->at, (__u32)h->cookie);
-	if (i >= 0)
-		sweep(o, h->at, SWEEP_EXIT, i);
-	else if (o->flags & OWNER_MIXED || top->pos >= h->at)
-		sweep(o, h->at, SWEEP_STRAY, 0);
-	return i;
+	h->more = frame->overhead + (told ? c->told_share : c->share);
+	h->spent = frame->overhead + (told ? c->told_cost : c->cost);
+}
+
+/* A call that was not told of has failed: now it is. */
+static __always_inline struct frame *redeem(struct owner *o, struct frame *frame, __u32 i)
+{
+	bool told = tell_late(o, frame, i);
+
+	frame = frame_at(o, i);
+	if (frame)
+		frame->flags = (frame->flags & ~(FRAME_LEFT_OUT | FRAME_LOST | FRAME_CROWDED)) | (told ? FRAME_TOLD : 0);
+	return frame;
 }
 
 /* A traced function returns, or leaves by a tail jump. */
-__noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, struct owner *o)
+__noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, struct owner *o, struct control *c)
 {
 	struct frame *frame = NULL;
 	struct hit *h;
-	__u64 ns, kept;
-	__u32 how;
-	int i = -1;
+	__u64 spent;
+	__u32 flags;
 
-	if (!f || !t)
+	if (!f || !t || !c)
 		return 0;
 	h = &t->hit;
-	if (o && o->n) {
-		i = o->n - 1;
-		frame = frame_at(o, i);
-		if (!frame || frame->pos != h->at || frame->func != (__u32)h->cookie || frame->flags & FRAME_GONE) {
-			i = search(h, o);
-			frame = i >= 0 ? frame_at(o, i) : NULL;
-		}
-	}
+	if (o && h->index >= 0)
+		frame = frame_at(o, h->index);
 	if (frame) {
 		h->saved = frame->saved;
 		h->bias = frame->bias;
 	}
 	if (f->exit.fail_test != FAIL_NEVER && !(h->flags & EVENT_TAIL))
 		h->failed = fails(&f->exit, word_of(ctx, h, f->exit.fail_move, f->exit.fail_off, f->exit.fail_size));
+	h->spent = h->more = 0;
 	if (!frame || !o) {
 		/* It began before it was traced, or in the process that this one was forked from. */
 		if (!stats_only)
@@ -1458,28 +1751,42 @@ __noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, st
 			go_on(o, h);
 		return 0;
 	}
-	ns = h->ts - frame->ts;
-	if (frame->flags & FRAME_HELD) {
-		if (h->failed || (ns >= f->least && !(frame->flags & FRAME_LEFT_OUT))) {
-			frame->flags &= ~FRAME_LEFT_OUT;
-			bring_all(o, i + 1);
-			frame = frame_at(o, i);
+	if (is_unseen(frame)) {
+		/* It may have returned, and another call of its function begun, while nobody saw it. */
+		if (frame->flags & FRAME_HELD)
+			let_go(o, frame, h->index);
+		if (!(frame->flags & FRAME_COUNTED))
+			tally(frame->counted, 0, ENDED_OPEN | fate_of(frame), 0);
+		go_on(o, h);
+		finish(o, h->index, h->at, 0);
+		return 0;
+	}
+	if (h->failed && frame->flags & FRAME_LATE) {
+		frame = redeem(o, frame, h->index);
+	} else if (frame->flags & FRAME_HELD) {
+		if (h->failed || (h->ts - frame->ts >= f->least && !(frame->flags & FRAME_LEFT_OUT))) {
+			bring_all(o, h->index + 1);
+			frame = frame_at(o, h->index);
 		} else {
-			let_go(o, frame, i);
+			let_go(o, frame, h->index);
 			frame->flags |= FRAME_LEFT_OUT;
 		}
 	}
 	if (!frame)
 		return 0;
 	h->counted = frame->counted;
-	how = frame->flags & FRAME_LEFT_OUT ? ENDED_LEFT_OUT : 0;
-	kept = frame->flags;
-	if (kept & FRAME_TOLD)
+	flags = frame->flags;
+	charge(h, c, frame);
+	if (!(flags & FRAME_COUNTED))
+		tally(h->counted, h->ts - frame->ts, fate_of(frame) | (h->failed ? ENDED_ERR : ENDED_OK), h->more);
+	spent = h->spent;
+	if (flags & FRAME_TOLD) {
+		h->spent = 0;
 		deliver(ctx, f, t, NULL);
-	if (!(kept & FRAME_COUNTED))
-		tally(h->counted, ns, how | (h->failed ? ENDED_ERR : ENDED_OK));
+		spent += h->spent;
+	}
 	go_on(o, h);
-	finish(o, i, h->at);
+	finish(o, h->index, h->at, spent);
 	return 0;
 }
 
@@ -1492,6 +1799,7 @@ int hit(struct pt_regs *ctx)
 {
 	struct task_struct *task;
 	struct thread *t;
+	struct control *c;
 	struct owner *o;
 	struct func *f;
 	__u64 cookie;
@@ -1510,20 +1818,37 @@ int hit(struct pt_regs *ctx)
 	t->hit.failed = 0;
 	t->hit.saved = 0;
 	t->hit.cookie = cookie;
-	t->hit.counted = (__u32)cookie;
+	t->hit.counted = (__u32)cookie & COOKIE_FUNC;
+	t->hit.more = t->hit.spent = 0;
 	take_time(&t->hit, task);
-	f = function_of((__u32)cookie);
-	if (!f)
+	f = function_of(t->hit.counted);
+	c = control_of(t->hit.counted);
+	/* While a function changes over from one link to another, both are there. */
+	if (!f || !c || (c->state ^ cookie >> COOKIE_LINK_SHIFT) & CONTROL_LINK)
 		return 0;
 	t->hit.bias = cookie & COOKIE_RETURNED ? 0 : REGS_IP(ctx) - f->address - ((__s64)cookie >> COOKIE_OFFSET_SHIFT);
 	find_place(ctx, f, &t->hit);
 	o = owner_of(t);
+	if (o) {
+		if (f->flags & FUNC_GO)
+			o->top = t->hit.high;
+		settle(f, &t->hit, o);
+		if (o->dead) {
+			tell_all(o);
+			sweep(o, 0, SWEEP_GONE, 0);
+		}
+		if (o->goid != t->hit.goid) {
+			o->goid = t->hit.goid;
+			o->flags = 0;
+			o->raised = 0;
+		}
+	}
 	if (cookie & COOKIE_EXIT)
-		end(ctx, f, t, o);
+		end(ctx, f, t, o, c);
 	else if (f->role != ROLE_CALL)
 		note(ctx, f, t, o);
 	else
-		begin(ctx, f, t, o);
+		begin(ctx, f, t, o, c);
 	return 0;
 }
 
@@ -1550,7 +1875,7 @@ int on_signal(struct raw_tracepoint *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 id_pair = bpf_get_current_pid_tgid(), *regs;
-	__u32 tgid = id_pair >> 32, tid = id_pair, len;
+	__u32 tgid = id_pair >> 32, tid = id_pair;
 	struct thread *t;
 	struct pt_regs *user;
 	struct process *p;
@@ -1583,11 +1908,7 @@ int on_signal(struct raw_tracepoint *ctx)
 		regs[i] = reg_by_number(user, i);
 	regs[REGISTERS - 1] = s->event.ip = REGS_IP(user);
 	copy_pages(s, reg_by_number(user, SP_NUMBER), true);
-	len = s->walk.used + sizeof(struct event);
-	if (len > MAX_RECORD)
-		len = MAX_RECORD;
-	s->event.size = len;
-	if (bpf_ringbuf_output(&events, &s->event, len, BPF_RB_FORCE_WAKEUP))
+	if (report(s, BPF_RB_FORCE_WAKEUP) != DELIVERED)
 		__sync_fetch_and_add(&lost_process_events, 1);
 	give_back(s);
 	return 0;
@@ -1595,22 +1916,72 @@ int on_signal(struct raw_tracepoint *ctx)
 
 static __always_inline void tell(__u8 kind, __u32 tgid, __u32 tid, __u64 arg)
 {
-	struct event e = { .kind = kind, .size = sizeof(e), .tgid = tgid, .tid = tid, .ts = bpf_ktime_get_ns(), .arg = arg };
+	struct stamped s = {
+		.after = bpf_ringbuf_query(&events, BPF_RB_PROD_POS),
+		.event = { .kind = kind, .size = sizeof(s.event), .tgid = tgid, .tid = tid, .ts = bpf_ktime_get_ns(), .arg = arg },
+	};
 
-	if (bpf_ringbuf_output(&events, &e, sizeof(e), BPF_RB_FORCE_WAKEUP))
+	if (bpf_ringbuf_output(&errors, &s, sizeof(s), BPF_RB_FORCE_WAKEUP))
 		__sync_fetch_and_add(&lost_process_events, 1);
+}
+
+/*
+ * Delivers the entry of a call that failed as its thread ended, where nothing may sleep: without
+ * what its pointers lead to.
+ */
+static __always_inline void tell_last(struct owner *o, struct frame *frame, __u32 i)
+{
+	struct stamped *s;
+	struct func *f;
+	__u64 *words;
+
+	if (frame->flags & FRAME_HELD) {
+		if (deliver_held(o, frame, i) != DELIVERED)
+			lose(frame->counted, EVENT_ENTRY, LOST);
+		return;
+	}
+	f = function_of(frame->func);
+	s = f ? bpf_ringbuf_reserve(&errors, sizeof(*s) + sizeof(frame->words), 0) : NULL;
+	if (!s) {
+		lose(frame->counted, EVENT_ENTRY, LOST);
+		return;
+	}
+	s->after = bpf_ringbuf_query(&events, BPF_RB_PROD_POS);
+	fill_late(&s->event, f, o, frame);
+	s->event.size = sizeof(s->event) + sizeof(frame->words);
+	s->event.root = sizeof(frame->words);
+	s->event.missed = frame->flags & FRAME_WORDS ? 0 : 0xffffffff;
+	words = (__u64 *)(s + 1);
+#pragma unroll
+	for (__u32 k = 0; k < FLAT_WORDS; k++)
+		words[k] = frame->words[k];
+	bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
 }
 
 static long close_one(__u64 i, struct owner **arg)
 {
 	struct owner *o = *arg;
 	struct frame *f;
+	__u32 how;
 
 	if (!o->n)
 		return 1;
 	f = frame_at(o, o->n - 1);
-	if (f && !(f->flags & FRAME_COUNTED))
-		tally(f->counted, o->sweep_at > f->ts ? o->sweep_at - f->ts : 0, o->sweep | (f->flags & FRAME_LEFT_OUT ? ENDED_LEFT_OUT : 0));
+	if (f && !(f->flags & FRAME_COUNTED)) {
+		how = o->sweep;
+		if (how == ENDED_ERR && is_unseen(f))
+			how = ENDED_OPEN;
+		if (how == ENDED_ERR && f->flags & FRAME_LATE) {
+			f->flags |= FRAME_DEAD;
+			f->saved = o->sweep_at;
+			tell_last(o, f, o->n - 1);
+		} else {
+			how |= fate_of(f);
+		}
+		tally(f->counted, o->sweep_at > f->ts ? o->sweep_at - f->ts : 0, how, f->overhead);
+	}
+	if (f && f->flags & FRAME_HELD)
+		let_go(o, f, o->n - 1);
 	pop(o);
 	return 0;
 }

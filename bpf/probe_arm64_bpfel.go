@@ -23,6 +23,16 @@ type probeCheck struct {
 	Value    uint64
 }
 
+type probeControl struct {
+	_         structs.HostLayout
+	Keep      uint32
+	State     uint32
+	Cost      uint32
+	Share     uint32
+	ToldCost  uint32
+	ToldShare uint32
+}
+
 type probeCounters struct {
 	_              structs.HostLayout
 	Open           uint64
@@ -32,6 +42,7 @@ type probeCounters struct {
 	LostExits      uint64
 	CrowdedEntries uint64
 	CrowdedExits   uint64
+	Copying        uint64
 }
 
 type probeDynamicKey struct {
@@ -76,15 +87,17 @@ type probeErrnoPlace struct {
 }
 
 type probeFrame struct {
-	_       structs.HostLayout
-	Pos     uint64
-	Ts      uint64
-	Saved   uint64
-	Bias    uint64
-	Func    uint32
-	Flags   uint32
-	Counted uint32
-	Pad     uint32
+	_        structs.HostLayout
+	Pos      uint64
+	Ts       uint64
+	Saved    uint64
+	Bias     uint64
+	Func     uint32
+	Flags    uint32
+	Counted  uint32
+	Chosen   uint32
+	Overhead uint64
+	Words    [8]uint64
 }
 
 type probeFrameKey struct {
@@ -108,7 +121,7 @@ type probeFunc struct {
 	Checks     uint32
 	Nchecks    uint32
 	DictMove   uint32
-	Pad        uint32
+	Site       uint32
 	Entry      struct {
 		_        structs.HostLayout
 		Type     uint32
@@ -147,29 +160,34 @@ type probeGoroutineKey struct {
 }
 
 type probeHeld struct {
-	_     structs.HostLayout
-	Event struct {
-		_        structs.HostLayout
-		Size     uint32
-		Kind     uint8
-		Flags    uint8
-		Root     uint16
-		Func     uint32
-		Missed   uint32
-		Tgid     uint32
-		Tid      uint32
-		Ts       uint64
-		Goid     uint64
-		Pos      uint64
-		Ip       uint64
-		Cfa      uint64
-		Arg      uint64
-		Minor    uint32
-		Major    uint32
-		Switches uint32
-		Rss      uint32
+	_    structs.HostLayout
+	Head struct {
+		_     structs.HostLayout
+		After uint64
+		Event struct {
+			_        structs.HostLayout
+			Size     uint32
+			Kind     uint8
+			Flags    uint8
+			Root     uint16
+			Func     uint32
+			Missed   uint32
+			Tgid     uint32
+			Tid      uint32
+			Ts       uint64
+			Goid     uint64
+			Pos      uint64
+			Ip       uint64
+			Cfa      uint64
+			Arg      uint64
+			Minor    uint32
+			Major    uint32
+			Switches uint32
+			Rss      uint32
+			More     uint64
+		}
 	}
-	Data [936]uint8
+	Data [920]uint8
 }
 
 type probeImage struct {
@@ -187,10 +205,11 @@ type probeInstanceKey struct {
 }
 
 type probeLatency struct {
-	_       structs.HostLayout
-	Total   uint64
-	Longest uint64
-	Buckets [16]uint32
+	_        structs.HostLayout
+	Total    uint64
+	Overhead uint64
+	Longest  uint64
+	Buckets  [16]uint32
 }
 
 type probeLatencyKey struct {
@@ -219,6 +238,7 @@ type probeOwner struct {
 	Panic     uint64
 	Low       uint64
 	High      uint64
+	Top       uint64
 	SweepAt   uint64
 	Sweep     uint32
 	SweepFrom uint32
@@ -228,6 +248,8 @@ type probeOwner struct {
 	Held      uint32
 	Flags     uint32
 	Doubts    uint32
+	Dead      uint32
+	Pad       uint32
 	At        probeFrameKey
 	Spare     probeFrame
 	Near      [16]probeFrame
@@ -282,6 +304,7 @@ type probeScratch struct {
 		Depth uint16
 		Text  uint16
 	}
+	After uint64
 	Event struct {
 		_        structs.HostLayout
 		Size     uint32
@@ -302,6 +325,7 @@ type probeScratch struct {
 		Major    uint32
 		Switches uint32
 		Rss      uint32
+		More     uint64
 	}
 	Data [32768]uint8
 }
@@ -325,6 +349,11 @@ type probeThread struct {
 		Failed  uint8
 		Pad     uint8
 		Counted uint32
+		High    uint64
+		More    uint64
+		Spent   uint64
+		Chosen  uint32
+		Index   int32
 	}
 	Thrown uint64
 	Owner  probeOwner
@@ -344,11 +373,13 @@ type probeTypeProg struct {
 const (
 	probeMapBlank             = "blank"
 	probeMapChecks            = "checks"
+	probeMapControls          = "controls"
 	probeMapCounts            = "counts"
 	probeMapDeep              = "deep"
 	probeMapDynamic           = "dynamic"
 	probeMapEdges             = "edges"
 	probeMapErrnos            = "errnos"
+	probeMapErrors            = "errors"
 	probeMapEvents            = "events"
 	probeMapFunctions         = "functions"
 	probeMapGoroutines        = "goroutines"
@@ -437,11 +468,13 @@ type probeProgramSpecs struct {
 type probeMapSpecs struct {
 	Blank      *ebpf.MapSpec `ebpf:"blank"`
 	Checks     *ebpf.MapSpec `ebpf:"checks"`
+	Controls   *ebpf.MapSpec `ebpf:"controls"`
 	Counts     *ebpf.MapSpec `ebpf:"counts"`
 	Deep       *ebpf.MapSpec `ebpf:"deep"`
 	Dynamic    *ebpf.MapSpec `ebpf:"dynamic"`
 	Edges      *ebpf.MapSpec `ebpf:"edges"`
 	Errnos     *ebpf.MapSpec `ebpf:"errnos"`
+	Errors     *ebpf.MapSpec `ebpf:"errors"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Functions  *ebpf.MapSpec `ebpf:"functions"`
 	Goroutines *ebpf.MapSpec `ebpf:"goroutines"`
@@ -498,11 +531,13 @@ func (o *probeObjects) Close() error {
 type probeMaps struct {
 	Blank      *ebpf.Map `ebpf:"blank"`
 	Checks     *ebpf.Map `ebpf:"checks"`
+	Controls   *ebpf.Map `ebpf:"controls"`
 	Counts     *ebpf.Map `ebpf:"counts"`
 	Deep       *ebpf.Map `ebpf:"deep"`
 	Dynamic    *ebpf.Map `ebpf:"dynamic"`
 	Edges      *ebpf.Map `ebpf:"edges"`
 	Errnos     *ebpf.Map `ebpf:"errnos"`
+	Errors     *ebpf.Map `ebpf:"errors"`
 	Events     *ebpf.Map `ebpf:"events"`
 	Functions  *ebpf.Map `ebpf:"functions"`
 	Goroutines *ebpf.Map `ebpf:"goroutines"`
@@ -521,11 +556,13 @@ func (m *probeMaps) Close() error {
 	return _ProbeClose(
 		m.Blank,
 		m.Checks,
+		m.Controls,
 		m.Counts,
 		m.Deep,
 		m.Dynamic,
 		m.Edges,
 		m.Errnos,
+		m.Errors,
 		m.Events,
 		m.Functions,
 		m.Goroutines,

@@ -1,9 +1,12 @@
 package bpf
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -12,19 +15,122 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ring reads the ring buffer (kernel/bpf/ringbuf.c). It hands out records where they lie,
-// and gives their room back in steps, not for each: probes read that position with every
-// hit, and each change of it costs them a cache miss. For the same reason it waits for the
-// probes to wake it, or for a while, rather than for any record. It is not safe for
-// concurrent use.
+// Ring reads the two ring buffers of calls and of errors (see struct stamped in event.h) as one
+// stream, in which all that a thread wrote is in the order in which it did. What errors have to
+// say is taken out as soon as it is there, and waits for its turn in memory: they are not
+// lost while calls wait to be read. It is not safe for concurrent use.
 type Ring struct {
+	calls, errors *buffer
+	epoll         int
+	// early are what was read from errors, by the position of calls that they come after.
+	early []stamped
+	taken int // of those, how many were handed out
+}
+
+// stamped is a record of errors.
+type stamped struct {
+	after  uint64
+	record []byte
+}
+
+// stampBytes is what a record of errors has before its event, bytes.
+const stampBytes = 8
+
+// OpenRing opens the ring buffers for reading. The caller closes it.
+func (o *Objects) OpenRing() (_ *Ring, err error) {
+	r := &Ring{epoll: -1}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("open ring buffer: %w", err), r.Close())
+		}
+	}()
+	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("create epoll: %w", err)
+	}
+	if r.calls, err = openBuffer(o.probes.Events, r.epoll); err != nil {
+		return nil, err
+	}
+	r.errors, err = openBuffer(o.probes.Errors, r.epoll)
+	return r, err
+}
+
+// Next gives the next record, or nil when there is none yet. It is valid until
+// the next call.
+func (r *Ring) Next() []byte {
+	record := r.calls.peek()
+	// Only now: what the record's thread wrote to errors before it is there.
+	if !r.takeErrors() {
+		return nil
+	}
+	if r.taken < len(r.early) && r.early[r.taken].after <= r.calls.at {
+		e := &r.early[r.taken]
+		if r.taken++; r.taken == len(r.early) {
+			r.early, r.taken = r.early[:0], 0
+		}
+		return e.record
+	}
+	if record != nil {
+		r.calls.skip(record)
+	}
+	return record
+}
+
+// takeErrors reads all errors that are there: false while one is being written, which
+// hides those behind it.
+func (r *Ring) takeErrors() bool {
+	for {
+		record := r.errors.peek()
+		if record == nil {
+			return !r.errors.busy
+		}
+		r.errors.skip(record)
+		if len(record) < stampBytes {
+			continue // not one of ours
+		}
+		s := stamped{binary.LittleEndian.Uint64(record), bytes.Clone(record[stampBytes:])}
+		i := len(r.early)
+		for i > r.taken && r.early[i-1].after > s.after {
+			i--
+		}
+		r.early = slices.Insert(r.early, i, s)
+	}
+}
+
+// Wait waits until the probes have written much, or for at most so long.
+func (r *Ring) Wait(most time.Duration) error {
+	r.calls.give()
+	r.errors.give()
+	if r.calls.busy || r.errors.busy {
+		most = min(most, time.Millisecond)
+	}
+	var events [2]unix.EpollEvent
+	if _, err := unix.EpollWait(r.epoll, events[:], int(most.Milliseconds())); err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("wait for ring buffer: %w", err)
+	}
+	return nil
+}
+
+// Close releases the buffers' memory, and with it every record.
+func (r *Ring) Close() error {
+	errs := []error{r.calls.close(), r.errors.close()}
+	if r.epoll >= 0 {
+		errs = append(errs, unix.Close(r.epoll))
+	}
+	r.epoll, r.calls, r.errors = -1, nil, nil
+	return errors.Join(errs...)
+}
+
+// buffer reads one ring buffer (kernel/bpf/ringbuf.c). It hands out records where they lie,
+// and gives their room back in steps, not for each: probes read that position with every
+// hit, and each change of it costs them a cache miss. For the same reason its reader waits for
+// the probes to wake it, or for a while, rather than for any record.
+type buffer struct {
 	positions []byte // the page that holds consumed, and
 	data      []byte // that of produced, followed by the buffer, twice
 	consumed  *atomic.Uint64
 	produced  *atomic.Uint64
 	page      uint64 // where the buffer begins in data, bytes
 	mask      uint64
-	epoll     int
 
 	at    uint64 // of the next record
 	end   uint64 // produced, as last read
@@ -40,100 +146,76 @@ const (
 	ringHeader  = unix.BPF_RINGBUF_HDR_SZ
 )
 
-// OpenRing opens the ring buffer for reading. The caller closes it.
-func (o *Objects) OpenRing() (*Ring, error) {
-	r, err := openRing(o.probes.Events)
-	if err != nil {
-		return nil, fmt.Errorf("open ring buffer: %w", err)
-	}
-	return r, nil
-}
-
-func openRing(m *ebpf.Map) (_ *Ring, err error) {
+func openBuffer(m *ebpf.Map, epoll int) (_ *buffer, err error) {
 	size, page := uint64(m.MaxEntries()), os.Getpagesize()
-	r := &Ring{page: uint64(page), mask: size - 1, step: min(wakeBytes, size/8), epoll: -1}
+	b := &buffer{page: uint64(page), mask: size - 1, step: min(wakeBytes, size/8)}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, r.Close())
+			err = errors.Join(err, b.close())
 		}
 	}()
-	if r.positions, err = unix.Mmap(m.FD(), 0, page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+	if b.positions, err = unix.Mmap(m.FD(), 0, page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return nil, fmt.Errorf("map its consumer's page: %w", err)
 	}
-	if r.data, err = unix.Mmap(m.FD(), int64(page), page+2*int(size), unix.PROT_READ, unix.MAP_SHARED); err != nil {
+	if b.data, err = unix.Mmap(m.FD(), int64(page), page+2*int(size), unix.PROT_READ, unix.MAP_SHARED); err != nil {
 		return nil, fmt.Errorf("map its data: %w", err)
 	}
-	r.consumed = (*atomic.Uint64)(unsafe.Pointer(&r.positions[0]))
-	r.produced = (*atomic.Uint64)(unsafe.Pointer(&r.data[0]))
-	r.at = r.consumed.Load()
-	r.given = r.at
-	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("create epoll: %w", err)
-	}
+	b.consumed = (*atomic.Uint64)(unsafe.Pointer(&b.positions[0]))
+	b.produced = (*atomic.Uint64)(unsafe.Pointer(&b.data[0]))
+	b.at = b.consumed.Load()
+	b.given = b.at
 	// Edge-triggered: what counts is that somebody wakes us, not that something is there.
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}
-	if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, m.FD(), &event); err != nil {
+	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, m.FD(), &event); err != nil {
 		return nil, fmt.Errorf("poll it: %w", err)
 	}
-	return r, nil
+	return b, nil
 }
 
-// Next gives the next record, or nil when there is none yet. It is valid until
-// the next call.
-func (r *Ring) Next() []byte {
-	if r.at-r.given >= r.step {
-		r.give()
+// peek gives the next record, or nil when there is none yet.
+func (b *buffer) peek() []byte {
+	if b.at-b.given >= b.step {
+		b.give()
 	}
-	for {
-		if r.at == r.end {
-			if r.end = r.produced.Load(); r.at == r.end {
+	for b.busy = false; ; {
+		if b.at == b.end {
+			if b.end = b.produced.Load(); b.at == b.end {
 				return nil
 			}
 		}
-		start := r.page + r.at&r.mask
+		start := b.page + b.at&b.mask
 		// Loaded atomically, so that what is not busy is seen whole.
-		head := atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.data[start])))
-		if r.busy = head&ringBusy != 0; r.busy {
+		head := atomic.LoadUint32((*uint32)(unsafe.Pointer(&b.data[start])))
+		if b.busy = head&ringBusy != 0; b.busy {
 			return nil
 		}
 		n := uint64(head &^ (ringBusy | ringDiscard))
-		r.at += ringHeader + (n+7)&^7
 		if head&ringDiscard == 0 {
-			return r.data[start+ringHeader : start+ringHeader+n : start+ringHeader+n]
+			return b.data[start+ringHeader : start+ringHeader+n : start+ringHeader+n]
 		}
+		b.at += ringHeader + (n+7)&^7
 	}
 }
+
+// skip goes beyond the record that peek gave.
+func (b *buffer) skip(record []byte) { b.at += ringHeader + uint64(len(record)+7)&^7 }
 
 // give lets the probes have the room of the records that were read.
-func (r *Ring) give() {
-	r.consumed.Store(r.at)
-	r.given = r.at
+func (b *buffer) give() {
+	b.consumed.Store(b.at)
+	b.given = b.at
 }
 
-// Wait waits until the probes have written much, or for at most so long.
-func (r *Ring) Wait(most time.Duration) error {
-	r.give()
-	if r.busy {
-		most = min(most, time.Millisecond)
+func (b *buffer) close() error {
+	if b == nil {
+		return nil
 	}
-	var events [1]unix.EpollEvent
-	if _, err := unix.EpollWait(r.epoll, events[:], int(most.Milliseconds())); err != nil && !errors.Is(err, unix.EINTR) {
-		return fmt.Errorf("wait for ring buffer: %w", err)
-	}
-	return nil
-}
-
-// Close releases the buffer's memory, and with it every record.
-func (r *Ring) Close() error {
 	var errs []error
-	if r.epoll >= 0 {
-		errs = append(errs, unix.Close(r.epoll))
-	}
-	for _, m := range [][]byte{r.positions, r.data} {
+	for _, m := range [][]byte{b.positions, b.data} {
 		if m != nil {
 			errs = append(errs, unix.Munmap(m))
 		}
 	}
-	r.epoll, r.positions, r.data = -1, nil, nil
+	b.positions, b.data = nil, nil
 	return errors.Join(errs...)
 }

@@ -16,7 +16,9 @@ type Latency struct {
 	Octave  uint32
 	Buckets [1 << latencyBits]uint32 // modulo 2^32
 	TotalNS uint64                   // sum of the durations
-	MaxNS   uint64                   // longest of them
+	// OverheadNS is the probes' share in TotalNS.
+	OverheadNS uint64
+	MaxNS      uint64 // longest of them
 }
 
 const latencyBits = 4
@@ -24,11 +26,20 @@ const latencyBits = 4
 // Open is a call that has not ended.
 type Open struct {
 	Func    uint32
+	Counted uint32 // the id that it is counted under
 	TS      uint64 // of its entry, CLOCK_MONOTONIC, ns
 	Told    bool   // its entry was delivered
 	LeftOut bool   // it is not recorded, by choice
+	Lost    bool   // or since the probes had no room for its entry
 	Held    []byte // the event of its entry, which was held back
 	Panics  bool   // Go: a panic is in flight below it
+
+	// Late: its entry is told if it fails. Where that is not held back, it can be made from these.
+	Late  bool
+	Pos   uint64 // position of its frame
+	Bias  uint64 // load bias of its file
+	Goid  uint64
+	Words []byte // the root block, nil when it isn't kept
 }
 
 // batch is how many entries are read with one system call.
@@ -71,6 +82,7 @@ func (c *Counters) add(o *Counters) {
 	c.LostExits += o.LostExits
 	c.CrowdedEntries += o.CrowdedEntries
 	c.CrowdedExits += o.CrowdedExits
+	c.Copying += o.Copying
 }
 
 // Latencies calls f for all that was measured, summed over the processors.
@@ -83,6 +95,7 @@ func (o *Objects) Latencies(f func(Latency)) error {
 		l := Latency{Func: key.Func, Octave: key.Octave}
 		for i := range values {
 			l.TotalNS += values[i].Total
+			l.OverheadNS += values[i].Overhead
 			l.MaxNS = max(l.MaxNS, values[i].Longest)
 			for b, n := range values[i].Buckets {
 				l.Buckets[b] += n
@@ -164,8 +177,14 @@ func (o *Objects) openCalls(w *probeOwner, f func(Open)) error {
 			continue
 		}
 		c := Open{
-			Func: frame.Counted, TS: frame.Ts, Told: frame.Flags&frameTold != 0, LeftOut: frame.Flags&frameLeftOut != 0,
-			Panics: w.Flags&ownerPanics != 0 && frame.Pos < w.Panic,
+			Func: frame.Func, Counted: frame.Counted, TS: frame.Ts, Told: frame.Flags&frameTold != 0, LeftOut: frame.Flags&frameLeftOut != 0,
+			Panics: w.Flags&ownerPanics != 0 && frame.Pos < w.Panic, Lost: frame.Flags&frameLost != 0,
+			Late: frame.Flags&frameLate != 0, Pos: frame.Pos, Bias: frame.Bias, Goid: w.Goid,
+		}
+		if frame.Flags&frameWords != 0 {
+			for _, word := range frame.Words {
+				c.Words = binary.LittleEndian.AppendUint64(c.Words, word)
+			}
 		}
 		if frame.Flags&frameHeld != 0 {
 			var held [maxHeld]byte
@@ -174,8 +193,8 @@ func (o *Objects) openCalls(w *probeOwner, f func(Open)) error {
 			} else if err != nil {
 				return fmt.Errorf("read the entry of an open call: %w", err)
 			}
-			size := binary.LittleEndian.Uint32(held[:])
-			c.Held = held[:min(size, maxHeld)]
+			event := held[stampBytes:]
+			c.Held = event[:min(int(binary.LittleEndian.Uint32(event)), len(event))]
 		}
 		f(c)
 	}
@@ -188,6 +207,9 @@ const (
 	frameHeld    = 2
 	frameLeftOut = 4
 	frameCounted = 64
+	frameWords   = 1024
+	frameLate    = 2048
+	frameLost    = 4096 | 8192
 	ownerPanics  = 2
 	maxHeld      = 1024
 )

@@ -211,6 +211,9 @@ func (d *Decoder) Record(raw []byte) error {
 	switch {
 	case fn.Role != trace.RoleCall:
 		d.evidence(o, &e, fn)
+	case e.Flags&EventLate != 0:
+		d.late(o, &e, fn)
+		return nil
 	case e.Kind == EventEntry:
 		d.enter(o, &e, fn)
 	default:
@@ -231,6 +234,14 @@ func (d *Decoder) Lost(id uint32, exits uint64) {
 		return
 	}
 	fn.lostExits += exits
+}
+
+// Unseen tells that a function's probes were taken out at a time (monotonic, ns): nobody has seen how
+// the calls ended that were open then, even when its probes are in place again.
+func (d *Decoder) Unseen(id uint32, at uint64) {
+	if fn := d.function(id); fn != nil {
+		fn.unseen = at
+	}
 }
 
 // ProcessGone ends a process whose death was not seen as an event: its calls
@@ -437,8 +448,10 @@ func (d *Decoder) judge(c *limboCall) {
 	if f.call == nil {
 		return
 	}
-	if f.fn.lostExits > 0 {
-		f.fn.lostExits--
+	if f.fn.lostExits > 0 || f.ts <= f.fn.unseen {
+		if f.ts > f.fn.unseen {
+			f.fn.lostExits--
+		}
 		f.call.Flags |= trace.FlagLostExit
 		d.emit(&f, c.last, trace.StatusOpen, nil)
 		return

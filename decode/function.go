@@ -18,6 +18,7 @@ type function struct {
 	instances map[string]*trace.Function // the function under the names that it has with those types
 	failure   int                        // index of the result that says whether it failed (a Go error, a Rust Result), -1 when there is none
 
+	unseen      uint64 // when its probes were last taken out, monotonic ns
 	lostExits   uint64 // told by Lost and not yet used to explain something
 	evicted     uint64 // calls given up, whose exits may still come
 	givenUp     uint64 // calls, like the next two not yet reported
@@ -106,6 +107,8 @@ func (p *printer) param(dst []byte, param *param, e *Event) []byte {
 	switch {
 	case param.secret != "":
 		return p.redacted(dst, param.secret)
+	case e.Flags&EventLate != 0 && e.Missed == 1<<32-1:
+		return p.unavailable(dst, "the ring buffer was full when the call began")
 	case param.moves&e.Missed != 0:
 		return p.unavailable(dst, "memory not readable")
 	}

@@ -39,6 +39,7 @@ type owner struct {
 	mixed  bool
 	live   int     // frames whose call is yet to be emitted
 	raises []raise // in order of time
+	past   []raise // dealt with: for calls that are told late
 	spans  []span
 
 	lastTS   uint64 // of its last event, monotonic ns
@@ -61,6 +62,7 @@ type frame struct {
 	root  uint64
 	depth int
 	flags EventFlags
+	late  bool   // what its thread had used at entry is not known
 	raw   int64  // of entry, CLOCK_MONOTONIC_RAW, ns
 	usage Usage  // at entry
 	dict  uint64 // where the types are that a generic function was called with, or 0
@@ -205,7 +207,7 @@ func (d *Decoder) drop(o *owner) {
 	}
 	clear(o.open[:cap(o.open)])
 	if len(d.spare) < maxSpare && cap(o.open) <= 64 {
-		*o = owner{open: o.open[:0], raises: o.raises[:0], spans: o.spans[:0]}
+		*o = owner{open: o.open[:0], raises: o.raises[:0], past: o.past[:0], spans: o.spans[:0]}
 		d.spare = append(d.spare, o)
 	}
 }
@@ -219,7 +221,7 @@ func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
 		}
 		if r := o.fatal(f, why); r != nil {
 			d.unwound(o, f, ts, r)
-		} else if err := o.process.killer.error(o); err != nil && why == reasonDeath {
+		} else if err := o.process.killer.error(o, false); err != nil && why == reasonDeath {
 			d.finish(o, f, ts, trace.StatusErr, err)
 		} else {
 			d.finish(o, f, ts, trace.StatusOpen, nil)
@@ -231,6 +233,14 @@ func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
 // enter begins a call.
 func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 	d.clear(o, e, fn)
+	n := len(o.open)
+	o.mixed = o.mixed || n > 0 && o.open[n-1].pos > e.Pos
+	d.seq++
+	d.insert(o, n, d.begin(o, e, fn, d.parent(o, n, e), d.seq))
+}
+
+// begin makes the frame of a call, below its parent, which is nil for a root.
+func (d *Decoder) begin(o *owner, e *Event, fn *function, parent *frame, seq uint64) frame {
 	d.printer.dict = fn.dictionary(e)
 	call := &trace.Call{
 		ID:         d.config.NextID(),
@@ -241,27 +251,61 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 		Thread:     d.threadName(o, e),
 		StartNS:    d.config.Wall(e.TS),
 		Args:       d.args(e, fn),
-		SampleRate: 1,
+		SampleRate: e.rate(),
 	}
 	call.Flags = d.printer.flags
 	call.RootID = call.ID
-	if n := len(o.open); n > 0 {
-		o.mixed = o.mixed || o.open[n-1].pos > e.Pos
-		parent := d.parent(o, e)
+	if parent != nil {
 		call.ParentID, call.RootID, call.Depth = parent.id, parent.root, parent.depth+1
 	}
-	d.seq++
-	o.open = append(o.open, frame{
-		seq: d.seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: call,
+	return frame{
+		seq: seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: call,
 		id: call.ID, root: call.RootID, depth: call.Depth, dict: d.printer.dict,
-	})
+	}
+}
+
+// insert makes a frame the one of that index.
+func (d *Decoder) insert(o *owner, i int, f frame) {
+	o.open = slices.Insert(o.open, i, f)
 	d.frames++
 	o.live++
-	d.bytes += len(call.Args)
+	d.bytes += len(f.call.Args)
 	d.rank(o)
 	if len(o.open) > d.config.MaxOpenPerOwner || d.frames > d.config.MaxOpen || d.bytes > d.config.MaxOpenBytes {
 		d.evict(o)
 	}
+}
+
+// late takes the entry of a call that is only told because the call has failed. It has been left
+// without a return, or its exit comes next.
+func (d *Decoder) late(o *owner, e *Event, fn *function) {
+	n := len(o.open)
+	for n > 0 && o.open[n-1].ts > e.TS {
+		n--
+	}
+	// What was raised while it was open comes after it.
+	seq := d.seq + 1
+	for i := len(o.raises) - 1; i >= 0 && o.raises[i].ts > e.TS; i-- {
+		seq = o.raises[i].seq
+	}
+	f := d.begin(o, e, fn, d.parent(o, n, e), seq)
+	if e.More&readLate != 0 {
+		f.late = true
+		f.call.Flags |= trace.FlagLate
+	}
+	if e.Flags&EventDead == 0 {
+		d.insert(o, n, f)
+		return
+	}
+	err := &trace.Error{Type: "unwound", Message: "its frame was left without a return"}
+	if r := o.lateCause(&f); r != nil {
+		err = d.error(r)
+		f.call.Flags |= r.flags
+	} else if killed := o.process.killer.error(o, true); killed != nil {
+		err = killed
+	}
+	d.emit(&f, e.Arg, trace.StatusErr, err)
+	d.rank(o)
 }
 
 const (
@@ -289,17 +333,20 @@ func (d *Decoder) threadName(o *owner, e *Event) string {
 	return t.name
 }
 
-// parent is the frame that a call entering now is made from: the innermost
-// one of its stack; on a stack with none, the innermost of all.
-func (d *Decoder) parent(o *owner, e *Event) *frame {
+// parent is which of the first n frames a call is made from: the innermost one of its stack; on a
+// stack with none, the innermost of all. It is nil for a root.
+func (d *Decoder) parent(o *owner, n int, e *Event) *frame {
 	if o.mixed {
-		for i := len(o.open) - 1; i >= 0; i-- {
+		for i := n - 1; i >= 0; i-- {
 			if f := &o.open[i]; f.pos <= e.Pos && d.sameStack(o, f, e) {
 				return f
 			}
 		}
 	}
-	return &o.open[len(o.open)-1]
+	if n == 0 {
+		return nil
+	}
+	return &o.open[n-1]
 }
 
 // clear closes what must be dead when a function is entered: whatever is at
@@ -398,7 +445,13 @@ func (d *Decoder) exit(o *owner, e *Event, fn *function) {
 	}
 	f := &o.open[i]
 	seq := f.seq
-	if f.call != nil {
+	switch {
+	case f.call == nil:
+	case f.ts <= fn.unseen && fn.unseen < e.TS:
+		// It may have returned unseen, and this be the end of another call of its function.
+		f.call.Flags |= trace.FlagLostExit
+		d.finish(o, f, max(fn.unseen, f.ts), trace.StatusOpen, nil)
+	default:
 		d.returned(o, f, e)
 	}
 	o.open = slices.Delete(o.open, i, i+1)
@@ -430,6 +483,7 @@ func (o *owner) find(fn *function, pos uint64) int {
 // returned emits a call at its exit.
 func (d *Decoder) returned(o *owner, f *frame, e *Event) {
 	f.call.Resources = d.resources(o, f, e)
+	f.call.OverheadNS = int64(min(e.More, e.TS-f.ts))
 	if e.Flags&EventTail != 0 {
 		f.call.Flags |= trace.FlagTailCall
 		d.finish(o, f, e.TS, trace.StatusOK, nil)
@@ -475,7 +529,7 @@ func (d *Decoder) release(o *owner, f *frame) {
 // unwound emits an owner's call that died of what was raised.
 func (d *Decoder) unwound(o *owner, f *frame, end uint64, r *raise) {
 	f.call.Flags |= r.flags
-	d.finish(o, f, end, trace.StatusErr, r.error())
+	d.finish(o, f, end, trace.StatusErr, d.error(r))
 }
 
 // finish emits an owner's call. The frame stays, without its call.
@@ -491,6 +545,9 @@ func (d *Decoder) emit(f *frame, end uint64, status trace.Status, err *trace.Err
 		c.DurationNS = int64(min(end-f.ts, 1<<63-1))
 	}
 	c.Status, c.Err = status, err
+	if status == trace.StatusErr {
+		c.SampleRate = 1 // whatever it is of others, a failed call is recorded
+	}
 	d.config.Emit(c)
 }
 

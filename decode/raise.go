@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"strconv"
@@ -15,12 +16,15 @@ type raise struct {
 	pos  uint64 // of the function that raised it: the frames that may die are shallower
 	cfa  uint64
 	seq  uint64 // when: frames of a smaller seq were open
+	ts   uint64 // the same, monotonic ns
 	by   uint64 // seq of the innermost open call: it raised it
 	err  trace.Error
 	// flags tell that something was withheld from err.
 	flags trace.CallFlags
 	// object is the address of the exception's unwinding header, 0 when unknown.
 	object uint64
+	// record is the event, while its stack is not known: nobody that is known to be open may die of it.
+	record []byte
 	// unwinding: its _Unwind_RaiseException has been seen.
 	unwinding bool
 	// caught: a handler runs; its frames have been closed.
@@ -40,10 +44,35 @@ const (
 	raiseJump   // longjmp
 )
 
-// error gives a copy for one call.
-func (r *raise) error() *trace.Error {
+// error gives a copy of what was raised for one call.
+func (d *Decoder) error(r *raise) *trace.Error {
+	if r.record != nil {
+		if e, err := ParseEvent(r.record); err == nil {
+			r.err.Stack = d.stack(&e, 0)
+		}
+		r.record = nil
+	}
 	e := r.err
 	return &e
+}
+
+// remember keeps what is dealt with for calls that died of it and are told later.
+func (o *owner) remember(r raise) {
+	if len(o.past) == maxRaises {
+		o.past = slices.Delete(o.past, 0, 1)
+	}
+	o.past = append(o.past, r)
+}
+
+// lateCause is what a frame died of that is told late, nil when that isn't known.
+func (o *owner) lateCause(f *frame) *raise {
+	latest := o.cause(f)
+	for i := range o.past {
+		if r := &o.past[i]; r.ts > f.ts && r.pos > f.pos && (latest == nil || latest.ts < r.ts) {
+			latest = r
+		}
+	}
+	return latest
 }
 
 // maxRaises is how many are remembered of one owner.
@@ -58,13 +87,15 @@ func (d *Decoder) raise(o *owner, e *Event, r raise) *raise {
 		o.raises = slices.Delete(o.raises, i, i+1)
 	}
 	d.seq++
-	r.seq, r.pos, r.cfa = d.seq, e.Pos, e.CFA
+	r.seq, r.pos, r.cfa, r.ts = d.seq, e.Pos, e.CFA, e.TS
 	r.flags |= d.printer.flags & trace.FlagRedacted
 	if n := len(o.open); n > 0 {
 		r.by = o.open[n-1].seq
 		if r.err.Stack == "" {
 			r.err.Stack = d.stack(e, 0)
 		}
+	} else if r.err.Stack == "" {
+		r.record = bytes.Clone(e.raw)
 	}
 	o.raises = append(o.raises, r)
 	return &o.raises[len(o.raises)-1]
@@ -185,7 +216,7 @@ func (d *Decoder) stack(e *Event, ip uint64) string {
 }
 
 // noStack stands for a stack that the probe had to leave out.
-const noStack = "(not copied: the ring buffer was more than a quarter full)"
+const noStack = "(not copied: the ring buffer of errors was nearly full)"
 
 // returnStack is the stack of a call that returns.
 func (d *Decoder) returnStack(e *Event, fn *function) string {
@@ -228,15 +259,13 @@ func (d *Decoder) panicValue(e *Event, fn *function) trace.Error {
 // goexit ends all calls of a goroutine: their deferred functions are run,
 // nothing returns. Its frames stay as the callers of those functions.
 func (d *Decoder) goexit(o *owner, e *Event) {
-	stack := ""
-	if len(o.open) > 0 {
-		stack = d.stack(e, 0)
-	}
+	r := raise{pos: e.Pos, ts: e.TS, record: bytes.Clone(e.raw), err: trace.Error{Type: "runtime.Goexit", Message: "the goroutine ended"}}
 	for i := len(o.open) - 1; i >= 0; i-- {
 		if f := &o.open[i]; f.call != nil {
-			d.finish(o, f, e.TS, trace.StatusErr, &trace.Error{Type: "runtime.Goexit", Message: "the goroutine ended", Stack: stack})
+			d.finish(o, f, e.TS, trace.StatusErr, d.error(&r))
 		}
 	}
+	o.remember(r)
 	d.rank(o)
 }
 
@@ -263,7 +292,12 @@ func (d *Decoder) recovered(e *Event, fn *function) {
 		d.frames--
 	}
 	o.open = o.open[:n]
-	o.raises = slices.DeleteFunc(o.raises, func(r raise) bool { return r.pos > pos })
+	o.raises = slices.DeleteFunc(o.raises, func(r raise) bool {
+		if r.pos > pos {
+			o.remember(r)
+		}
+		return r.pos > pos
+	})
 	o.emptied()
 	d.rank(o)
 }

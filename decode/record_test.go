@@ -33,7 +33,7 @@ func appendRecord(dst []byte, e *Event, blocks ...Block) []byte {
 		le.PutUint32(h[off:], v)
 	}
 	// arg is the process events' or CPU time: the other one is 0.
-	for off, v := range map[int]uint64{offTS: e.TS, offGoid: e.Goid, offPos: e.Pos, offIP: e.IP, offCFA: e.CFA, offArg: e.Arg | e.Usage.CPU} {
+	for off, v := range map[int]uint64{offTS: e.TS, offGoid: e.Goid, offPos: e.Pos, offIP: e.IP, offCFA: e.CFA, offArg: e.Arg | e.Usage.CPU, offMore: e.More} {
 		le.PutUint64(h[off:], v)
 	}
 	return dst

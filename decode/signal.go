@@ -44,9 +44,9 @@ func (s *signal) fromOutside() bool {
 }
 
 // error is why an owner's open calls have failed; nil when their process was
-// not killed by a signal, or by one from outside.
-func (s *signal) error(o *owner) *trace.Error {
-	if !s.fatal || s.fromOutside() {
+// not killed by a signal, or by one from outside. Dying, one that is about to kill counts.
+func (s *signal) error(o *owner, dying bool) *trace.Error {
+	if !s.fatal && (!dying || s.number == 0) || s.fromOutside() {
 		return nil
 	}
 	name := signalName(s.number)

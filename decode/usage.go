@@ -32,7 +32,7 @@ func (d *Decoder) schedule(o *owner, tid uint32) {
 // thread's figures say nothing of a goroutine that was on another one meanwhile, or
 // that made room for another one.
 func (d *Decoder) resources(o *owner, f *frame, e *Event) *trace.Resources {
-	flags, moved := f.flags|e.Flags, f.seq <= o.moved
+	flags, moved := f.flags|e.Flags, f.late || f.seq <= o.moved
 	r := &trace.Resources{
 		NoCPU:    moved || flags&EventNoCPU != 0,
 		NoCounts: moved,

@@ -32,7 +32,25 @@ const (
 	EventNoG       EventFlags = 8
 	EventNoCPU     EventFlags = 16
 	EventNoRSS     EventFlags = 32
+	EventLate      EventFlags = 64
+	EventDead      EventFlags = 128
 )
+
+// Of More: RATE_ALL and MORE_READ_LATE.
+const (
+	rateAll  = 1<<32 - 1
+	readLate = 1 << 32
+)
+
+// rate is the share of an entry's like that are recorded, 0 < rate <= 1.
+func (e *Event) rate() float64 {
+	switch kept := uint32(e.More); kept {
+	case 0, rateAll:
+		return 1
+	default:
+		return float64(kept) / (1 << 32)
+	}
+}
 
 // BlockStatus is enum block_status of bpf/event.h.
 type BlockStatus uint32
@@ -59,10 +77,10 @@ const typeErrno = 2000000004
 
 // Sizes and limits of bpf/event.h, in bytes unless they are counts.
 const (
-	headerSize      = 88
+	headerSize      = 96
 	blockHeaderSize = 24
 	maxData         = 8192
-	maxRecord       = 16816
+	maxRecord       = 16824
 	maxRoot         = 4096
 	maxBlocks       = 128
 	otherBlocks     = 3 // behind them: errno, and two of the stack
@@ -89,6 +107,7 @@ const (
 	offMajor    = 76
 	offSwitches = 80
 	offRSS      = 84
+	offMore     = 88
 )
 
 // Offsets of struct block's fields.
@@ -115,8 +134,10 @@ type Event struct {
 	CFA    uint64
 	Arg    uint64 // of process events: see enum event_kind
 	Usage  Usage  // of entries and exits
+	More   uint64 // entries: share of RateAll, and readLate; exits: the probes' time, ns
 	Root   []byte // the root block
 	blocks []byte // what follows it, checked
+	raw    []byte // all of it
 }
 
 // Usage is what an event's thread and process had used by then. What a call
@@ -175,8 +196,10 @@ func ParseEvent(raw []byte) (Event, error) {
 			Switches: le.Uint32(raw[offSwitches:]),
 			RSS:      le.Uint32(raw[offRSS:]),
 		},
+		More:   le.Uint64(raw[offMore:]),
 		Root:   raw[headerSize : headerSize+root : headerSize+root],
 		blocks: raw[headerSize+root : size : size],
+		raw:    raw[:size:size],
 	}
 	if e.Kind < EventEntry || e.Kind > EventSignal {
 		return Event{}, fmt.Errorf("parse event: %w: kind %d", ErrRecord, e.Kind)

@@ -54,7 +54,7 @@ func TestLayout(t *testing.T) {
 	compare("event", headerSize, map[string]int{
 		"size": offSize, "kind": offKind, "flags": offFlags, "root": offRoot, "func": offFunc, "missed": offMissed, "tgid": offTGID,
 		"tid": offTID, "ts": offTS, "goid": offGoid, "pos": offPos, "ip": offIP, "cfa": offCFA, "arg": offArg,
-		"minor": offMinor, "major": offMajor, "switches": offSwitches, "rss": offRSS,
+		"minor": offMinor, "major": offMajor, "switches": offSwitches, "rss": offRSS, "more": offMore,
 	})
 	compare("block", blockHeaderSize, map[string]int{
 		"addr": offBlockAddr, "type": offBlockType, "len": offBlockLen, "status": offBlockStatus, "want": offBlockWant,
@@ -64,7 +64,7 @@ func TestLayout(t *testing.T) {
 		"TYPE_REGISTERS": typeRegisters, "TYPE_STACK": typeStack, "TYPE_FRAMES": typeFrames, "TYPE_ERRNO": typeErrno, "MAX_RECORD": maxRecord,
 		"EVENT_ENTRY": int(EventEntry), "EVENT_EXIT": int(EventExit), "EVENT_FORK": int(EventFork), "EVENT_EXEC": int(EventExec), "EVENT_DEATH": int(EventDeath), "EVENT_SIGNAL": int(EventSignal),
 		"EVENT_TAIL": int(EventTail), "EVENT_URETPROBE": int(EventUretprobe), "EVENT_TRUNCATED": int(EventTruncated), "EVENT_NO_G": int(EventNoG),
-		"EVENT_NO_CPU": int(EventNoCPU), "EVENT_NO_RSS": int(EventNoRSS),
+		"EVENT_NO_CPU": int(EventNoCPU), "EVENT_NO_RSS": int(EventNoRSS), "EVENT_LATE": int(EventLate), "EVENT_DEAD": int(EventDead),
 		"ERRNO_PLACE": int(errnoPlace), "ERRNO_MEMORY": int(errnoMemory), "ERRNO_SEVERAL": int(errnoSeveral),
 		"BLOCK_OK": int(BlockOK), "BLOCK_FAULT": int(BlockFault), "BLOCK_CUT": int(BlockCut),
 	} {
@@ -78,8 +78,8 @@ func TestLayout(t *testing.T) {
 func sampleEvent() *Event {
 	return &Event{
 		Kind: EventEntry, Flags: EventTruncated, Func: 7, Missed: 5, TGID: 100, TID: 101, TS: 12345, Goid: 9, Pos: 64, IP: 0x401000, CFA: 0xc000, Arg: 1 << 63,
-		Usage: Usage{CPU: 1 << 63, Minor: 2, Major: 3, Switches: 4, RSS: 1 << 31},
-		Root:  []byte("sixteen bytes 16"),
+		Usage: Usage{CPU: 1 << 63, Minor: 2, Major: 3, Switches: 4, RSS: 1 << 31}, More: readLate | 5,
+		Root: []byte("sixteen bytes 16"),
 	}
 }
 

@@ -201,10 +201,17 @@ type Missing struct {
 	Count  uint64 `json:"count"`
 }
 
+// Steps counts how often something changed in how functions were traced, to stay within the budgets.
+func (d *Database) Steps(ctx context.Context, r Range) (n uint64, err error) {
+	where, args := r.functions("function_id")
+	err = d.sql.QueryRowContext(ctx, `SELECT count(*) FROM gap WHERE ts >= ? AND count = 0`+where, append([]any{r.second()}, args...)...).Scan(&n)
+	return n, d.wrap("read gaps", err)
+}
+
 // Missing adds the gaps up by reason, the most first.
 func (d *Database) Missing(ctx context.Context, r Range) ([]Missing, error) {
 	where, args := r.functions("function_id")
-	rows, err := d.sql.QueryContext(ctx, `SELECT reason, hint, sum(count) FROM gap WHERE ts >= ?`+where+`
+	rows, err := d.sql.QueryContext(ctx, `SELECT reason, hint, sum(count) FROM gap WHERE ts >= ? AND count > 0`+where+`
 		GROUP BY reason, hint ORDER BY 3 DESC, 1, 2`, append([]any{r.second()}, args...)...)
 	if err != nil {
 		return nil, d.wrap("read gaps", err)

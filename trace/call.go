@@ -33,9 +33,10 @@ const (
 	FlagTailCall                          // it left by a tail jump: the result is its callee's
 	FlagNoEntry                           // its entry was not seen: no arguments
 	FlagLostExit                          // its exit was lost: the duration is a lower bound
+	FlagLate                              // kept because it failed: what its arguments point to was read then
 )
 
-var callFlagNames = [...]string{"truncated", "unavailable", "redacted", "tail-call", "no-entry", "lost-exit"}
+var callFlagNames = [...]string{"truncated", "unavailable", "redacted", "tail-call", "no-entry", "lost-exit", "late"}
 
 // String lists the names of the flags that are set.
 func (f CallFlags) String() string {
@@ -83,7 +84,7 @@ type Call struct {
 	Args   []byte
 	Result []byte
 	Flags  CallFlags
-	// SampleRate is the share of such calls that are recorded, 0 < rate <= 1.
+	// SampleRate is the share of such calls that are recorded, 0 < rate <= 1; of failed ones it is 1.
 	SampleRate float64
 	Resources  *Resources // nil when not measured
 }

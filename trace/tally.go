@@ -3,13 +3,17 @@ package trace
 // Tally is what was counted of a function's calls, whether or not they were recorded.
 type Tally struct {
 	Func    *Function
-	Calls   uint64    // that ended, or were found open at the end
-	Errors  uint64    // of Calls, those whose status is ERR
-	LeftOut uint64    // of Calls, those that were not recorded by choice
-	Dropped uint64    // those that were lost before they could be recorded
-	TotalNS int64     // sum of the durations in Latency
-	MaxNS   int64     // longest of them
-	Latency Histogram // of the calls that ended
+	Calls   uint64 // that ended, or were found open at the end
+	Errors  uint64 // of Calls, those whose status is ERR
+	LeftOut uint64 // of Calls, those that were not recorded by choice
+	Dropped uint64 // those that were lost before they could be recorded
+	TotalNS int64  // sum of the durations in Latency
+	// OverheadNS is the tracer's estimated share in TotalNS.
+	OverheadNS int64
+	MaxNS      int64 // longest of them
+	// CopyingNS is how long the probes took to copy values that are not all in registers.
+	CopyingNS int64
+	Latency   Histogram // of the calls that ended
 }
 
 // Add counts a call.
@@ -32,6 +36,8 @@ func (t *Tally) Merge(other *Tally) {
 	t.LeftOut += other.LeftOut
 	t.Dropped += other.Dropped
 	t.TotalNS += other.TotalNS
+	t.OverheadNS += other.OverheadNS
+	t.CopyingNS += other.CopyingNS
 	t.MaxNS = max(t.MaxNS, other.MaxNS)
 	t.Latency.Merge(&other.Latency)
 }

@@ -500,9 +500,9 @@ func (f *FunctionSecond) mergeRow(row []driver.Value) error {
 	histogram, _ := row[9].([]byte)
 	old := FunctionSecond{
 		Tally: trace.Tally{
-			Calls: uint64(n[0]), Errors: uint64(n[1]), LeftOut: uint64(n[2]), Dropped: uint64(n[3]), TotalNS: n[5], MaxNS: n[6],
+			Calls: uint64(n[0]), Errors: uint64(n[1]), LeftOut: uint64(n[2]), Dropped: uint64(n[3]), TotalNS: n[5], MaxNS: n[6], OverheadNS: n[7],
 		},
-		Recorded: uint64(n[4]), OverheadNS: n[7], CPUNS: n[8], HasCPU: hasCPU,
+		Recorded: uint64(n[4]), CPUNS: n[8], HasCPU: hasCPU,
 	}
 	if err := old.Latency.UnmarshalBinary(histogram); err != nil {
 		return fmt.Errorf("read statistics: %w: %w", ErrCorrupt, err)

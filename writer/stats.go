@@ -11,10 +11,9 @@ import (
 type FunctionSecond struct {
 	Second int64 // Unix time, s
 	trace.Tally
-	Recorded   uint64 // of Calls, those that are in the database
-	OverheadNS int64  // sum of the tracer's estimated share
-	CPUNS      int64  // on-CPU time of the calls for which it was measured
-	HasCPU     bool   // whether there were any
+	Recorded uint64 // of Calls, those that are in the database
+	CPUNS    int64  // on-CPU time of the calls for which it was measured
+	HasCPU   bool   // whether there were any
 }
 
 // Accumulator makes FunctionSeconds from what the probes count and from the calls that
@@ -37,7 +36,6 @@ func (a *Accumulator) LeftOut(c *trace.Call) { a.measured(c).LeftOut++ }
 // measured adds what only a call itself tells.
 func (a *Accumulator) measured(c *trace.Call) *FunctionSecond {
 	f := a.of(c.Func)
-	f.OverheadNS += c.OverheadNS
 	if c.Resources != nil && !c.Resources.NoCPU {
 		f.CPUNS += c.Resources.CPUNS
 		f.HasCPU = true
@@ -74,7 +72,6 @@ func (a *Accumulator) of(fn *trace.Function) *FunctionSecond {
 func (f *FunctionSecond) merge(other *FunctionSecond) {
 	f.Merge(&other.Tally)
 	f.Recorded += other.Recorded
-	f.OverheadNS += other.OverheadNS
 	f.CPUNS += other.CPUNS
 	f.HasCPU = f.HasCPU || other.HasCPU
 }

@@ -431,7 +431,7 @@ func TestStats(t *testing.T) {
 			}
 			acc.Tally(&tally)
 		}
-		open := trace.Tally{Func: fn, LeftOut: 40, Dropped: 3, Calls: 43}
+		open := trace.Tally{Func: fn, LeftOut: 40, Dropped: 3, Calls: 43, OverheadNS: 5000}
 		for range 2 {
 			open.Add(trace.StatusOpen, 1e15)
 			acc.Recorded(&trace.Call{Func: fn})

@@ -28,6 +28,7 @@ type attachFlags struct {
 	capture  captureFlags
 	rules    ruleFlags
 	keep     keepFlags
+	budgets  budgetFlags
 	db       string
 	output   string
 	duration time.Duration
@@ -67,6 +68,7 @@ like is withheld: {"$redacted": "password"}.`,
 	f.capture.register(cmd)
 	f.rules.register(cmd)
 	f.keep.register(cmd)
+	f.budgets.register(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.db, "db", defaultDB, "write to this SQLite database, created when missing")
 	fl.StringVarP(&f.output, "output", "o", "table", "what to print: table (a summary at the end), json (a call a line), tree (calls, indented) or none")
@@ -87,6 +89,10 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	if err != nil {
 		return usageError{err}
 	}
+	budgets, err := f.budgets.compile()
+	if err != nil {
+		return usageError{err}
+	}
 	if _, err := f.keep.policy(f.db); err != nil {
 		return err
 	}
@@ -96,6 +102,7 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 		return dryRun(cmd.OutOrStdout(), opts, command)
 	}
 	opts.Precondition = rules.precondition()
+	opts.Rate = func(f *trace.Function) float64 { return budgets.rates.Most(f, 0) }
 	if len(rules.errors) > 0 {
 		opts.Failure = rules.failure
 	}
@@ -113,7 +120,7 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	}
 	ctx, hurry, cancel := untilSignal(cmd.Context(), opts.Command)
 	defer cancel()
-	code, err := f.record(ctx, hurry, cmd.OutOrStdout(), notes, opts, rules)
+	code, err := f.record(ctx, hurry, cmd.OutOrStdout(), notes, opts, rules, budgets)
 	if err != nil {
 		return err
 	}
@@ -188,7 +195,7 @@ func (f *attachFlags) options(command []string) (attach.Options, error) {
 }
 
 // record attaches, records and detaches. It gives the command's exit code, if there is one.
-func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *notes, opts attach.Options, rules rules) (code int, err error) {
+func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *notes, opts attach.Options, rules rules, budgets budgets) (code int, err error) {
 	command := opts.Command
 	released := false
 	defer func() {
@@ -241,6 +248,7 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	}
 	started := time.Now()
 	r := newRecorder(session, store, f.capture, rules, shower(f.output, out), f.limit)
+	r.warden = newWarden(session, budgets, notes, r.gap)
 	var view *live
 	if f.output == "table" && command == nil { // the terminal is the command's, if there is one
 		view = startLive(out, f.db, started)
@@ -249,6 +257,7 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	runErr := r.run(withDuration(ctx, f.duration), hurry, waitsForMore(opts))
 	notes.showing(nil)
 	view.close()
+	r.warden.close()
 	// The probes go before the command is waited for: it may run on for long.
 	err = errors.Join(runErr, session.Detach(), store.Flush())
 	<-ended
@@ -279,6 +288,7 @@ func (f *attachFlags) session(rules rules, keep retention.Policy) writer.Session
 		"symbol": f.target.symbols, "exclude": f.target.exclude, "lib": f.target.libs, "file": f.target.files,
 		"depth": f.capture.depth, "max_string": f.capture.maxString, "max_items": f.capture.maxItems,
 		"max_bytes": f.capture.maxBytes, "ring_buffer": f.capture.ring, "stats_only": f.capture.statsOnly,
+		"sample": f.budgets.sample, "max_overhead": f.budgets.overhead, "max_cpu": f.budgets.cpu, "max_memory": f.budgets.memory, "unlimited": f.budgets.unlimited,
 		"redact": f.rules.redact, "no_redact": f.rules.noRedact, "error": f.rules.errors,
 		"filter": rules.commandLine([]string{f.rules.filter})[0], "min_duration": f.rules.minimum.String(),
 		"retention": keep.Calls.String(), "max_db_size": keep.Bytes,
@@ -304,7 +314,7 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 		return nil
 	}
 	if r.unwanted > 0 {
-		notes.say("counted %d calls that --filter or --min-duration left out", r.unwanted)
+		notes.say("counted %d calls that were sampled out, or left out by --filter or --min-duration", r.unwanted)
 	}
 	notes.say("recorded %d calls in %s", r.recorded, f.db)
 	return nil
@@ -336,6 +346,9 @@ func (n *notes) write(text string) {
 }
 
 func (n *notes) warn(err error) { n.write(fmt.Sprintln("observatory-trace: warning:", err)) }
+
+// step tells of a change in how a function is traced.
+func (n *notes) step(text string) { n.say("%s", text) }
 
 func (n *notes) say(format string, args ...any) {
 	if !n.quiet {

@@ -51,12 +51,14 @@ func doctor(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(w, `
-What one hit costs the thread that hits it, its record delivered (measured now):
-  nop5 site          %10s   a function that begins with a 5-byte nop
-  emulated site      %10s   push, call, jump, nop: sought for every function
-  single-step site   %10s   any other instruction
-  uretprobe's return %10s   only where nothing can unwind through the function
-`, round(costs.Nop5), round(costs.Emulated), round(costs.SingleStep), round(costs.Return))
+What one hit costs the thread that hits it (measured now), if its record is delivered, and if the call is only counted:
+  nop5 site          %10s %10s   a function that begins with a 5-byte nop
+  emulated site      %10s %10s   push, call, jump, nop: sought for every function
+  single-step site   %10s %10s   any other instruction
+  uretprobe's return %10s %10s   only where nothing can unwind through the function
+  emulated exit      %10s %10s   a tail jump
+  single-step exit   %10s %10s   a return instruction
+`, round(costs.Nop5.Told), round(costs.Nop5.Counted), round(costs.Emulated.Told), round(costs.Emulated.Counted), round(costs.SingleStep.Told), round(costs.SingleStep.Counted), round(costs.Return.Told), round(costs.Return.Counted), round(costs.ExitEmulated.Told), round(costs.ExitEmulated.Counted), round(costs.ExitStep.Told), round(costs.ExitStep.Counted))
 	if bad > 0 {
 		return fmt.Errorf("%d of the above are missing", bad)
 	}

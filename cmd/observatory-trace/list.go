@@ -281,7 +281,7 @@ func dryRun(w io.Writer, opts attach.Options, command []string) error {
 		}
 		n++
 		sites += 1 + len(f.Exit.Sites)
-		c := costs.Of(f)
+		c := costs.Of(f).Told
 		sum += c
 		if c > most {
 			most, dearest = c, f

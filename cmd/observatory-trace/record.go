@@ -23,6 +23,7 @@ type recorder struct {
 	stats     writer.Accumulator
 	batch     []*trace.Call
 	rules     rules
+	warden    *warden
 	recorded  uint64
 	unwanted  uint64 // calls that are only counted
 	lostCalls uint64 // entries that the ring buffer had no room for
@@ -107,14 +108,17 @@ func (r *recorder) housekeep(idle bool) {
 	if idle {
 		r.flush()
 	}
+	for id, at := range r.warden.slicer.taken() {
+		r.decoder.Unseen(id, at)
+	}
 	if now := time.Now(); now.Sub(r.swept) >= time.Second {
 		r.swept = now
-		r.sweep(now)
+		r.sweep(now, true)
 	}
 }
 
-// sweep stores the statistics and the losses since the last one.
-func (r *recorder) sweep(now time.Time) {
+// sweep stores the statistics and the losses since the last one, and, going on, has the budgets kept.
+func (r *recorder) sweep(now time.Time, goingOn bool) {
 	counts, err := r.session.Counts()
 	r.fail(err)
 	for i := range counts.Tallies {
@@ -132,6 +136,7 @@ func (r *recorder) sweep(now time.Time) {
 		}
 		r.gap(g)
 	}
+	r.warden.observe(counts.Tallies, 0, now, goingOn)
 	r.flush()
 	r.fail(r.store.Stats(r.stats.Take(now)))
 }
@@ -155,9 +160,9 @@ func (r *recorder) finish(hurry context.Context) error {
 	}
 	r.fail(r.session.Finish(r.decode))
 	// First the losses: they tell a lost exit from an unwound frame.
-	r.sweep(time.Now())
+	r.sweep(time.Now(), false)
 	r.decoder.Close(stopped)
-	r.sweep(time.Now())
+	r.sweep(time.Now(), false)
 	return r.err
 }
 

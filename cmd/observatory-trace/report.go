@@ -119,11 +119,7 @@ func (f *readFlags) report(ctx context.Context, out io.Writer, db *query.Databas
 	if f.output == "json" {
 		return writeJSON(out, summaries)
 	}
-	missing, err := db.Missing(ctx, f.selection())
-	if err != nil {
-		return err
-	}
-	return writeReport(newScreen(out), summaries, missing)
+	return writeReport(newScreen(out), db, f.selection(), summaries)
 }
 
 // reportSince prints the report of what was recorded since a time.
@@ -136,18 +132,22 @@ func reportSince(s screen, path string, since time.Time) error {
 			return err
 		}
 		query.SortSummaries(summaries, query.SortTotal)
-		missing, err := db.Missing(context.Background(), r)
-		if err != nil {
-			return err
-		}
-		return writeReport(s, summaries, missing)
+		return writeReport(s, db, r, summaries)
 	})
 }
 
 // writeReport prints the table, its sum, and what is missing and how to have it.
-func writeReport(s screen, summaries []query.Summary, missing []query.Missing) error {
+func writeReport(s screen, db *query.Database, r query.Range, summaries []query.Summary) error {
 	if len(summaries) == 0 {
 		_, err := fmt.Fprintln(s.w, "no calls were recorded")
+		return err
+	}
+	missing, err := db.Missing(context.Background(), r)
+	if err != nil {
+		return err
+	}
+	steps, err := db.Steps(context.Background(), r)
+	if err != nil {
 		return err
 	}
 	if err := reportGrid(s, summaries).write(s); err != nil {
@@ -173,7 +173,10 @@ func writeReport(s screen, summaries []query.Summary, missing []query.Missing) e
 			line += ": " + oneLine(m.Hint)
 		}
 	}
-	_, err := fmt.Fprintln(s.w, line)
+	if steps > 0 {
+		line += fmt.Sprintf("\nto stay within the budgets, it was changed %s how functions are traced: SELECT ts, process, reason FROM gaps WHERE count = 0", plural(steps, "time"))
+	}
+	_, err = fmt.Fprintln(s.w, line)
 	return err
 }
 

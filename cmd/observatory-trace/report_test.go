@@ -47,7 +47,7 @@ func newShop(t *testing.T) *shop {
 	var acc writer.Accumulator
 	for _, c := range calls {
 		acc.Recorded(c)
-		tally := trace.Tally{Func: c.Func}
+		tally := trace.Tally{Func: c.Func, OverheadNS: c.OverheadNS}
 		tally.Add(c.Status, c.DurationNS)
 		acc.Tally(&tally)
 	}

@@ -101,41 +101,43 @@ func TestLeftOut(t *testing.T) {
 		{Source: "go/counts", Opt: "-O0"},
 		{Source: "cpp/counts", Opt: "-O0"},
 	} {
-		t.Run(target.String(), func(t *testing.T) {
-			t.Parallel()
-			p := testenv.Start(t, testenv.Build(t, target), "-wait").Ready()
-			tr := attachPID(t, p.PID, "--min-duration", "1h")
-			p.Go()
-			result := p.Wait()
-			tr.end()
-			db := tr.open()
-			if n := number(t, db, "SELECT count(*) FROM process_trace WHERE status = 'OK'"); n != 0 {
-				t.Errorf("%d short calls are recorded", n)
-			}
-			// Of what was raised, the entries that were kept back come before it is told. (What left a
-			// signal's stack by a jump is found gone later, and is never told from a coroutine.)
-			if got := text(t, db, "SELECT DISTINCT process FROM process_trace WHERE error_type = 'unwound' AND process <> 'on_fault'"); got != "" {
-				t.Errorf("nobody knows what these died of: %s", got)
-			}
-			// What does not fail is recorded nowhere: the statistics stand for it.
-			failed, counted := tallies(t, db, ""), statistics(t, db)
-			counts := testenv.ParseCounts(t, result.Stdout)
-			for name, w := range counts.Functions {
-				c, ok := counted[instance(name)]
-				if !ok {
-					continue // of a library, or a wrapper
+		for _, left := range [][]string{{"--min-duration", "1h"}, {"--sample", "0"}} {
+			t.Run(target.String()+strings.Join(left, "="), func(t *testing.T) {
+				t.Parallel()
+				p := testenv.Start(t, testenv.Build(t, target), "-wait").Ready()
+				tr := attachPID(t, p.PID, left...)
+				p.Go()
+				result := p.Wait()
+				tr.end()
+				db := tr.open()
+				if n := number(t, db, "SELECT count(*) FROM process_trace WHERE status = 'OK'"); n != 0 {
+					t.Errorf("%d short calls are recorded", n)
 				}
-				w.Calls += counts.Children[name].Calls
-				w.Unwound += counts.Children[name].Unwound
-				f := failed[instance(name)]
-				if c.calls != w.Calls || c.errors != f.ERR || f.ERR+f.Open < w.Unwound || c.left != w.Calls-f.ERR-f.Open {
-					t.Errorf("%s: %+v by the statistics; %v recorded; %d calls, %d unwound", name, c, f, w.Calls, w.Unwound)
+				// Of what was raised, the entries that were kept back come before it is told. (What left a
+				// signal's stack by a jump is found gone later, and is never told from a coroutine.)
+				if got := text(t, db, "SELECT DISTINCT process FROM process_trace WHERE error_type = 'unwound' AND process <> 'on_fault'"); got != "" {
+					t.Errorf("nobody knows what these died of: %s", got)
 				}
-			}
-			if len(failed) == 0 || len(counted) == 0 {
-				t.Errorf("%d functions recorded, %d counted", len(failed), len(counted))
-			}
-		})
+				// What does not fail is recorded nowhere: the statistics stand for it.
+				failed, counted := tallies(t, db, ""), statistics(t, db)
+				counts := testenv.ParseCounts(t, result.Stdout)
+				for name, w := range counts.Functions {
+					c, ok := counted[instance(name)]
+					if !ok {
+						continue // of a library, or a wrapper
+					}
+					w.Calls += counts.Children[name].Calls
+					w.Unwound += counts.Children[name].Unwound
+					f := failed[instance(name)]
+					if c.calls != w.Calls || c.errors != f.ERR || f.ERR+c.open < w.Unwound || c.left != w.Calls-f.ERR-f.Open {
+						t.Errorf("%s: %+v by the statistics; %v recorded; %d calls, %d unwound", name, c, f, w.Calls, w.Unwound)
+					}
+				}
+				if len(failed) == 0 || len(counted) == 0 {
+					t.Errorf("%d functions recorded, %d counted", len(failed), len(counted))
+				}
+			})
+		}
 	}
 }
 
@@ -239,12 +241,12 @@ func checkCounts(t *testing.T, target testenv.Target, db *sql.DB, counts testenv
 }
 
 // exact is what a function's statistics tell.
-type exact struct{ calls, errors, left uint64 }
+type exact struct{ calls, errors, left, open uint64 }
 
 // statistics are those of each function.
 func statistics(t testing.TB, db *sql.DB) map[string]exact {
 	t.Helper()
-	rows, err := db.Query("SELECT process, sum(calls), sum(errors), sum(sampled_out) FROM function_stats GROUP BY 1")
+	rows, err := db.Query("SELECT process, sum(calls), sum(errors), sum(sampled_out), sum(calls) - sum(timed) FROM function_stats GROUP BY 1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +255,7 @@ func statistics(t testing.TB, db *sql.DB) map[string]exact {
 	for rows.Next() {
 		var name string
 		var e exact
-		if err := rows.Scan(&name, &e.calls, &e.errors, &e.left); err != nil {
+		if err := rows.Scan(&name, &e.calls, &e.errors, &e.left, &e.open); err != nil {
 			t.Fatal(err)
 		}
 		all[name] = e

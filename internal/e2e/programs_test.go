@@ -238,7 +238,7 @@ func TestEtcd(t *testing.T) {
 	}
 	// Debug information is read as far as it is needed: see make bench-loading.
 	one := attachPID(t, e.PID, "-s", server+"Put")
-	if peak := peakMemory(t, one.PID); peak > 80<<20 {
+	if peak := peakMemory(t, one.PID); peak > 90<<20 {
 		t.Errorf("to attach to one function took %d MiB", peak>>20)
 	}
 	one.stop()

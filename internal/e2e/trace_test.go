@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -40,9 +41,16 @@ func begin(t testing.TB, args ...string) *tracer {
 
 func beginInto(t testing.TB, db string, args ...string) *tracer {
 	t.Helper()
-	command := exec.Command(testenv.Binary(t), append([]string{"attach", "--db", db, "-o", "none"}, args...)...)
+	args = append([]string{"attach", "--db", db, "-o", "none"}, args...)
+	if !slices.ContainsFunc(args, isBudget) {
+		args = slices.Insert(args, 1, "--unlimited")
+	}
+	command := exec.Command(testenv.Binary(t), args...)
 	return &tracer{testenv.StartCommand(t, command), t, db}
 }
+
+// isBudget says whether an argument limits what is recorded: where none does, all is.
+func isBudget(arg string) bool { return strings.HasPrefix(arg, "--max-overhead") }
 
 // attachPID traces a running process.
 func attachPID(t testing.TB, pid int, args ...string) *tracer {

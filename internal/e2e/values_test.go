@@ -50,7 +50,7 @@ func TestValues(t *testing.T) {
 			// What the probes took for failures is what the values are.
 			for name, c := range statistics(t, db) {
 				rows := tallies(t, db, "process = '"+strings.ReplaceAll(name, "'", "''")+"'")[name]
-				if got := (exact{rows.OK + rows.ERR + rows.Open, rows.ERR, 0}); got != c {
+				if got := (exact{rows.OK + rows.ERR + rows.Open, rows.ERR, 0, rows.Open}); got != c {
 					t.Errorf("%s: %+v by the statistics, %+v recorded", name, c, got)
 				}
 			}

@@ -1,0 +1,227 @@
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/observatory-trace/observatory-trace/bpf"
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// group is probes that are put in and taken out together, by links of one number.
+type group struct {
+	plan   plan
+	links  []link.Link
+	number uint8
+}
+
+// paused is the number of no link: hits of functions that have it don't count.
+const paused = 255
+
+// ErrNoPause is given where probes are not taken out and put in again as a matter of course.
+var ErrNoPause = errors.New("perf-event uprobes take too long to detach")
+
+// SetRate records about this share of a function's calls, 0 to 1, by chance, whole traces
+// together; with alone also of those below a call that was chosen.
+func (s *Session) SetRate(id uint32, share float64, alone bool) error {
+	s.governing.Lock()
+	defer s.governing.Unlock()
+	c := s.control(id)
+	c.Keep = keepOf(share)
+	c.State &^= bpf.ControlAlone
+	if alone {
+		c.State |= bpf.ControlAlone
+	}
+	return s.objs.SetControls([]uint32{id}, []bpf.Control{*c})
+}
+
+// keepOf is a share of calls as the probes have it.
+func keepOf(share float64) uint32 {
+	if share >= 1 {
+		return bpf.RateAll
+	}
+	return uint32(max(share, 0) * bpf.RateAll)
+}
+
+// control is what the probes know of a function.
+func (s *Session) control(id uint32) *bpf.Control {
+	for len(s.controls) <= int(id) {
+		next := bpf.Control{Keep: bpf.RateAll}
+		if f := s.cat.function(uint32(len(s.controls))); f != nil && s.opts.Rate != nil {
+			next.Keep = keepOf(s.opts.Rate(f))
+		}
+		s.controls = append(s.controls, next)
+	}
+	return &s.controls[id]
+}
+
+// SetCosts tells the probes what they cost: from then on calls tell how much of their time
+// it was.
+func (s *Session) SetCosts(costs Costs) error {
+	s.governing.Lock()
+	defer s.governing.Unlock()
+	var ids []uint32
+	var controls []bpf.Control
+	for id := range uint32(s.cat.len()) {
+		f := s.cat.function(id)
+		if f == nil || !f.Traceable {
+			continue
+		}
+		c, cost := s.control(id), costs.Of(f)
+		c.Cost, c.Share, c.ToldCost, c.ToldShare = nanoseconds(cost.Counted), nanoseconds(cost.CountedShare), nanoseconds(cost.Told), nanoseconds(cost.ToldShare)
+		ids, controls = append(ids, id), append(controls, *c)
+	}
+	return s.objs.SetControls(ids, controls)
+}
+
+func nanoseconds(d time.Duration) uint32 { return uint32(min(max(d, 0), 1<<31)) }
+
+// Pause takes the probes of functions out, in all processes, until Resume. Calls that go on meanwhile
+// are counted as open. When hits no longer count, done is called.
+func (s *Session) Pause(ids []uint32, done func()) error {
+	if s.linker.perfEvents {
+		return ErrNoPause
+	}
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	wanted := func(id uint32) bool { return slices.Contains(ids, id) }
+	var old []link.Link
+	for _, f := range s.attachedFiles() {
+		for _, g := range f.groups {
+			out, rest := g.plan.only(wanted), g.plan.only(func(id uint32) bool { return !wanted(id) })
+			if out.empty() {
+				continue
+			}
+			if !rest.empty() {
+				// The others get new links before they lose the old ones.
+				kept, err := s.linkGroup(f, rest)
+				if err != nil {
+					return errors.Join(err, closeLinks(old))
+				}
+				if err := s.switchOver(kept.plan, kept.number, 0); err != nil {
+					return errors.Join(err, closeLinks(append(old, kept.links...)))
+				}
+				f.groups = append(f.groups, kept)
+			}
+			if err := s.switchOver(out, paused, bpf.ControlEpoch); err != nil {
+				return errors.Join(err, closeLinks(old))
+			}
+			old = append(old, g.links...)
+			g.links, g.plan = nil, plan{}
+		}
+		f.groups = slices.DeleteFunc(f.groups, func(g *group) bool { return g.plan.empty() })
+	}
+	done()
+	return closeLinks(old)
+}
+
+// Resume puts the probes of functions in again that Pause has taken out. When hits count, done is called.
+func (s *Session) Resume(ids []uint32, done func()) error {
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	s.mu.Lock()
+	detached := s.detached
+	s.mu.Unlock()
+	if detached {
+		return nil
+	}
+	for _, f := range s.attachedFiles() {
+		p := f.sites.only(func(id uint32) bool {
+			return slices.Contains(ids, id) && s.controlState(id)&bpf.ControlLink == paused
+		})
+		if p.empty() {
+			continue
+		}
+		g, err := s.linkGroup(f, p)
+		if err != nil {
+			return err
+		}
+		if err := s.switchOver(p, g.number, 0); err != nil {
+			return errors.Join(err, closeLinks(g.links))
+		}
+		f.groups = append(f.groups, g)
+	}
+	done()
+	return nil
+}
+
+func (s *Session) controlState(id uint32) uint32 {
+	s.governing.Lock()
+	defer s.governing.Unlock()
+	return s.control(id).State
+}
+
+// attachedFiles lists the files that have probes.
+func (s *Session) attachedFiles() (files []*attachedFile) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.files {
+		if f.handle != nil {
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
+// linkGroup makes links of a number that none of the file's has. Their hits don't count before switchOver.
+func (s *Session) linkGroup(f *attachedFile, p plan) (*group, error) {
+	for f.next++; f.next == paused || slices.ContainsFunc(f.groups, func(g *group) bool { return g.number == f.next }); f.next++ {
+		if len(f.groups) >= paused {
+			return nil, fmt.Errorf("attach to %s: too many groups of probes", f.handle.Name())
+		}
+	}
+	links, err := s.linker.link(fmt.Sprintf("/proc/self/fd/%d", f.handle.Fd()), p, f.next)
+	return &group{plan: p, links: links, number: f.next}, err
+}
+
+// switchOver has the hits of a plan's functions count that come through the links of a number.
+func (s *Session) switchOver(p plan, number uint8, epoch uint32) error {
+	s.governing.Lock()
+	defer s.governing.Unlock()
+	var ids []uint32
+	var controls []bpf.Control
+	for _, id := range p.functions() {
+		c := s.control(id)
+		c.State = (c.State&^bpf.ControlLink | uint32(number)) + epoch
+		ids, controls = append(ids, id), append(controls, *c)
+	}
+	return s.objs.SetControls(ids, controls)
+}
+
+// ProcessorTime is the CPU time that a process, with all its threads, has used.
+func ProcessorTime(pid int) (time.Duration, error) {
+	// See CPUCLOCK_SCHED in include/linux/posix-timers_types.h: the clock of another process.
+	const scheduler = 2
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|scheduler), &t); err != nil {
+		return 0, fmt.Errorf("read CPU time of process %d: %w", pid, err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// LiveProcesses lists the traced processes that have not ended.
+func (s *Session) LiveProcesses() (pids []int) {
+	s.pmu.RLock()
+	defer s.pmu.RUnlock()
+	for tgid := range s.processes {
+		pids = append(pids, int(tgid))
+	}
+	return pids
+}
+
+// Base is the function that is traced where one is counted under the name that it has with its
+// real types; others are their own.
+func (s *Session) Base(f *trace.Function) *trace.Function {
+	if base := s.cat.function(s.cat.baseOf(f.ID)); base != nil {
+		return base
+	}
+	return f
+}
+
+// Warn tells of what went wrong without ending the session.
+func (s *Session) Warn(err error) { s.opts.Warn(err) }

@@ -1,0 +1,418 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/observatory-trace/observatory-trace/attach"
+	"github.com/observatory-trace/observatory-trace/sample"
+	"github.com/observatory-trace/observatory-trace/symbols/pattern"
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// budgetFlags say how much is recorded, and what that may take.
+type budgetFlags struct {
+	sample    []string
+	overhead  string
+	cpu       string
+	memory    string
+	unlimited bool
+}
+
+const unlimited = "unlimited"
+
+func (f *budgetFlags) register(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringArrayVar(&f.sample, "sample", nil, "record this share of calls, chosen by chance, whole traces together: `RATE` from 0 to 1, PATTERN=RATE, auto (all that the budgets allow; the default) or conservative (above 10,000 calls a second 0.001, above 1,000 0.01); all calls are counted, failed ones always recorded (repeatable)")
+	fl.StringVar(&f.overhead, "max-overhead", "5", "`PERCENT` of the targets' CPU time that probes may take: beyond, calls are sampled, then probes are in place for a part of each second, then they are taken out; or unlimited")
+	fl.StringVar(&f.cpu, "max-cpu", "100", "`PERCENT` of one processor that observatory-trace itself may take; or unlimited")
+	fl.StringVar(&f.memory, "max-memory", "1GiB", "`SIZE` of the memory that it may take; or unlimited")
+	fl.BoolVar(&f.unlimited, "unlimited", false, "record every call, whatever that takes: no budgets, no sampling but by --sample")
+}
+
+// budgets are budgetFlags, compiled.
+type budgets struct {
+	rates  sample.Rates
+	limits sample.Limits
+}
+
+func (f *budgetFlags) compile() (b budgets, err error) {
+	b.rates, err = sample.ParseRates(f.sample, func(text string) (func(string) bool, error) {
+		p, err := pattern.Compile(text)
+		if err != nil {
+			return nil, err
+		}
+		return p.Match, nil
+	})
+	if err != nil {
+		return b, fmt.Errorf("--sample %w", err)
+	}
+	if f.unlimited {
+		return b, nil
+	}
+	if b.limits.Overhead, err = parsePercent(f.overhead); err != nil {
+		return b, fmt.Errorf("--max-overhead %w", err)
+	}
+	if b.limits.CPU, err = parsePercent(f.cpu); err != nil {
+		return b, fmt.Errorf("--max-cpu %w", err)
+	}
+	if f.memory != unlimited {
+		if b.limits.Memory, err = parseSize(f.memory); err != nil {
+			return b, fmt.Errorf("--max-memory %w", err)
+		}
+	}
+	return b, nil
+}
+
+// parsePercent gives a share, 0 for no limit.
+func parsePercent(text string) (float64, error) {
+	if text == unlimited {
+		return 0, nil
+	}
+	p, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
+	if err != nil || !(p > 0 && p <= 100_000) {
+		return 0, fmt.Errorf("%q: write a percentage above 0, or %s", text, unlimited)
+	}
+	return p / 100, nil
+}
+
+// warden keeps a session within its budgets. Its methods are for the recorder's goroutine.
+type warden struct {
+	session  *attach.Session
+	budgets  budgets
+	governor *sample.Governor
+	notes    *notes
+	gap      func(trace.Gap)
+	slicer   *slicer
+
+	calibrated chan attach.Costs // gives the costs, once they are measured
+	costs      attach.Costs
+	told       map[*trace.Function]string // of the latest step
+	at         time.Time
+	cpu        map[int]time.Duration // of the targets, by process
+	own        time.Duration         // of the tracer
+	loads      map[uint32]*sample.Load
+}
+
+func newWarden(session *attach.Session, b budgets, n *notes, gap func(trace.Gap)) *warden {
+	w := &warden{
+		session: session, budgets: b, governor: sample.NewGovernor(b.limits), notes: n, gap: gap, slicer: newSlicer(session),
+		calibrated: make(chan attach.Costs, 1), costs: attach.AssumedCosts, told: map[*trace.Function]string{},
+		at: time.Now(), cpu: map[int]time.Duration{}, loads: map[uint32]*sample.Load{},
+	}
+	w.own, _ = ownUse()
+	w.targetTime()
+	// It takes a while, which nobody should have to wait for.
+	go func() {
+		defer close(w.calibrated)
+		costs, err := attach.Calibrate()
+		if err != nil {
+			n.warn(fmt.Errorf("what probes cost here could not be measured: --max-overhead goes by what they cost elsewhere: %w", err))
+			return
+		}
+		w.calibrated <- costs
+	}()
+	return w
+}
+
+// close ends the slices, and waits for what goes on in the background.
+func (w *warden) close() {
+	w.slicer.close()
+	for range w.calibrated {
+	}
+}
+
+// observe takes what was counted since the last time, and, going on, changes what has to change. It gives the
+// share of the calls that was counted, of functions whose probes were not always in place.
+func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time, goingOn bool) []sample.Estimate {
+	select {
+	case costs, ok := <-w.calibrated:
+		if ok {
+			w.costs = costs
+			if err := w.session.SetCosts(costs); err != nil {
+				w.notes.warn(err)
+			}
+		}
+	default:
+	}
+	own, memory := ownUse()
+	o := sample.Observation{Elapsed: now.Sub(w.at), TargetCPU: w.targetTime(), OwnCPU: own - w.own, OwnMemory: memory, Pressure: pressure}
+	w.at, w.own = now, own
+	w.gather(tallies, o.TargetCPU)
+	for _, l := range w.loads {
+		o.Loads = append(o.Loads, *l)
+	}
+	if !goingOn {
+		return w.governor.Estimate(o)
+	}
+	steps, estimates := w.governor.Observe(o)
+	for _, s := range steps {
+		w.take(s)
+	}
+	return estimates
+}
+
+// gather sets the loads by what was counted since the last time.
+func (w *warden) gather(tallies []trace.Tally, total time.Duration) {
+	for id, l := range w.loads {
+		l.Calls, l.Recorded, l.Observed = 0, 0, total
+		if w.governor.Setting(l.Func).Sliced() {
+			l.Observed = w.slicer.observed(id)
+		}
+	}
+	for i := range tallies {
+		t := &tallies[i]
+		f := w.session.Base(t.Func)
+		l := w.loads[f.ID]
+		if l == nil {
+			l = &sample.Load{Func: f, Observed: total}
+			w.loads[f.ID] = l
+		}
+		l.Calls += t.Calls
+		l.Recorded += t.Calls - min(t.Calls, t.LeftOut+t.Dropped)
+		cost := w.costs.Of(f)
+		l.Counted, l.Told = cost.Counted, max(cost.Told, cost.Counted)
+		if l.Recorded > 0 {
+			l.Told += time.Duration(t.CopyingNS / int64(l.Recorded))
+		}
+	}
+	for _, l := range w.loads {
+		l.Most = w.budgets.rates.Most(l.Func, float64(l.Calls))
+	}
+}
+
+// take makes one step.
+func (w *warden) take(s sample.Step) {
+	id := s.Func.ID
+	err := w.session.SetRate(id, s.To.Keep, s.To.Alone)
+	if s.From.Sliced() || s.To.Sliced() {
+		w.slicer.set(id, s.To)
+	}
+	if err != nil {
+		w.notes.warn(err)
+		return
+	}
+	if w.told[s.Func] == s.String() {
+		return // not worth telling
+	}
+	w.told[s.Func] = s.String()
+	text := fmt.Sprintf("%s: %s", s, s.Why)
+	w.notes.step(s.Func.Name + ": " + text)
+	w.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: s.Func, Reason: text, Hint: "raise --max-overhead, --max-cpu or --max-memory, leave the function out with -x, or trace --unlimited"})
+}
+
+// targetTime is the CPU time that the targets have used since the last time.
+func (w *warden) targetTime() (sum time.Duration) {
+	next := map[int]time.Duration{}
+	for _, pid := range w.session.LiveProcesses() {
+		t, err := attach.ProcessorTime(pid)
+		if err != nil {
+			continue // it has ended
+		}
+		next[pid] = t
+		if before, ok := w.cpu[pid]; ok {
+			sum += t - before
+		} else {
+			sum += t
+		}
+	}
+	w.cpu = next
+	return sum
+}
+
+// ownUse is the CPU time that this process has used, and its resident memory in bytes.
+func ownUse() (cpu time.Duration, memory uint64) {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) == nil {
+		cpu = time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	raw, err := os.ReadFile("/proc/self/statm")
+	if err == nil {
+		if fields := strings.Fields(string(raw)); len(fields) > 1 {
+			pages, _ := strconv.ParseUint(fields[1], 10, 64)
+			memory = pages * uint64(os.Getpagesize())
+		}
+	}
+	return cpu, memory
+}
+
+// slicer has the probes of some functions in place for a part of the time only. It is safe
+// for concurrent use.
+type slicer struct {
+	session *attach.Session
+	mu      sync.Mutex
+	slices  map[uint32]*slice
+	changed chan struct{}
+	stop    chan struct{}
+	done    chan struct{}
+	removed map[uint32]uint64 // when probes were taken out, CLOCK_MONOTONIC in ns: what taken has not given yet
+}
+
+// taken gives of which functions probes were taken out since it was last asked, and when.
+func (s *slicer) taken() map[uint32]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.removed) == 0 {
+		return nil
+	}
+	removed := s.removed
+	s.removed = nil
+	return removed
+}
+
+// slice is how one function is.
+type slice struct {
+	setting sample.Setting
+	due     time.Time     // when its probes go in next
+	in      bool          // they are in place
+	until   time.Time     // when they go out
+	from    time.Duration // CPU time of the targets when they went in, or when it was last asked for
+	seen    time.Duration // what they have used while they were in place
+}
+
+func newSlicer(session *attach.Session) *slicer {
+	s := &slicer{session: session, slices: map[uint32]*slice{}, changed: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	go s.run()
+	return s
+}
+
+func (s *slicer) close() {
+	close(s.stop)
+	<-s.done
+}
+
+// set changes how a function is sliced, or, if it no longer is, has its probes put in.
+func (s *slicer) set(id uint32, setting sample.Setting) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.slices[id]
+	if f == nil {
+		now := time.Now()
+		f = &slice{in: true, until: now, due: now, from: s.processorTime()}
+		s.slices[id] = f
+	}
+	f.setting = setting
+	if !setting.Sliced() {
+		f.due = time.Time{}
+	}
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// observed is the CPU time of the targets while a function's probes were in place, since it was last asked for.
+func (s *slicer) observed(id uint32) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.slices[id]
+	if f == nil {
+		return 0
+	}
+	if f.in {
+		f.add(s.processorTime())
+	}
+	seen := f.seen
+	f.seen = 0
+	return seen
+}
+
+func (f *slice) add(now time.Duration) {
+	f.seen += max(0, now-f.from)
+	f.from = now
+}
+
+func (s *slicer) processorTime() (sum time.Duration) {
+	for _, pid := range s.session.LiveProcesses() {
+		if t, err := attach.ProcessorTime(pid); err == nil {
+			sum += t
+		}
+	}
+	return sum
+}
+
+func (s *slicer) run() {
+	defer close(s.done)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		timer.Reset(s.step(time.Now()))
+		select {
+		case <-timer.C:
+		case <-s.changed:
+		case <-s.stop:
+			return
+		}
+	}
+}
+
+// step puts in and takes out the probes whose time has come, and gives how long it is until the next.
+func (s *slicer) step(now time.Time) time.Duration {
+	var in, out []uint32
+	s.mu.Lock()
+	for id, f := range s.slices {
+		switch {
+		case f.in && f.setting.Sliced() && !now.Before(f.until):
+			out = append(out, id)
+		case !f.in && !now.Before(f.due):
+			in = append(in, id)
+		case f.in && !f.setting.Sliced():
+			delete(s.slices, id)
+		}
+	}
+	s.mu.Unlock()
+	var errs []error
+	if len(out) > 0 {
+		errs = append(errs, s.session.Pause(out, func() { s.turned(out, false, now) }))
+	}
+	if len(in) > 0 {
+		errs = append(errs, s.session.Resume(in, func() { s.turned(in, true, time.Now()) }))
+	}
+	if err := errors.Join(errs...); err != nil {
+		s.session.Warn(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := time.Hour
+	for _, f := range s.slices {
+		at := f.due
+		if f.in {
+			at = f.until
+		}
+		next = min(next, max(time.Until(at), time.Millisecond))
+	}
+	return next
+}
+
+// turned notes that the probes of functions count from now on, or no longer.
+func (s *slicer) turned(ids []uint32, in bool, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cpu := s.processorTime()
+	for _, id := range ids {
+		f := s.slices[id]
+		if f == nil {
+			continue
+		}
+		f.in = in
+		if in {
+			f.from = cpu
+			f.until = now.Add(f.setting.Slice)
+			f.due = now.Add(f.setting.Period)
+			continue
+		}
+		f.add(cpu)
+		if s.removed == nil {
+			s.removed = map[uint32]uint64{}
+		}
+		s.removed[id] = attach.Monotonic()
+	}
+}

@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/observatory-trace/observatory-trace/internal/testenv"
+)
+
+// TestSampling holds that calls are chosen by chance as often as is asked for, whole traces together, that
+// each row tells how likely it was, that all failed calls are recorded with their arguments, and that all are counted.
+func TestSampling(t *testing.T) {
+	testenv.RequireBPF(t)
+	const requests, rate = 6000, 0.05
+	for _, c := range []struct {
+		target testenv.Target
+		levels []string // each calls the next once, and the last one three times
+		panics int      // every so many requests end in the first but one
+		args   []string
+	}{
+		{testenv.Target{Source: "go/sampled"}, []string{"main.handle", "main.risky", "main.serve", "main.query"}, 1009, []string{"-s", "main.handle", "-s", "main.risky", "-s", "main.serve", "-s", "main.query"}},
+		{testenv.Target{Source: "c/sampled"}, []string{"serve", "query"}, 0, []string{"-s", "serve", "-s", "query", "--error", "query=negative"}},
+	} {
+		t.Run(c.target.String(), func(t *testing.T) {
+			t.Parallel()
+			program := testenv.Build(t, c.target)
+			tr := begin(t, append(append([]string{"--sample", fmt.Sprint(rate)}, c.args...), "--", program, fmt.Sprint(requests))...)
+			if out := tr.end().Stdout; !strings.HasPrefix(out, fmt.Sprint(requests)) {
+				t.Errorf("the target says %q", out)
+			}
+			db := tr.open()
+			failed, panicked := failures(requests, c.panics)
+			calls, errors := map[string]int64{}, map[string]int64{}
+			for i, name := range c.levels {
+				calls[name] = requests
+				if c.panics > 0 && i >= 2 {
+					calls[name] -= int64(panicked)
+				}
+			}
+			query := c.levels[len(c.levels)-1]
+			calls[query] *= 3
+			errors[query] = int64(len(failed))
+			if c.panics > 0 {
+				errors["main.risky"] = int64(panicked)
+			}
+			for _, name := range c.levels {
+				got := text(t, db, "SELECT sum(calls), sum(errors), sum(sampled_out) + sum(dropped) + (SELECT count(*) FROM process_trace WHERE process = ?1) FROM function_stats WHERE process = ?1", name)
+				if want := fmt.Sprintf("%d|%d|%d", calls[name], errors[name], calls[name]); got != want {
+					t.Errorf("%s: calls, errors, and what became of them: %s, want %s", name, got, want)
+				}
+			}
+
+			// The failed ones, and what they were called with.
+			if got := text(t, db, "SELECT args ->> '$.id' FROM data_trace JOIN process_trace USING (id) WHERE status = 'ERR' AND process_trace.process = ? ORDER BY 1 + (args ->> '$.id')", query); got != strings.Join(failed, "\n") {
+				t.Errorf("failed queries have the ids %s", got)
+			}
+			if got := number(t, db, "SELECT count(*) FROM data_trace JOIN process_trace USING (id) WHERE status = 'ERR' AND process_trace.process = ? AND args ->> '$.text' NOT LIKE '%r' || ((args ->> '$.id') / 3)", query); got != 0 {
+				t.Errorf("%d failed queries have another text", got)
+			}
+			if got := number(t, db, "SELECT count(*) FROM process_trace WHERE status = 'ERR' AND sample_rate <> 1"); got != 0 {
+				t.Errorf("%d failed calls are said to be sampled", got)
+			}
+			if c.panics > 0 {
+				if got := text(t, db, "SELECT DISTINCT error_type || ': ' || error FROM process_trace WHERE process = 'main.risky' AND status = 'ERR' ORDER BY id"); got != panics(requests, c.panics) {
+					t.Errorf("panics: %s", got)
+				}
+			}
+
+			// What was chosen is whole.
+			for i, name := range c.levels[:len(c.levels)-1] {
+				want := 1
+				if i == len(c.levels)-2 {
+					want = 3
+				}
+				partial := "SELECT count(*) FROM process_trace p WHERE process = ? AND status = 'OK' AND (SELECT count(*) FROM process_trace c WHERE c.parent_id = p.id) <> ?"
+				if got := number(t, db, partial, name, want); got != 0 {
+					t.Errorf("%d calls of %s are without their callees", got, name)
+				}
+			}
+			// As often as it was to be: a level's calls are chosen with their callers, or by themselves.
+			p := 0.0
+			for _, name := range c.levels {
+				p += (1 - p) * rate
+				ok := float64(calls[name] - errors[name])
+				if got := number(t, db, "SELECT count(*) FROM process_trace WHERE process = ? AND status = 'OK' AND abs(sample_rate - ?) > 1e-6", name, p); got != 0 {
+					t.Errorf("%s: %d calls have another rate than %v", name, got, p)
+				}
+				recorded := float64(number(t, db, "SELECT count(*) FROM process_trace WHERE process = ? AND status = 'OK'", name))
+				// Queries come three at a time: so much further apart.
+				if off := math.Abs(recorded-ok*p) / math.Sqrt(3*ok*p*(1-p)); off > 5 {
+					t.Errorf("%s: %v of %v calls are recorded at a rate of %v: %.1f deviations off", name, recorded, ok, p, off)
+				}
+			}
+		})
+	}
+}
+
+// failures are the ids of the queries that fail, and the number of requests that end before theirs.
+func failures(requests, panics int) (ids []string, panicked int) {
+	for r := 1; r <= requests; r++ {
+		if panics > 0 && r%panics == 0 {
+			panicked++
+			continue
+		}
+		for id := 3 * r; id < 3*r+3; id++ {
+			if id%97 == 0 {
+				ids = append(ids, fmt.Sprint(id))
+			}
+		}
+	}
+	return ids, panicked
+}
+
+func panics(requests, every int) string {
+	var lines []string
+	for r := every; r <= requests; r += every {
+		lines = append(lines, fmt.Sprintf("panic: request %d", r))
+	}
+	return strings.Join(lines, "\n")
+}

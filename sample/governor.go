@@ -1,0 +1,425 @@
+package sample
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// Limits are what tracing may take; 0 stands for no limit.
+type Limits struct {
+	Overhead float64 // of the targets' own CPU time, a share: 0.05
+	CPU      float64 // of the tracer's own, in processors: 1
+	Memory   uint64  // the tracer's resident memory, bytes
+}
+
+// Load is what was seen of a function since the last time.
+type Load struct {
+	Func *trace.Function
+	// Calls were counted while its probes were in place.
+	Calls uint64
+	// Recorded of them were delivered.
+	Recorded uint64
+	// Counted is what the probes take of a call that is only counted, Told of one that is recorded.
+	Counted, Told time.Duration
+	// Observed is the targets' CPU time while the probes were in place, the probes' own included.
+	Observed time.Duration
+	// Most is the share of its calls that may be recorded, by what was asked for: 0 to 1.
+	Most float64
+}
+
+// Observation is what was seen since the last time.
+type Observation struct {
+	Elapsed   time.Duration
+	TargetCPU time.Duration // of all targets
+	OwnCPU    time.Duration // of the tracer
+	OwnMemory uint64        // bytes
+	// Pressure is how full the fullest buffer between the probes and the database is: 0 to 1.
+	Pressure float64
+	Loads    []Load
+}
+
+// Setting is how a function is traced.
+type Setting struct {
+	// Keep is the share of its calls that are recorded, 0 to 1.
+	Keep float64
+	// Alone says that its calls are not recorded only since one of their callers was chosen.
+	Alone bool
+	// Slice is for how long its probes are in place in each Period; both are 0 where they stay.
+	Slice, Period time.Duration
+}
+
+// Always is how everything is recorded.
+var Always = Setting{Keep: 1}
+
+// Sliced says that the probes are not always in place.
+func (s Setting) Sliced() bool { return s.Period > 0 }
+
+// duty is the share of time that the probes are in place.
+func (s Setting) duty() float64 {
+	if !s.Sliced() {
+		return 1
+	}
+	return float64(s.Slice) / float64(s.Period)
+}
+
+// Step is a change of how a function is traced.
+type Step struct {
+	Func     *trace.Function
+	From, To Setting
+	Why      string // a sentence's end: "its probes would take 31 % of the targets' CPU time, the budget is 5 %"
+}
+
+// String tells what the step is.
+func (s Step) String() string {
+	switch {
+	case s.To.Sliced() && s.To.Slice*10 < s.To.Period && s.To.Period > time.Second:
+		return fmt.Sprintf("detached but for %v in every %v", s.To.Slice, s.To.Period)
+	case s.To.Sliced():
+		return fmt.Sprintf("attached for %v of every %v", s.To.Slice, s.To.Period)
+	case s.To.Keep < 1:
+		return fmt.Sprintf("%s of its calls are recorded", percent(s.To.Keep))
+	default:
+		return "all of its calls are recorded"
+	}
+}
+
+// Estimate is how many calls of a function there were, by those that were counted.
+type Estimate struct {
+	Func *trace.Function
+	// Coverage is the share of the calls that were counted: 1 where the probes stay in place.
+	Coverage float64
+	// Error is how far off that may be, relative: 0.1 for a tenth.
+	Error float64
+}
+
+// Governor keeps tracing within its limits. It is not safe for concurrent use.
+type Governor struct {
+	limits    Limits
+	functions map[*trace.Function]*function
+	records   float64 // that the tracer takes a second, at most; +Inf for no limit
+	squeeze   float64 // of the overhead budget, by the tracer's own limits: 1 for all of it
+	overhead  float64 // of the targets' own CPU time, as of the last observation
+	gain      float64 // by which slices are longer than they would be if targets had no time to lose
+	reason    string  // why records or squeeze are limited
+}
+
+// function is what is known of a function.
+type function struct {
+	setting Setting
+	rate    float64 // calls in a second of the targets' own CPU time, smoothed
+	idle    int     // observations without a call
+	alone   bool    // many more of its calls were recorded than it was to be
+}
+
+// NewGovernor makes a Governor.
+func NewGovernor(limits Limits) *Governor {
+	return &Governor{limits: limits, functions: map[*trace.Function]*function{}, records: math.Inf(1), squeeze: 1, gain: 1}
+}
+
+// Overhead is the share of the targets' own CPU time that the probes took, as of the last observation.
+func (g *Governor) Overhead() float64 { return g.overhead }
+
+// Setting is how a function is traced.
+func (g *Governor) Setting(f *trace.Function) Setting {
+	if s := g.functions[f]; s != nil {
+		return s.setting
+	}
+	return Always
+}
+
+const (
+	leastSlice  = 20 * time.Millisecond // putting probes in and out takes a part of that
+	leastDuty   = 0.02                  // below it the pauses grow instead
+	second      = time.Second
+	longest     = 30 * time.Second // between two looks at a function that is too hot
+	fewRecords  = 10.0             // a second, of each function, that are recorded rather than slicing
+	forgetAfter = 60               // observations without a call
+)
+
+// Observe takes what was seen since the last time. It gives what is to change, and of those functions whose
+// probes were not always in place how many of their calls were counted.
+func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
+	if o.Elapsed <= 0 {
+		return nil, nil
+	}
+	estimates = g.Estimate(o)
+	own := o.own()
+	g.overhead = float64(o.spent()) / float64(own)
+	for i := range o.Loads {
+		l := &o.Loads[i]
+		f := g.functions[l.Func]
+		if f == nil {
+			f = &function{setting: Setting{Keep: l.Most}}
+			g.functions[l.Func] = f
+		}
+		f.see(float64(l.Calls)/g.within(l, &o).Seconds(), !f.setting.Sliced() || l.Observed > 0)
+		f.alone = f.setting.Keep < l.Most && (f.alone || float64(l.Recorded) > 3*f.setting.Keep*float64(l.Calls)+100)
+	}
+	g.adjust()
+	g.restrain(o)
+	return g.plan(o, own), estimates
+}
+
+// Estimate is Observe where nothing is to change any more.
+func (g *Governor) Estimate(o Observation) (estimates []Estimate) {
+	for i := range o.Loads {
+		if l := &o.Loads[i]; g.Setting(l.Func).Sliced() && l.Observed > 0 {
+			estimates = append(estimates, estimate(l, g.within(l, &o), o.own()))
+		}
+	}
+	return estimates
+}
+
+// spent is the time that all probes took.
+func (o *Observation) spent() (sum time.Duration) {
+	for i := range o.Loads {
+		sum += o.Loads[i].spent()
+	}
+	return sum
+}
+
+// own is the targets' CPU time without what probes took.
+func (o *Observation) own() time.Duration {
+	return max(o.TargetCPU-o.spent(), o.TargetCPU/20, time.Microsecond)
+}
+
+// spent is the time that a function's probes took.
+func (l *Load) spent() time.Duration {
+	recorded := min(l.Recorded, l.Calls)
+	return time.Duration(l.Calls-recorded)*l.Counted + time.Duration(recorded)*l.Told
+}
+
+// within is the targets' own CPU time while a function's probes were in place: less what all probes
+// took of it, those of others by how much of their time it shares.
+func (g *Governor) within(l *Load, o *Observation) time.Duration {
+	if !g.Setting(l.Func).Sliced() {
+		return o.own()
+	}
+	spent := time.Duration(0)
+	for i := range o.Loads {
+		other := &o.Loads[i]
+		share := 1.0
+		if other.Observed > l.Observed {
+			share = float64(l.Observed) / float64(other.Observed)
+		}
+		spent += time.Duration(share * float64(other.spent()))
+	}
+	return max(l.Observed-spent, l.Observed/50, time.Microsecond)
+}
+
+// costError is how far off the cost of a call may be that was measured on functions of the tracer's own.
+const costError = 0.1
+
+func estimate(l *Load, within, total time.Duration) Estimate {
+	coverage := min(float64(within)/float64(max(total, within)), 1)
+	// What the probes took is subtracted from the time that calls are set against.
+	e := costError * float64(l.Observed-within) / float64(within)
+	if l.Calls > 0 {
+		e = math.Hypot(e, 1/math.Sqrt(float64(l.Calls)))
+	}
+	return Estimate{Func: l.Func, Coverage: coverage, Error: min(e, 1)}
+}
+
+// see takes a rate: a rise at once, a fall slowly.
+func (f *function) see(rate float64, observed bool) {
+	if !observed {
+		return
+	}
+	if rate == 0 {
+		f.idle++
+	} else {
+		f.idle = 0
+	}
+	f.rate = max(rate, 0.7*f.rate+0.3*rate)
+}
+
+// adjust makes the slices longer or shorter by what they took: a target that is busy all the time
+// makes fewer calls while probes slow it down, one that waits for its work does not.
+func (g *Governor) adjust() {
+	sliced := false
+	for _, f := range g.functions {
+		sliced = sliced || f.setting.Sliced()
+	}
+	switch {
+	case !sliced || g.limits.Overhead == 0:
+		g.gain = 1
+	case g.overhead > g.limits.Overhead:
+		g.gain = max(g.gain/1.3, 0.2)
+	case g.overhead < 0.8*g.limits.Overhead:
+		g.gain = min(g.gain*1.15, 4)
+	}
+}
+
+// restrain limits how much is recorded by what the tracer itself takes.
+func (g *Governor) restrain(o Observation) {
+	recorded := 0.0
+	for i := range o.Loads {
+		recorded += float64(o.Loads[i].Recorded)
+	}
+	recorded /= o.Elapsed.Seconds()
+	over, reason := 0.0, ""
+	consider := func(factor float64, text string) {
+		if factor > over {
+			over, reason = factor, text
+		}
+	}
+	if o.Pressure > 0.5 {
+		consider(1+o.Pressure, fmt.Sprintf("the buffers are %s full", percent(o.Pressure)))
+	}
+	if used := o.OwnCPU.Seconds() / o.Elapsed.Seconds(); g.limits.CPU > 0 && used > g.limits.CPU {
+		consider(used/g.limits.CPU, fmt.Sprintf("the tracer takes %.2f processors, --max-cpu allows %.2f", used, g.limits.CPU))
+	}
+	if g.limits.Memory > 0 && o.OwnMemory > g.limits.Memory {
+		consider(2, fmt.Sprintf("the tracer has %d MiB of memory, --max-memory allows %d", o.OwnMemory>>20, g.limits.Memory>>20))
+	}
+	few := fewRecords * float64(len(g.functions))
+	switch {
+	case over > 1 && recorded <= 2*few:
+		// Recording less would not help: fewer calls are to be seen at all.
+		g.squeeze = max(g.squeeze/over, 0.01)
+		g.reason = reason
+	case over > 1:
+		g.records = max(min(g.records, recorded)/over, few)
+		g.reason = reason
+	case o.Pressure < 0.25 && g.squeeze < 1:
+		g.squeeze = min(g.squeeze*1.2, 1)
+	case o.Pressure < 0.25 && !math.IsInf(g.records, 1):
+		if g.records *= 1.2; g.records > 4*recorded && recorded > 0 {
+			g.records = math.Inf(1)
+		}
+	}
+}
+
+// plan gives each function its share of the budgets, and tells what changes by that.
+func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
+	perSecond := own.Seconds() / o.Elapsed.Seconds() // of the targets' own CPU time
+	budget := math.Inf(1)
+	if limit := g.limits.Overhead; limit > 0 || g.squeeze < 1 {
+		if limit == 0 {
+			limit = 1 // of what has none, something to squeeze
+		}
+		budget = limit * 1e9 * g.squeeze // ns in a second of the targets' own CPU time
+	}
+	records := g.records / perSecond
+	costs, wishes := make([]float64, 0, len(o.Loads)), make([]float64, 0, len(o.Loads))
+	for i := range o.Loads {
+		l := &o.Loads[i]
+		rate := g.functions[l.Func].rate
+		wishes = append(wishes, rate*l.Most)
+	}
+	most := level(wishes, records)
+	total := 0.0
+	for i := range o.Loads {
+		l := &o.Loads[i]
+		rate := g.functions[l.Func].rate
+		recorded := min(wishes[i], most)
+		costs = append(costs, (rate-recorded)*float64(l.Counted)+recorded*float64(l.Told))
+		total += costs[i]
+	}
+	ceiling := level(costs, budget)
+	for i := range o.Loads {
+		l := &o.Loads[i]
+		f := g.functions[l.Func]
+		to := f.fit(l, min(wishes[i], most), ceiling, perSecond, g.gain)
+		if f.idle >= forgetAfter {
+			to = Setting{Keep: l.Most}
+		}
+		if !differs(f.setting, to) {
+			continue
+		}
+		why := "it has cooled down"
+		switch {
+		case f.setting.duty() < to.duty() || f.setting.duty() == to.duty() && f.setting.Keep <= to.Keep:
+		case costs[i] > ceiling:
+			why = fmt.Sprintf("the probes would take %s of the targets' CPU time, those of this function %s; the budget is %s",
+				percent(total/1e9), percent(costs[i]/1e9), percent(budget/1e9))
+			if g.squeeze < 1 {
+				why += ", since " + g.reason
+			}
+		case wishes[i] > most:
+			why = g.reason
+		}
+		steps = append(steps, Step{Func: l.Func, From: f.setting, To: to, Why: why})
+		f.setting = to
+	}
+	slices.SortStableFunc(steps, func(a, b Step) int { // the hottest first
+		return int(math.Copysign(1, g.functions[b.Func].rate-g.functions[a.Func].rate))
+	})
+	return steps
+}
+
+// fit is how a function is traced whose probes may take so many ns in a second of the targets'
+// own CPU time, and of which so many calls may be recorded in it.
+func (f *function) fit(l *Load, recorded, ceiling, perSecond, gain float64) Setting {
+	if f.rate == 0 {
+		return Setting{Keep: l.Most}
+	}
+	counted, told := float64(l.Counted), float64(l.Told)
+	few := min(fewRecords/perSecond, recorded)
+	if left := ceiling - f.rate*counted; (recorded * (told - counted)) > left {
+		recorded = max(left/max(told-counted, 1), few)
+	}
+	keep := min(recorded/f.rate, l.Most)
+	full := (f.rate-recorded)*counted + recorded*told
+	if full <= ceiling*1.05 || full == 0 {
+		return Setting{Keep: keep, Alone: f.alone && keep < l.Most}
+	}
+	// Even to count them takes too much: then for a part of the time only.
+	duty := min(gain*ceiling/full, 0.9)
+	keep = min(few/(f.rate*duty), l.Most)
+	period := second
+	slice := time.Duration(duty * float64(period))
+	if duty < leastDuty {
+		slice = leastSlice
+		period = min(time.Duration(float64(slice)/duty).Round(second), longest)
+	}
+	return Setting{Keep: keep, Alone: true, Slice: max(slice, leastSlice).Round(time.Millisecond), Period: max(period, second)}
+}
+
+// differs says whether a change is worth making.
+func differs(a, b Setting) bool {
+	if a.Sliced() != b.Sliced() || (a.Keep == 1) != (b.Keep == 1) || a.Alone != b.Alone {
+		return true
+	}
+	if a.Sliced() { // where what is recorded takes little
+		return off(a.duty(), b.duty()) > 0.2 || off(a.Keep, b.Keep) > 0.8
+	}
+	return off(a.Keep, b.Keep) > 0.2
+}
+
+// off is how far two numbers are apart, relative.
+func off(a, b float64) float64 {
+	if a == b {
+		return 0
+	}
+	return math.Abs(a-b) / max(a, b)
+}
+
+// level is the highest value to which amounts may be cut so that together they don't exceed a sum.
+func level(amounts []float64, sum float64) float64 {
+	sorted := slices.Sorted(slices.Values(amounts))
+	left := sum
+	for i, a := range sorted {
+		if even := left / float64(len(sorted)-i); a > even {
+			return even
+		}
+		left -= a
+	}
+	return math.Inf(1)
+}
+
+// percent writes a share.
+func percent(share float64) string {
+	switch p := 100 * share; {
+	case p >= 10:
+		return fmt.Sprintf("%.0f %%", p)
+	case p >= 1:
+		return fmt.Sprintf("%.1f %%", p)
+	default:
+		return fmt.Sprintf("%.2g %%", p)
+	}
+}

@@ -1,0 +1,228 @@
+package sample
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// world is a target that is busy all the time: it makes calls of some functions in turn, each after so much work,
+// and probes take time from it.
+type world struct {
+	work  time.Duration // between two calls of all of the functions
+	costs []time.Duration
+	told  []time.Duration
+	idle  float64 // share of the time that it waits, whatever probes take
+	loads []Load
+	own   float64 // the share of its time that it had for itself, in the last second
+}
+
+func newWorld(work time.Duration, costs ...time.Duration) *world {
+	w := &world{work: work, costs: costs}
+	for i, c := range costs {
+		w.told = append(w.told, c+c/4)
+		w.loads = append(w.loads, Load{Func: &trace.Function{Name: fmt.Sprintf("f%d", i)}, Counted: c, Told: c + c/4, Most: 1})
+	}
+	return w
+}
+
+// second lets the target run for one, as the governor has set things.
+func (w *world) second(g *Governor) Observation {
+	const step = time.Millisecond
+	o := Observation{Elapsed: second, TargetCPU: time.Duration((1 - w.idle) * float64(second))}
+	for i := range w.loads {
+		l := &w.loads[i]
+		l.Calls, l.Recorded, l.Observed = 0, 0, 0
+	}
+	own := 0.0
+	calls, recorded := make([]float64, len(w.loads)), make([]float64, len(w.loads))
+	for at := time.Duration(0); at < second; at += step {
+		spent := 0.0 // ns for each round of calls
+		for i := range w.loads {
+			if s := g.Setting(w.loads[i].Func); !s.Sliced() || at < time.Duration(float64(s.Slice)*float64(second)/float64(s.Period)) {
+				spent += float64(w.costs[i]) + s.Keep*float64(w.told[i]-w.costs[i])
+			}
+		}
+		busy := (1 - w.idle) * float64(step)
+		rounds := busy / (float64(w.work) + spent)
+		if w.idle > 0 { // work that comes from outside
+			rounds = min(busy/float64(w.work), float64(step)/(float64(w.work)+spent))
+		}
+		own += rounds * float64(w.work)
+		for i := range w.loads {
+			l := &w.loads[i]
+			if s := g.Setting(l.Func); !s.Sliced() || at < time.Duration(float64(s.Slice)*float64(second)/float64(s.Period)) {
+				calls[i] += rounds
+				recorded[i] += rounds * s.Keep
+				l.Observed += time.Duration(busy)
+			}
+		}
+	}
+	for i := range w.loads {
+		w.loads[i].Calls, w.loads[i].Recorded = uint64(calls[i]), uint64(recorded[i])
+	}
+	w.own = own / (float64(o.TargetCPU))
+	o.Loads = append([]Load(nil), w.loads...)
+	return o
+}
+
+// TestBudget holds that the probes of functions of all rates stay within the budget, and use it.
+func TestBudget(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		work  time.Duration
+		costs []time.Duration
+	}{
+		{"2 million calls a second", 500 * time.Nanosecond, []time.Duration{1300 * time.Nanosecond}},
+		{"10 million", 100 * time.Nanosecond, []time.Duration{1300 * time.Nanosecond}},
+		{"50,000", 20 * time.Microsecond, []time.Duration{1300 * time.Nanosecond}},
+		{"single-stepped", 2 * time.Microsecond, []time.Duration{25 * time.Microsecond}},
+		{"three of them", 3 * time.Microsecond, []time.Duration{1300 * time.Nanosecond, 1300 * time.Nanosecond, 25 * time.Microsecond}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g, w := NewGovernor(Limits{Overhead: 0.05}), newWorld(c.work, c.costs...)
+			for i := range 60 {
+				_, estimates := g.Observe(w.second(g))
+				for _, e := range estimates {
+					if counted := w.loads[0].Calls; e.Func == w.loads[0].Func && i > 5 {
+						truth := float64(second) * w.own / float64(c.work)
+						if got := float64(counted) / e.Coverage; math.Abs(got-truth) > max(e.Error, 0.02)*truth {
+							t.Errorf("second %d: %.0f calls are estimated, ±%.2f; there were %.0f", i, got, e.Error, truth)
+						}
+					}
+				}
+			}
+			if lost := 1 - w.own; lost > 0.055 || lost < 0.015 && c.work < 20*time.Microsecond {
+				t.Errorf("probes take %.3f of the target's time; settings %+v", lost, g.Setting(w.loads[0].Func))
+			}
+		})
+	}
+}
+
+// TestCool holds that what has cooled down is recorded whole again, and that each step is told.
+func TestCool(t *testing.T) {
+	g, w := NewGovernor(Limits{Overhead: 0.05}), newWorld(500*time.Nanosecond, 1300*time.Nanosecond)
+	var told []string
+	for i := range 120 {
+		if i == 30 {
+			w.work = time.Millisecond
+		}
+		steps, _ := g.Observe(w.second(g))
+		for _, s := range steps {
+			told = append(told, fmt.Sprintf("%s: %s: %s", s.Func.Name, s, s.Why))
+		}
+	}
+	if got := g.Setting(w.loads[0].Func); got != Always {
+		t.Errorf("in the end: %+v", got)
+	}
+	if len(told) < 2 || !strings.Contains(told[0], "the budget is 5.0 %") || !strings.HasSuffix(told[len(told)-1], "all of its calls are recorded: it has cooled down") {
+		t.Errorf("told:\n%s", strings.Join(told, "\n"))
+	}
+}
+
+// TestUnlimited holds that without limits nothing is ever left out.
+func TestUnlimited(t *testing.T) {
+	g, w := NewGovernor(Limits{}), newWorld(100*time.Nanosecond, 25*time.Microsecond)
+	for range 10 {
+		o := w.second(g)
+		o.OwnCPU, o.OwnMemory = 100*second, 1<<40
+		if steps, _ := g.Observe(o); len(steps) > 0 {
+			t.Errorf("%v", steps)
+		}
+	}
+}
+
+// TestRestrain holds that less is recorded when the tracer itself takes too much, or can't keep up, and more
+// again when it can; and that the probes go when that does not help.
+func TestRestrain(t *testing.T) {
+	for name, c := range map[string]struct {
+		limits Limits
+		press  func(o *Observation, recorded float64)
+	}{
+		"processor": {Limits{CPU: 1}, func(o *Observation, recorded float64) { o.OwnCPU = time.Duration(recorded * 20e3) }},
+		"buffers":   {Limits{}, func(o *Observation, recorded float64) { o.Pressure = min(recorded/100e3, 1) }},
+		"memory": {Limits{Memory: 1 << 30}, func(o *Observation, recorded float64) {
+			o.OwnMemory = uint64(recorded * 20e3)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, w := NewGovernor(c.limits), newWorld(2*time.Microsecond, 1300*time.Nanosecond, 1300*time.Nanosecond)
+			recorded := 0.0
+			for range 60 {
+				o := w.second(g)
+				recorded = float64(o.Loads[0].Recorded + o.Loads[1].Recorded)
+				c.press(&o, recorded)
+				g.Observe(o)
+			}
+			if recorded > 65e3 || recorded < 15e3 {
+				t.Errorf("%.0f calls are recorded a second", recorded)
+			}
+			if s := g.Setting(w.loads[0].Func); s.Sliced() {
+				t.Errorf("%+v", s)
+			}
+			w.work = 200 * time.Microsecond
+			for range 60 {
+				o := w.second(g)
+				c.press(&o, float64(o.Loads[0].Recorded+o.Loads[1].Recorded))
+				g.Observe(o)
+			}
+			if s := g.Setting(w.loads[0].Func); s != Always {
+				t.Errorf("when little is to be done: %+v", s)
+			}
+		})
+	}
+	g, w := NewGovernor(Limits{CPU: 0.1}), newWorld(2*time.Microsecond, 1300*time.Nanosecond)
+	for range 30 {
+		o := w.second(g)
+		o.OwnCPU = time.Duration(float64(o.Loads[0].Calls) * 1e3) // though nothing is recorded
+		g.Observe(o)
+	}
+	_ = w.second(g)
+	if got := float64(w.loads[0].Calls) * 1e-6; got > 0.2 {
+		t.Errorf("the tracer still takes %.2f processors", got)
+	}
+}
+
+func TestRates(t *testing.T) {
+	compile := func(text string) (func(string) bool, error) {
+		if text == "" {
+			return nil, fmt.Errorf("no pattern")
+		}
+		return func(name string) bool { return strings.HasPrefix(name, text) }, nil
+	}
+	f := func(name string) *trace.Function { return &trace.Function{Name: name, RawName: name} }
+	for _, c := range []struct {
+		texts []string
+		name  string
+		calls float64
+		want  float64
+	}{
+		{nil, "a", 1e6, 1},
+		{[]string{"auto"}, "a", 1e6, 1},
+		{[]string{"0.1"}, "a", 5, 0.1},
+		{[]string{"0.1", "hot=0.01"}, "hotter", 5, 0.01},
+		{[]string{"hot=0.01"}, "a", 5, 1},
+		{[]string{"0.5", "a=auto"}, "a", 5, 1},
+		{[]string{"conservative"}, "a", 1000, 1},
+		{[]string{"conservative"}, "a", 1001, 0.01},
+		{[]string{"conservative"}, "a", 10_001, 0.001},
+		{[]string{"conservative", "a=1"}, "a", 10_001, 1},
+		{[]string{"operator==0.25"}, "operator=", 0, 0.25},
+	} {
+		r, err := ParseRates(c.texts, compile)
+		if err != nil {
+			t.Errorf("%q: %v", c.texts, err)
+		} else if got := r.Most(f(c.name), c.calls); got != c.want {
+			t.Errorf("%q: %v of %s at %v a second, want %v", c.texts, got, c.name, c.calls, c.want)
+		}
+	}
+	for _, text := range []string{"", "2", "-1", "often", "NaN", "a=", "a=b", "=1", "a=conservative"} {
+		if _, err := ParseRates([]string{text}, compile); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", text)) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
