@@ -454,7 +454,9 @@ const statColumns = "calls, errors, sampled_out, dropped, recorded, total_ns, ma
 // addStat adds to what the database has of a function, a session, and the time
 // that begins with ts and lasts so many seconds. A row of a longer time that
 // begins there includes it.
-func (d *database) addStat(ts string, function, session int64, seconds int, f *FunctionSecond) error {
+func (d *database) addStat(ts string, function, session int64, seconds int, added *FunctionSecond) error {
+	f := new(FunctionSecond) // what is added stays as it is: the transaction may fail, and come again
+	f.merge(added)
 	row, err := d.query(context.Background(), "SELECT "+statColumns+", seconds FROM stat WHERE ts = ? AND function_id = ? AND session_id = ?",
 		ts, function, session)
 	span := int64(seconds)

@@ -506,21 +506,19 @@ func (d *database) mergeGaps(from, to, end string, limit int) (taken int64, err 
 	return n + old, d.set(fmt.Sprintf("DELETE FROM gap WHERE id IN (SELECT id FROM gap WHERE ts < ? ORDER BY ts LIMIT %d)", limit), end)
 }
 
-// namesWindow is how many calls may be written with names that were looked up before them: that many
-// later a name that wasn't looked up again has no calls.
+// namesWindow is how many calls may be written with names that were looked up before them: so many
+// later a name that wasn't looked up again has no calls, and nobody remembers it.
 const namesWindow = 1 << 19
 
 // renewNames forgets names before so many calls are inserted, when they are to be looked up again.
 func (d *database) renewNames(calls int) error {
-	row, err := d.query(context.Background(), "SELECT (SELECT value FROM meta WHERE key = 'names'), (SELECT value FROM meta WHERE key = 'next_seq')")
+	next, err := d.nextCall()
 	if err != nil {
 		return fmt.Errorf("look names up: %w", err)
 	}
-	deleted, _ := row[0].(int64)
-	next, _ := row[1].(int64)
-	if n := &d.names; n.base == 0 || n.deleted != deleted || next+int64(calls) > n.base+namesWindow {
+	if n := &d.names; n.base == 0 || next+int64(calls) > n.base+namesWindow {
 		n.forget()
-		n.base, n.deleted = next, deleted
+		n.base = next
 	}
 	return nil
 }
@@ -564,10 +562,7 @@ func (d *database) expireNames(all bool) (n int64, err error) {
 			return 0, nil
 		}
 	}
-	if n > 0 {
-		return n, d.set("UPDATE meta SET value = value + 1 WHERE key = 'names'")
-	}
-	return 0, nil
+	return n, nil
 }
 
 // each calls f with every row, which it must not keep.

@@ -162,10 +162,10 @@ func TestExpireKeepsAll(t *testing.T) {
 func TestExpireSteps(t *testing.T) {
 	e := newExpiry(t, retention.Policy{})
 	for range 6 {
-		e.write(30_000)
 		e.pass(time.Minute)
+		e.write(30_000)
 	}
-	must(t, e.store.Close())
+	must(t, e.store.Close()) // as killed: without a mark behind the last calls
 	e.pass(24 * time.Hour)
 	e.policy = retention.For(6*time.Hour, 0)
 	e.open()
@@ -384,6 +384,34 @@ func TestMergedStatistics(t *testing.T) {
 	if got := shell(t, merging.path, "SELECT count(*) FROM function_stats WHERE seconds = 3600 AND NOT (p50_ms BETWEEN 0.001 AND max_ms AND p50_ms <= p95_ms AND p95_ms <= p99_ms AND abs(mean_ms * timed - total_ms) < 0.001)"); got != "0" {
 		t.Errorf("%s rows of hours make no sense", got)
 	}
+}
+
+// TestLateStatistics adds to minutes and hours that are merged already, at their very beginning and within.
+func TestLateStatistics(t *testing.T) {
+	e := newExpiry(t, retention.Policy{Seconds: time.Hour, Minutes: 2 * time.Hour, Hours: 1000 * time.Hour})
+	began := e.wall.Load() // a full hour
+	for range 5 * 60 {
+		e.write(20)
+		e.pass(time.Minute)
+	}
+	late := func(at time.Duration, want string) {
+		t.Helper()
+		second := FunctionSecond{Second: began/1e9 + int64(at/time.Second), Tally: trace.Tally{Func: e.source.functions[0], Calls: 1000}}
+		must(t, errors.Join(e.store.Stats([]FunctionSecond{second}), e.store.Flush()))
+		if got := shell(t, e.path, fmt.Sprintf("SELECT max(seconds) FROM function_stats WHERE calls >= 1000 AND ts = '%s'", secondText(second.Second))); got != want {
+			t.Errorf("what comes late after %v is in a row of %s seconds, want %s", at, got, want)
+		}
+	}
+	late(0, "3600")
+	late(time.Hour, "3600")
+	late(2*time.Hour+50*time.Minute, "60")
+	late(time.Hour+time.Minute, "")                     // has gone into the row of its hour,
+	late(2*time.Hour+50*time.Minute+7*time.Second, "")  // or of its minute
+	late(4*time.Hour+50*time.Minute+7*time.Second, "1") // is younger than an hour
+	if got := shell(t, e.path, "SELECT sum(calls), group_concat(calls) FILTER (WHERE seconds > 1 AND calls > 1000) FROM (SELECT * FROM function_stats ORDER BY ts)"); got != "12000|1060,2060,2001" {
+		t.Errorf("in all, and in merged rows: %s", got)
+	}
+	e.shows("SELECT count(*) FROM (SELECT 1 FROM function_stats GROUP BY ts, process, session_id HAVING count(*) > 1)", "0")
 }
 
 // histograms gives what each function's rows have in common, as text.
@@ -622,7 +650,7 @@ func TestExpireKilled(t *testing.T) {
 }
 
 // TestExpireNames holds that threads, processes, functions and sessions go with what refers to them, and that
-// a store which remembers them finds out.
+// a store which remembers them looks them up again.
 func TestExpireNames(t *testing.T) {
 	policy := retention.Policy{Calls: time.Hour, Seconds: time.Hour, Minutes: 2 * time.Hour, Hours: 10 * time.Hour}
 	e := newExpiry(t, policy)
@@ -705,5 +733,31 @@ func BenchmarkExpire(b *testing.B) {
 	b.ReportMetric(spent[1]/spent[0], "ratio")
 	if c := stores[1].Counters(); c.Expired+105*batch < c.Calls {
 		b.Errorf("of %d calls only %d have gone", c.Calls, c.Expired)
+	}
+}
+
+// TestStatRetried holds that statistics of a transaction that failed count once when it comes again.
+func TestStatRetried(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path, Options{})
+	f := newCallSource(1).functions[0]
+	tally := trace.Tally{Func: f}
+	tally.Add(trace.StatusErr, 1000)
+	second := FunctionSecond{Second: 1_800_000_000, Tally: tally}
+	must(t, errors.Join(s.Stats([]FunctionSecond{second}), s.Close()))
+
+	d, err := openDatabase(path, time.Second, nil)
+	must(t, err)
+	defer d.abandon()
+	d.session = 1
+	failed := errors.New("failed")
+	for _, outcome := range []error{failed, failed, nil} {
+		if err := d.transaction(func() error { return errors.Join(d.insertStat(&second), outcome) }); !errors.Is(err, outcome) {
+			t.Fatal(err)
+		}
+		d.names.forget()
+	}
+	if got := shell(t, path, "SELECT calls, errors, timed, total_ms FROM function_stats"); got != "2|2|2|0.002" {
+		t.Errorf("twice a call of a microsecond: %s", got)
 	}
 }

@@ -14,9 +14,7 @@ type names struct {
 	functions map[*trace.Function]int64
 	targets   map[*trace.Process]int64
 	threads   map[threadKey]int64
-
-	base    int64 // the number of the next call when they were looked up, at the latest; 0: not known
-	deleted int64 // how often names had been deleted by then
+	base      int64 // the number of the next call before they were looked up; 0: not known
 }
 
 type threadKey struct {

@@ -53,11 +53,10 @@ INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
 	('gap', 'gap_single', '1000 2');
 
 -- The number of the next call when a name was last looked up: the calls that refer to it have lower numbers
--- than that and `namesWindow` more. `names` counts how often names were deleted: who remembers some forgets them then.
+-- than that and `namesWindow` more.
 ALTER TABLE function ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE thread ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
 UPDATE function SET seen = (SELECT value FROM meta WHERE key = 'next_seq');
 UPDATE thread SET seen = (SELECT value FROM meta WHERE key = 'next_seq');
 CREATE INDEX thread_seen ON thread (seen);
-INSERT INTO meta VALUES ('names', 0);
 INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES ('thread', 'thread_seen', '500 50');
