@@ -26,13 +26,16 @@ type expirer struct {
 	now     func() retention.Moment
 	shrinks bool // the file can give pages back while it is in use
 
-	last    retention.Moment // of the mark that this connection has set last; zero: none
-	horizon retention.Horizon
-	more    bool  // there is more to do at once
-	idle    bool  // nothing was written since the last mark
-	over    int64 // bytes by which the file is too large, though no calls are left
-	log     int64 // bytes of the write-ahead log, when the last mark was set
-	early   gapID // of the gap that tells what is deleted before its time
+	last     retention.Moment // of the mark that this connection has set last; zero: none
+	horizon  retention.Horizon
+	more     bool      // there is more to do at once
+	idle     bool      // nothing was written since the last mark
+	unfolded bool      // pages were given back, and the log that says so is not yet folded into the file
+	folded   time.Time // when that was tried last
+
+	over  int64 // bytes by which the file is too large, though no calls are left
+	log   int64 // bytes of the write-ahead log, when the last mark was set
+	early gapID // of the gap that tells what is deleted before its time
 
 	step  removed // what the transaction under way removes
 	total removed // what was removed until now
@@ -106,7 +109,7 @@ var bootID = sync.OnceValue(func() int64 {
 // behind tells whether a transaction is due though there is nothing to write.
 func (d *database) behind() bool {
 	e := &d.expire
-	return e.more || e.now != nil && e.due(e.now()) && !(e.idle && e.policy == retention.Policy{})
+	return e.more || e.foldDue() || e.now != nil && e.due(e.now()) && !(e.idle && e.policy == retention.Policy{})
 }
 
 // due tells whether the next mark is.
@@ -194,14 +197,19 @@ func (d *database) settleTrim(failed error) {
 		e.last, e.early, e.step, e.more = retention.Moment{}, gapID{}, removed{}, false
 		return
 	}
-	shrunk := e.step.pages > 0 && !e.more
+	e.unfolded = e.unfolded || e.step.pages > 0
 	e.total.add(e.step)
 	e.step = removed{}
-	if shrunk {
-		// The file becomes shorter when the log is folded into it. Where readers stand in the way it happens later.
-		_ = d.exec("PRAGMA wal_checkpoint(PASSIVE)")
+	if e.foldDue() {
+		e.folded = time.Now()
+		// The file becomes shorter when all of the log is folded into it; where readers stand in the way, later.
+		row, err := d.query(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)")
+		e.unfolded = err != nil || row[1] != row[2]
 	}
 }
+
+// foldDue tells whether pages were given back that are still in the file, and nothing else is to be given back first.
+func (e *expirer) foldDue() bool { return e.unfolded && !e.more && time.Since(e.folded) > time.Second }
 
 // tell adds what was done, and what can't be helped, to a store's counters.
 func (e *expirer) tell(c *Counters) {
