@@ -154,7 +154,7 @@ deletes nothing. Calls that the size alone deletes are counted in gaps.`,
 			if dryRun {
 				r.After = nil
 			}
-			r.Policy = kept{windowText(policy.Calls), policy.Bytes, windowText(policy.Seconds), windowText(policy.Minutes), windowText(policy.Hours)}
+			r.Policy = kept{windowText(policy.Calls), policy.Bytes, windowText(policy.BySecond), windowText(policy.ByMinute), windowText(policy.ByHour)}
 			if f.output == "json" {
 				return writeJSON(cmd.OutOrStdout(), r)
 			}
