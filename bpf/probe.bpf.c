@@ -1238,7 +1238,8 @@ __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct threa
 	}
 	give_back(s);
 	t->hit.spent = bpf_ktime_get_ns() - t->hit.ts;
-	copied(t->hit.counted, t->hit.spent);
+	if (f->role == ROLE_CALL)
+		copied(t->hit.counted, t->hit.spent);
 	return outcome;
 }
 
@@ -1744,8 +1745,8 @@ __noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, st
 		h->failed = fails(&f->exit, word_of(ctx, h, f->exit.fail_move, f->exit.fail_off, f->exit.fail_size));
 	h->spent = h->more = 0;
 	if (!frame || !o) {
-		/* It began before it was traced, or in the process that this one was forked from. */
-		if (!stats_only)
+		/* It began before it was traced, or in the process that this one was forked from, or while nobody looked. */
+		if (!stats_only && c->state < CONTROL_EPOCH)
 			deliver(ctx, f, t, NULL);
 		if (o)
 			go_on(o, h);
@@ -1761,24 +1762,25 @@ __noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, st
 		finish(o, h->index, h->at, 0);
 		return 0;
 	}
-	if (h->failed && frame->flags & FRAME_LATE) {
-		frame = redeem(o, frame, h->index);
-	} else if (frame->flags & FRAME_HELD) {
-		if (h->failed || (h->ts - frame->ts >= f->least && !(frame->flags & FRAME_LEFT_OUT))) {
-			bring_all(o, h->index + 1);
-			frame = frame_at(o, h->index);
+	if (frame->flags & FRAME_HELD) {
+		if (frame->flags & FRAME_LATE ? h->failed : h->failed || h->ts - frame->ts >= f->least) {
+			if (!(frame->flags & FRAME_LATE))
+				bring_all(o, h->index + 1);
 		} else {
 			let_go(o, frame, h->index);
 			frame->flags |= FRAME_LEFT_OUT;
 		}
 	}
+	frame = frame_at(o, h->index);
+	if (frame && h->failed && frame->flags & FRAME_LATE)
+		frame = redeem(o, frame, h->index);
 	if (!frame)
 		return 0;
 	h->counted = frame->counted;
 	flags = frame->flags;
 	charge(h, c, frame);
 	if (!(flags & FRAME_COUNTED))
-		tally(h->counted, h->ts - frame->ts, fate_of(frame) | (h->failed ? ENDED_ERR : ENDED_OK), h->more);
+		tally(h->counted, h->ts - frame->ts, fate_of(frame) | (h->failed ? ENDED_ERR : ENDED_OK) | (h->index ? 0 : ENDED_OUTERMOST), h->more);
 	spent = h->spent;
 	if (flags & FRAME_TOLD) {
 		h->spent = 0;

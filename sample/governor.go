@@ -1,6 +1,7 @@
 package sample
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -11,7 +12,9 @@ import (
 
 // Limits are what tracing may take; 0 stands for no limit.
 type Limits struct {
-	Overhead float64 // of the targets' own CPU time, a share: 0.05
+	// Overhead is a share of what the targets do, 0.05: of their own CPU time; or of the time that
+	// they are in traced calls, in which they may wait; or of a fifth of a processor. The most counts.
+	Overhead float64
 	CPU      float64 // of the tracer's own, in processors: 1
 	Memory   uint64  // the tracer's resident memory, bytes
 }
@@ -35,6 +38,7 @@ type Load struct {
 type Observation struct {
 	Elapsed   time.Duration
 	TargetCPU time.Duration // of all targets
+	InCalls   time.Duration // that threads and goroutines spent in traced calls
 	OwnCPU    time.Duration // of the tracer
 	OwnMemory uint64        // bytes
 	// Pressure is how full the fullest buffer between the probes and the database is: 0 to 1.
@@ -50,6 +54,12 @@ type Setting struct {
 	Alone bool
 	// Slice is for how long its probes are in place in each Period; both are 0 where they stay.
 	Slice, Period time.Duration
+}
+
+// Like says whether two settings are of one kind, and about as much is seen with the one as with the other.
+func (s Setting) Like(o Setting) bool {
+	return s.Sliced() == o.Sliced() && (s.Keep == 1) == (o.Keep == 1) && (s.Period > second) == (o.Period > second) &&
+		off(s.duty(), o.duty()) < 0.6 && (s.Sliced() || off(s.Keep, o.Keep) < 0.6)
 }
 
 // Always is how everything is recorded.
@@ -102,7 +112,7 @@ type Governor struct {
 	functions map[*trace.Function]*function
 	records   float64 // that the tracer takes a second, at most; +Inf for no limit
 	squeeze   float64 // of the overhead budget, by the tracer's own limits: 1 for all of it
-	overhead  float64 // of the targets' own CPU time, as of the last observation
+	overhead  float64 // what the probes took, as Limits has it, as of the last observation
 	gain      float64 // by which slices are longer than they would be if targets had no time to lose
 	reason    string  // why records or squeeze are limited
 }
@@ -120,7 +130,7 @@ func NewGovernor(limits Limits) *Governor {
 	return &Governor{limits: limits, functions: map[*trace.Function]*function{}, records: math.Inf(1), squeeze: 1, gain: 1}
 }
 
-// Overhead is the share of the targets' own CPU time that the probes took, as of the last observation.
+// Overhead is what the probes took, as Limits has it, as of the last observation.
 func (g *Governor) Overhead() float64 { return g.overhead }
 
 // Setting is how a function is traced.
@@ -138,6 +148,7 @@ const (
 	longest     = 30 * time.Second // between two looks at a function that is too hot
 	fewRecords  = 10.0             // a second, of each function, that are recorded rather than slicing
 	forgetAfter = 60               // observations without a call
+	idle        = 5                // what has less than this part of a processor, is idle
 )
 
 // Observe takes what was seen since the last time. It gives what is to change, and of those functions whose
@@ -148,7 +159,7 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 	}
 	estimates = g.Estimate(o)
 	own := o.own()
-	g.overhead = float64(o.spent()) / float64(own)
+	g.overhead = float64(o.spent()) / float64(max(own, o.Elapsed/idle, o.InCalls))
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
@@ -297,12 +308,19 @@ func (g *Governor) restrain(o Observation) {
 // plan gives each function its share of the budgets, and tells what changes by that.
 func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 	perSecond := own.Seconds() / o.Elapsed.Seconds() // of the targets' own CPU time
-	budget := math.Inf(1)
+	// ns in a second of the targets' own CPU time, like all that follows
+	budget, base, of := math.Inf(1), 1e9, "the targets' CPU time"
+	if own < o.InCalls {
+		base, of = 1e9*o.InCalls.Seconds()/own.Seconds(), "the time in traced calls"
+	}
+	if max(own, o.InCalls) < o.Elapsed/idle {
+		base, of = 1e9/idle/perSecond, "a fifth of a processor"
+	}
 	if limit := g.limits.Overhead; limit > 0 || g.squeeze < 1 {
 		if limit == 0 {
 			limit = 1 // of what has none, something to squeeze
 		}
-		budget = limit * 1e9 * g.squeeze // ns in a second of the targets' own CPU time
+		budget = limit * base * g.squeeze
 	}
 	records := g.records / perSecond
 	costs, wishes := make([]float64, 0, len(o.Loads)), make([]float64, 0, len(o.Loads))
@@ -320,11 +338,11 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		costs = append(costs, (rate-recorded)*float64(l.Counted)+recorded*float64(l.Told))
 		total += costs[i]
 	}
-	ceiling := level(costs, budget)
+	ceilings := cut(costs, budget)
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
-		to := f.fit(l, min(wishes[i], most), ceiling, perSecond, g.gain)
+		to := f.fit(l, min(wishes[i], most), ceilings[i], perSecond, g.gain)
 		if f.idle >= forgetAfter {
 			to = Setting{Keep: l.Most}
 		}
@@ -334,9 +352,9 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		why := "it has cooled down"
 		switch {
 		case f.setting.duty() < to.duty() || f.setting.duty() == to.duty() && f.setting.Keep <= to.Keep:
-		case costs[i] > ceiling:
-			why = fmt.Sprintf("the probes would take %s of the targets' CPU time, those of this function %s; the budget is %s",
-				percent(total/1e9), percent(costs[i]/1e9), percent(budget/1e9))
+		case costs[i] > ceilings[i]:
+			why = fmt.Sprintf("all probes would take %s of %s, those of this function %s; the budget is %s",
+				percent(total/base), of, percent(costs[i]/base), percent(budget/base))
 			if g.squeeze < 1 {
 				why += ", since " + g.reason
 			}
@@ -386,9 +404,9 @@ func differs(a, b Setting) bool {
 		return true
 	}
 	if a.Sliced() { // where what is recorded takes little
-		return off(a.duty(), b.duty()) > 0.2 || off(a.Keep, b.Keep) > 0.8
+		return off(a.duty(), b.duty()) > 0.3 || off(a.Keep, b.Keep) > 0.8
 	}
-	return off(a.Keep, b.Keep) > 0.2
+	return off(a.Keep, b.Keep) > 0.3
 }
 
 // off is how far two numbers are apart, relative.
@@ -397,6 +415,30 @@ func off(a, b float64) float64 {
 		return 0
 	}
 	return math.Abs(a-b) / max(a, b)
+}
+
+// cut lowers amounts so that together they don't exceed a sum: the highest first, to a small rest, so that most
+// stay what they are; if that is not enough, all to less.
+func cut(amounts []float64, sum float64) []float64 {
+	order := make([]int, len(amounts))
+	left := slices.Clone(amounts)
+	excess := -sum
+	for i, a := range amounts {
+		order[i] = i
+		excess += a
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(amounts[b], amounts[a]) })
+	for _, rest := range []float64{leastDuty, float64(leastSlice) / float64(longest)} {
+		for _, i := range order {
+			less := min(excess, left[i]-rest*amounts[i])
+			if less <= 0 {
+				break
+			}
+			left[i] -= less
+			excess -= less
+		}
+	}
+	return left
 }
 
 // level is the highest value to which amounts may be cut so that together they don't exceed a sum.
