@@ -2,6 +2,7 @@ package writer
 
 import (
 	"bufio"
+	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -508,18 +510,14 @@ func TestRetainBeside(t *testing.T) {
 	s := open(t, path, Options{BatchCalls: 500, Retention: retention.For(6*time.Hour, 0)})
 	writeMany(t, s, 60_000)
 	must(t, s.Flush())
-	stop := make(chan struct{})
-	written := make(chan int)
-	go func() {
+	ctx, stop := context.WithCancel(t.Context())
+	written := make(chan int, 1)
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	defer stop()
+	writing.Go(func() {
 		n := 0
-		source := newCallSource(9)
-		for {
-			select {
-			case <-stop:
-				written <- n
-				return
-			default:
-			}
+		for source := newCallSource(9); ctx.Err() == nil; n += 200 {
 			first, err := s.NextIDs(200)
 			calls := make([]*trace.Call, 200)
 			for i := range calls {
@@ -527,10 +525,11 @@ func TestRetainBeside(t *testing.T) {
 			}
 			if err := errors.Join(err, s.Write(calls), s.Flush()); err != nil {
 				t.Error(err)
+				return
 			}
-			n += 200
 		}
-	}()
+		written <- n
+	})
 	time.Sleep(50 * time.Millisecond)
 	// For retain it is two hours later.
 	later := func() retention.Moment {
@@ -545,9 +544,9 @@ func TestRetainBeside(t *testing.T) {
 		t.Errorf("it would delete %+v of %+v", would, dry)
 	}
 	_, after, removed, err := Retain(t.Context(), path, RetainOptions{Policy: retention.For(time.Hour, 0), now: later})
-	close(stop)
-	n := <-written
 	must(t, err)
+	stop()
+	n := <-written
 	must(t, s.Close())
 	if removed.Calls < 60_000 || removed.Early != 0 {
 		t.Errorf("removed %+v, left %+v", removed, after)
