@@ -136,6 +136,7 @@ func (s *Session) latencies() (map[uint32]*trace.Tally, error) {
 		}
 		t.TotalNS += int64(l.TotalNS - before.TotalNS)
 		t.OverheadNS += int64(l.OverheadNS - before.OverheadNS)
+		t.OutermostNS += int64(l.OutermostNS - before.OutermostNS)
 		t.MaxNS = max(t.MaxNS, longest)
 	})
 	return measured, err
@@ -143,7 +144,7 @@ func (s *Session) latencies() (map[uint32]*trace.Tally, error) {
 
 // open takes note of a call that had not ended when its owner, or the trace, did. It gives
 // the record of its entry, if that was not told and is to be.
-func (s *Session) open(o bpf.Open, tgid uint32, status trace.Status, now uint64) []byte {
+func (s *Session) open(o bpf.Open, status trace.Status, now uint64) []byte {
 	fn := s.cat.function(o.Counted)
 	if fn == nil {
 		return nil
@@ -156,14 +157,17 @@ func (s *Session) open(o bpf.Open, tgid uint32, status trace.Status, now uint64)
 		t = &trace.Tally{Func: fn}
 		s.counted.more[o.Counted] = t
 	}
-	if o.Panics {
+	switch {
+	case o.Epoch != s.controlState(o.Func)/bpf.ControlEpoch:
+		status = trace.StatusOpen // or it has ended, which nobody has seen
+	case o.Panics:
 		status = trace.StatusErr
 	}
 	t.Add(status, int64(max(now, o.TS)-o.TS))
 	record := o.Held
 	switch {
 	case o.Late && status == trace.StatusErr:
-		record = o.LateEntry(tgid, o.Bias+fn.Address+fn.Entry.Offset, now)
+		record = o.LateEntry(o.Bias+fn.Address+fn.Entry.Offset, now)
 	case o.LeftOut:
 		t.LeftOut++
 		return nil
@@ -185,7 +189,7 @@ func (s *Session) endGoroutines(tgid uint32, signal uint8, now uint64) {
 		status = trace.StatusErr
 	}
 	err := s.objs.EndGoroutines(tgid, func(o bpf.Open) {
-		if record := s.open(o, tgid, status, now); record != nil {
+		if record := s.open(o, status, now); record != nil {
 			s.pending = append(s.pending, record)
 		}
 	})
@@ -204,7 +208,7 @@ func stops(signal uint8) bool {
 func (s *Session) Finish(f func(record []byte)) error {
 	now := Monotonic()
 	err := s.objs.OpenCalls(func(o bpf.Open) {
-		if record := s.open(o, 0, trace.StatusOpen, now); record != nil {
+		if record := s.open(o, trace.StatusOpen, now); record != nil {
 			f(record)
 		}
 	})

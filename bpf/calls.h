@@ -105,7 +105,7 @@ static __noinline struct latency *new_latency(struct latency_key *key)
 }
 
 /* Adds a duration to its bucket (see HistogramBucket in trace/): false when there is no room for it. */
-static __noinline bool measure(__u32 func, __u64 ns, __u64 overhead)
+static __noinline bool measure(__u32 func, __u64 ns, __u64 overhead, bool outermost)
 {
 	struct latency_key key = { .func = func };
 	struct latency *l;
@@ -127,6 +127,8 @@ static __noinline bool measure(__u32 func, __u64 ns, __u64 overhead)
 	__sync_fetch_and_add(&l->buckets[bounded(part, 1 << LATENCY_BITS)], 1);
 	__sync_fetch_and_add(&l->total, ns);
 	__sync_fetch_and_add(&l->overhead, overhead);
+	if (outermost)
+		__sync_fetch_and_add(&l->outermost, ns);
 	if (ns > l->longest)
 		l->longest = ns; /* another thread's may get lost for it, if both are there at this moment */
 	return true;
@@ -140,6 +142,7 @@ enum ending {
 	ENDED_LEFT_OUT = 4, /* or-ed to those: it is not recorded, by choice */
 	ENDED_LOST = 8,     /* or since the ring buffer was full */
 	ENDED_CROWDED = 16, /* or no scratch was free */
+	ENDED_OUTERMOST = 32, /* no traced call has made it */
 };
 
 /* Why a call is not recorded, of enum ending. */
@@ -154,9 +157,9 @@ static __always_inline void tally(__u32 func, __u64 ns, __u32 how, __u64 overhea
 {
 	struct counters *c;
 
-	if (!(how & ENDED_OPEN) && !measure(func, ns, overhead))
+	if (!(how & ENDED_OPEN) && !measure(func, ns, overhead, how & ENDED_OUTERMOST))
 		how |= ENDED_OPEN;
-	if (!how)
+	if (!(how & ~ENDED_OUTERMOST))
 		return;
 	c = bpf_map_lookup_elem(&counts, &func);
 	if (!c)

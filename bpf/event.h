@@ -485,6 +485,7 @@ struct counters {
 struct latency {
 	__u64 total;   /* sum of the durations, ns */
 	__u64 overhead; /* sum of the probes' share in them, ns */
+	__u64 outermost; /* sum of the durations of those that no traced call has made, ns */
 	__u64 longest; /* ns */
 	__u32 buckets[1 << LATENCY_BITS];
 };

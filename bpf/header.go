@@ -45,7 +45,7 @@ func ParseHeader(record []byte) (Header, bool) {
 
 // LateEntry makes the record of the entry of a call that has failed, left since a time (CLOCK_MONOTONIC,
 // ns) without a return; ip is where its entry is probed. What its pointers lead to is not had.
-func (o *Open) LateEntry(tgid uint32, ip, died uint64) []byte {
+func (o *Open) LateEntry(ip, died uint64) []byte {
 	if o.Held != nil {
 		o.Held[5] |= eventLate | eventDead
 		binary.LittleEndian.PutUint64(o.Held[64:], died)
@@ -59,7 +59,7 @@ func (o *Open) LateEntry(tgid uint32, ip, died uint64) []byte {
 	b = le.AppendUint32(b, uint32(cap(b)))
 	b = append(b, EventEntry, eventLate|eventDead|eventNoCPU|eventNoRSS)
 	b = le.AppendUint16(b, uint16(len(o.Words)))
-	for _, v := range []uint32{o.Func, missed, tgid, tgid} { // its goroutine's last thread is not known
+	for _, v := range []uint32{o.Func, missed, o.TGID, o.TGID} { // its goroutine's last thread is not known
 		b = le.AppendUint32(b, v)
 	}
 	for _, v := range []uint64{o.TS, o.Goid, o.Pos, ip, 0, died, 0, 0, RateAll | moreReadLate} {

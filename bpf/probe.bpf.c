@@ -1238,7 +1238,8 @@ __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct threa
 	}
 	give_back(s);
 	t->hit.spent = bpf_ktime_get_ns() - t->hit.ts;
-	copied(t->hit.counted, t->hit.spent);
+	if (f->role == ROLE_CALL)
+		copied(t->hit.counted, t->hit.spent);
 	return outcome;
 }
 
@@ -1744,8 +1745,8 @@ __noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, st
 		h->failed = fails(&f->exit, word_of(ctx, h, f->exit.fail_move, f->exit.fail_off, f->exit.fail_size));
 	h->spent = h->more = 0;
 	if (!frame || !o) {
-		/* It began before it was traced, or in the process that this one was forked from. */
-		if (!stats_only)
+		/* It began before it was traced, or in the process that this one was forked from, or while nobody looked. */
+		if (!stats_only && c->state < CONTROL_EPOCH)
 			deliver(ctx, f, t, NULL);
 		if (o)
 			go_on(o, h);
@@ -1778,7 +1779,7 @@ __noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, st
 	flags = frame->flags;
 	charge(h, c, frame);
 	if (!(flags & FRAME_COUNTED))
-		tally(h->counted, h->ts - frame->ts, fate_of(frame) | (h->failed ? ENDED_ERR : ENDED_OK), h->more);
+		tally(h->counted, h->ts - frame->ts, fate_of(frame) | (h->failed ? ENDED_ERR : ENDED_OK) | (h->index ? 0 : ENDED_OUTERMOST), h->more);
 	spent = h->spent;
 	if (flags & FRAME_TOLD) {
 		h->spent = 0;

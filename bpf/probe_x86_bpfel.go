@@ -205,11 +205,12 @@ type probeInstanceKey struct {
 }
 
 type probeLatency struct {
-	_        structs.HostLayout
-	Total    uint64
-	Overhead uint64
-	Longest  uint64
-	Buckets  [16]uint32
+	_         structs.HostLayout
+	Total     uint64
+	Overhead  uint64
+	Outermost uint64
+	Longest   uint64
+	Buckets   [16]uint32
 }
 
 type probeLatencyKey struct {

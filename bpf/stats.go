@@ -18,6 +18,8 @@ type Latency struct {
 	TotalNS uint64                   // sum of the durations
 	// OverheadNS is the probes' share in TotalNS.
 	OverheadNS uint64
+	// OutermostNS is the part of TotalNS that is of calls which no traced call has made.
+	OutermostNS uint64
 	MaxNS      uint64 // longest of them
 }
 
@@ -27,6 +29,8 @@ const latencyBits = 4
 type Open struct {
 	Func    uint32
 	Counted uint32 // the id that it is counted under
+	TGID    uint32
+	Epoch   uint32 // how often its function had been detached when it began (see Control.State)
 	TS      uint64 // of its entry, CLOCK_MONOTONIC, ns
 	Told    bool   // its entry was delivered
 	LeftOut bool   // it is not recorded, by choice
@@ -96,6 +100,7 @@ func (o *Objects) Latencies(f func(Latency)) error {
 		for i := range values {
 			l.TotalNS += values[i].Total
 			l.OverheadNS += values[i].Overhead
+			l.OutermostNS += values[i].Outermost
 			l.MaxNS = max(l.MaxNS, values[i].Longest)
 			for b, n := range values[i].Buckets {
 				l.Buckets[b] += n
@@ -177,7 +182,7 @@ func (o *Objects) openCalls(w *probeOwner, f func(Open)) error {
 			continue
 		}
 		c := Open{
-			Func: frame.Func, Counted: frame.Counted, TS: frame.Ts, Told: frame.Flags&frameTold != 0, LeftOut: frame.Flags&frameLeftOut != 0,
+			Func: frame.Func, Counted: frame.Counted, TGID: w.Tgid, Epoch: frame.Flags / ControlEpoch, TS: frame.Ts, Told: frame.Flags&frameTold != 0, LeftOut: frame.Flags&frameLeftOut != 0,
 			Panics: w.Flags&ownerPanics != 0 && frame.Pos < w.Panic, Lost: frame.Flags&frameLost != 0,
 			Late: frame.Flags&frameLate != 0, Pos: frame.Pos, Bias: frame.Bias, Goid: w.Goid,
 		}

@@ -11,7 +11,9 @@ import (
 
 // Limits are what tracing may take; 0 stands for no limit.
 type Limits struct {
-	Overhead float64 // of the targets' own CPU time, a share: 0.05
+	// Overhead is a share of what the targets do, 0.05: of their own CPU time; or of the time that
+	// they are in traced calls, in which they may wait; or of one processor. The most counts.
+	Overhead float64
 	CPU      float64 // of the tracer's own, in processors: 1
 	Memory   uint64  // the tracer's resident memory, bytes
 }
@@ -35,6 +37,7 @@ type Load struct {
 type Observation struct {
 	Elapsed   time.Duration
 	TargetCPU time.Duration // of all targets
+	InCalls   time.Duration // that threads and goroutines spent in traced calls
 	OwnCPU    time.Duration // of the tracer
 	OwnMemory uint64        // bytes
 	// Pressure is how full the fullest buffer between the probes and the database is: 0 to 1.
@@ -50,6 +53,12 @@ type Setting struct {
 	Alone bool
 	// Slice is for how long its probes are in place in each Period; both are 0 where they stay.
 	Slice, Period time.Duration
+}
+
+// Like says whether two settings are of one kind, and about as much is seen with the one as with the other.
+func (s Setting) Like(o Setting) bool {
+	return s.Sliced() == o.Sliced() && (s.Keep == 1) == (o.Keep == 1) && (s.Period > second) == (o.Period > second) &&
+		off(s.duty(), o.duty()) < 0.6 && (s.Sliced() || off(s.Keep, o.Keep) < 0.6)
 }
 
 // Always is how everything is recorded.
@@ -102,7 +111,7 @@ type Governor struct {
 	functions map[*trace.Function]*function
 	records   float64 // that the tracer takes a second, at most; +Inf for no limit
 	squeeze   float64 // of the overhead budget, by the tracer's own limits: 1 for all of it
-	overhead  float64 // of the targets' own CPU time, as of the last observation
+	overhead  float64 // what the probes took, as Limits has it, as of the last observation
 	gain      float64 // by which slices are longer than they would be if targets had no time to lose
 	reason    string  // why records or squeeze are limited
 }
@@ -120,7 +129,7 @@ func NewGovernor(limits Limits) *Governor {
 	return &Governor{limits: limits, functions: map[*trace.Function]*function{}, records: math.Inf(1), squeeze: 1, gain: 1}
 }
 
-// Overhead is the share of the targets' own CPU time that the probes took, as of the last observation.
+// Overhead is what the probes took, as Limits has it, as of the last observation.
 func (g *Governor) Overhead() float64 { return g.overhead }
 
 // Setting is how a function is traced.
@@ -148,7 +157,7 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 	}
 	estimates = g.Estimate(o)
 	own := o.own()
-	g.overhead = float64(o.spent()) / float64(own)
+	g.overhead = float64(o.spent()) / float64(max(own, o.Elapsed, o.InCalls))
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
@@ -297,12 +306,20 @@ func (g *Governor) restrain(o Observation) {
 // plan gives each function its share of the budgets, and tells what changes by that.
 func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 	perSecond := own.Seconds() / o.Elapsed.Seconds() // of the targets' own CPU time
-	budget := math.Inf(1)
+	// ns in a second of the targets' own CPU time, like all that follows
+	budget, base, of := math.Inf(1), 1e9, "the targets' CPU time"
+	if own < max(o.Elapsed, o.InCalls) {
+		base, of = 1e9/perSecond, "a processor"
+		if o.InCalls > o.Elapsed {
+			base *= o.InCalls.Seconds() / o.Elapsed.Seconds()
+			of = "the time in traced calls"
+		}
+	}
 	if limit := g.limits.Overhead; limit > 0 || g.squeeze < 1 {
 		if limit == 0 {
 			limit = 1 // of what has none, something to squeeze
 		}
-		budget = limit * 1e9 * g.squeeze // ns in a second of the targets' own CPU time
+		budget = limit * base * g.squeeze
 	}
 	records := g.records / perSecond
 	costs, wishes := make([]float64, 0, len(o.Loads)), make([]float64, 0, len(o.Loads))
@@ -335,8 +352,8 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		switch {
 		case f.setting.duty() < to.duty() || f.setting.duty() == to.duty() && f.setting.Keep <= to.Keep:
 		case costs[i] > ceiling:
-			why = fmt.Sprintf("the probes would take %s of the targets' CPU time, those of this function %s; the budget is %s",
-				percent(total/1e9), percent(costs[i]/1e9), percent(budget/1e9))
+			why = fmt.Sprintf("all probes would take %s of %s, those of this function %s; the budget is %s",
+				percent(total/base), of, percent(costs[i]/base), percent(budget/base))
 			if g.squeeze < 1 {
 				why += ", since " + g.reason
 			}
@@ -386,9 +403,9 @@ func differs(a, b Setting) bool {
 		return true
 	}
 	if a.Sliced() { // where what is recorded takes little
-		return off(a.duty(), b.duty()) > 0.2 || off(a.Keep, b.Keep) > 0.8
+		return off(a.duty(), b.duty()) > 0.3 || off(a.Keep, b.Keep) > 0.8
 	}
-	return off(a.Keep, b.Keep) > 0.2
+	return off(a.Keep, b.Keep) > 0.3
 }
 
 // off is how far two numbers are apart, relative.

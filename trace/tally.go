@@ -11,6 +11,8 @@ type Tally struct {
 	// OverheadNS is the tracer's estimated share in TotalNS.
 	OverheadNS int64
 	MaxNS      int64 // longest of them
+	// OutermostNS is the part of TotalNS that is of calls which no traced call has made.
+	OutermostNS int64
 	// CopyingNS is how long the probes took to copy values that are not all in registers.
 	CopyingNS int64
 	Latency   Histogram // of the calls that ended
@@ -38,6 +40,7 @@ func (t *Tally) Merge(other *Tally) {
 	t.TotalNS += other.TotalNS
 	t.OverheadNS += other.OverheadNS
 	t.CopyingNS += other.CopyingNS
+	t.OutermostNS += other.OutermostNS
 	t.MaxNS = max(t.MaxNS, other.MaxNS)
 	t.Latency.Merge(&other.Latency)
 }

@@ -35,6 +35,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if path := os.Getenv(readPath); path != "" {
+		if err := readAll(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 
@@ -378,7 +385,8 @@ func TestMigrateOldFile(t *testing.T) {
 	must(t, err)
 	path := newPath(t)
 	shell(t, path, string(old))
-	what := "SELECT * FROM process_trace WHERE id <= 3 ORDER BY id; SELECT * FROM data_trace WHERE id <= 3 ORDER BY id"
+	what := "SELECT * FROM process_trace WHERE id <= 3 ORDER BY id; SELECT * FROM data_trace WHERE id <= 3 ORDER BY id;" +
+		" SELECT ts, process, calls, errors, p50_ms, max_ms, cpu_ms, overhead_ms, hex(histogram), session_id FROM function_stats ORDER BY process; SELECT * FROM gaps; SELECT * FROM sessions WHERE id = 1"
 	before := shell(t, path, what)
 	s := open(t, path, Options{})
 	if id := ids(t, s, 1); id <= 3 {
@@ -387,7 +395,7 @@ func TestMigrateOldFile(t *testing.T) {
 	writeMany(t, s, 5)
 	must(t, s.Close())
 	after := shell(t, path, what)
-	if before != after || !strings.Contains(after, "main.pay") {
+	if before != after || !strings.Contains(after, "main.pay") || !strings.Contains(after, "card declined") || !strings.Contains(after, "1.998848") {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
 	if got := shell(t, path, "PRAGMA user_version; SELECT count(*) FROM process_trace"); got != strconv.Itoa(SchemaVersion)+"\n8" {

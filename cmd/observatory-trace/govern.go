@@ -32,7 +32,7 @@ const unlimited = "unlimited"
 func (f *budgetFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.sample, "sample", nil, "record this share of calls, chosen by chance, whole traces together: `RATE` from 0 to 1, PATTERN=RATE, auto (all that the budgets allow; the default) or conservative (above 10,000 calls a second 0.001, above 1,000 0.01); all calls are counted, failed ones always recorded (repeatable)")
-	fl.StringVar(&f.overhead, "max-overhead", "5", "`PERCENT` of the targets' CPU time that probes may take: beyond, calls are sampled, then probes are in place for a part of each second, then they are taken out; or unlimited")
+	fl.StringVar(&f.overhead, "max-overhead", "5", "`PERCENT` of the targets' CPU time, of their time in traced calls, or of one processor, whichever is the most, that probes may take: beyond, calls are sampled, then probes are in place for a part of each second, then they are taken out; or unlimited")
 	fl.StringVar(&f.cpu, "max-cpu", "100", "`PERCENT` of one processor that observatory-trace itself may take; or unlimited")
 	fl.StringVar(&f.memory, "max-memory", "1GiB", "`SIZE` of the memory that it may take; or unlimited")
 	fl.BoolVar(&f.unlimited, "unlimited", false, "record every call, whatever that takes: no budgets, no sampling but by --sample")
@@ -95,7 +95,7 @@ type warden struct {
 
 	calibrated chan attach.Costs // gives the costs, once they are measured
 	costs      attach.Costs
-	told       map[*trace.Function]string // of the latest step
+	told       map[*trace.Function]sample.Setting // by the latest step that was told
 	at         time.Time
 	cpu        map[int]time.Duration // of the targets, by process
 	own        time.Duration         // of the tracer
@@ -105,7 +105,7 @@ type warden struct {
 func newWarden(session *attach.Session, b budgets, n *notes, gap func(trace.Gap)) *warden {
 	w := &warden{
 		session: session, budgets: b, governor: sample.NewGovernor(b.limits), notes: n, gap: gap, slicer: newSlicer(session),
-		calibrated: make(chan attach.Costs, 1), costs: attach.AssumedCosts, told: map[*trace.Function]string{},
+		calibrated: make(chan attach.Costs, 1), costs: attach.AssumedCosts, told: map[*trace.Function]sample.Setting{},
 		at: time.Now(), cpu: map[int]time.Duration{}, loads: map[uint32]*sample.Load{},
 	}
 	w.own, _ = ownUse()
@@ -146,7 +146,7 @@ func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time,
 	own, memory := ownUse()
 	o := sample.Observation{Elapsed: now.Sub(w.at), TargetCPU: w.targetTime(), OwnCPU: own - w.own, OwnMemory: memory, Pressure: pressure}
 	w.at, w.own = now, own
-	w.gather(tallies, o.TargetCPU)
+	w.gather(tallies, &o)
 	for _, l := range w.loads {
 		o.Loads = append(o.Loads, *l)
 	}
@@ -161,9 +161,9 @@ func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time,
 }
 
 // gather sets the loads by what was counted since the last time.
-func (w *warden) gather(tallies []trace.Tally, total time.Duration) {
+func (w *warden) gather(tallies []trace.Tally, o *sample.Observation) {
 	for id, l := range w.loads {
-		l.Calls, l.Recorded, l.Observed = 0, 0, total
+		l.Calls, l.Recorded, l.Observed = 0, 0, o.TargetCPU
 		if w.governor.Setting(l.Func).Sliced() {
 			l.Observed = w.slicer.observed(id)
 		}
@@ -173,9 +173,10 @@ func (w *warden) gather(tallies []trace.Tally, total time.Duration) {
 		f := w.session.Base(t.Func)
 		l := w.loads[f.ID]
 		if l == nil {
-			l = &sample.Load{Func: f, Observed: total}
+			l = &sample.Load{Func: f, Observed: o.TargetCPU}
 			w.loads[f.ID] = l
 		}
+		o.InCalls += time.Duration(t.OutermostNS)
 		l.Calls += t.Calls
 		l.Recorded += t.Calls - min(t.Calls, t.LeftOut+t.Dropped)
 		cost := w.costs.Of(f)
@@ -200,10 +201,10 @@ func (w *warden) take(s sample.Step) {
 		w.notes.warn(err)
 		return
 	}
-	if w.told[s.Func] == s.String() {
+	if told, ok := w.told[s.Func]; ok && told.Like(s.To) {
 		return // not worth telling
 	}
-	w.told[s.Func] = s.String()
+	w.told[s.Func] = s.To
 	text := fmt.Sprintf("%s: %s", s, s.Why)
 	w.notes.step(s.Func.Name + ": " + text)
 	w.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: s.Func, Reason: text, Hint: "raise --max-overhead, --max-cpu or --max-memory, leave the function out with -x, or trace --unlimited"})
