@@ -21,9 +21,10 @@ type Step struct {
 }
 
 const (
-	leastRows = 5_000  // that a step deletes beside a batch, however small: some milliseconds
-	idleRows  = 20_000 // that it deletes when there is nothing to write
-	stepPages = 512    // that a step gives back, at most
+	leastEarly = 1_000  // calls that go for the size's sake, when any do
+	leastRows  = 5_000  // that a step deletes beside a batch, however small: some milliseconds
+	idleRows   = 20_000 // that it deletes when there is nothing to write
+	stepPages  = 512    // that a step gives back, at most
 	// Pages are given back when more than a quarter of the file is free, until it is a tenth: what
 	// is free is soon used again, and moving pages costs as much as writing them.
 	freeShare, keepShare = 4, 10
@@ -48,7 +49,7 @@ func Plan(s State, h Horizon, p Policy, inserted int) Step {
 	if excess := s.Used() - p.room(); p.Bytes > 0 && excess > 0 {
 		if calls > 0 {
 			each := max(s.Used()/calls, 1) // all else counts as calls' too: then it takes a step more
-			target = max(target, min(s.First+(excess+each-1)/each, s.Next))
+			target = max(target, min(s.First+max((excess+each-1)/each, leastEarly), s.Next))
 		} else {
 			step.Over = excess
 		}

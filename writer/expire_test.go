@@ -218,7 +218,7 @@ func (e *expiry) pages() (n int64) {
 // TestGiveBack holds that space is given back after a burst.
 func TestGiveBack(t *testing.T) {
 	e := newExpiry(t, retention.For(time.Minute, 0))
-	e.write(100_000)
+	e.write(200_000)
 	burst := e.pages()
 	e.rest(2 * time.Minute)
 	// While it is open and idle: the file itself, not only what the log has of it.
@@ -262,7 +262,7 @@ func (e *expiry) onDisk() int64 {
 // TestLowerLimit opens a file that is larger than it may be from now on.
 func TestLowerLimit(t *testing.T) {
 	e := newExpiry(t, retention.Policy{})
-	e.write(180_000)
+	e.write(300_000)
 	must(t, e.store.Close())
 	before := fileSize(t, e.path)
 	e.policy = retention.For(6*time.Hour, 32<<20)
