@@ -91,8 +91,8 @@ func Look(marks []Mark, now Moment, p Policy) Horizon {
 		return Span{low / int64(time.Second), high / int64(time.Second)}
 	}
 	h := Horizon{
-		Seconds: kept(p.Seconds).whole(60), Minutes: kept(p.Minutes).whole(3600), Hours: kept(p.Hours),
-		Gaps: kept(p.Seconds).whole(3600),
+		Seconds: kept(p.BySecond).whole(60), Minutes: kept(p.ByMinute).whole(3600), Hours: kept(p.ByHour),
+		Gaps: kept(p.BySecond).whole(3600),
 	}
 	// What seems to come from the future is merged, and deleted when that time has passed.
 	h.Hours.To = math.MaxInt64

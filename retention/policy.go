@@ -13,16 +13,16 @@ type Policy struct {
 
 	// Statistics of a second are merged into those of its minute, and these into those of their hour, when
 	// they are so old; hours are deleted. 0: never.
-	Seconds, Minutes, Hours time.Duration
+	BySecond, ByMinute, ByHour time.Duration
 }
 
 // What is kept unless something else is asked for.
 const (
-	DefaultCalls   = 6 * time.Hour
-	DefaultSeconds = 6 * time.Hour
-	DefaultMinutes = 7 * 24 * time.Hour
-	DefaultHours   = 90 * 24 * time.Hour
-	DefaultBytes   = 10 << 30 // 300,000 calls a second for six hours are more than a terabyte
+	DefaultCalls    = 6 * time.Hour
+	DefaultBySecond = 6 * time.Hour
+	DefaultByMinute = 7 * 24 * time.Hour
+	DefaultByHour   = 90 * 24 * time.Hour
+	DefaultBytes    = 10 << 30 // 300,000 calls a second for six hours are more than a terabyte
 )
 
 // LeastBytes is the smallest limit of size that can be held: room for a transaction, twice.
@@ -34,7 +34,7 @@ const LeastBytes = 32 << 20
 func For(calls time.Duration, bytes int64) Policy {
 	p := Policy{Calls: calls, Bytes: bytes}
 	if calls > 0 {
-		p.Seconds, p.Minutes, p.Hours = max(calls, DefaultSeconds), max(calls, DefaultMinutes), max(calls, DefaultHours)
+		p.BySecond, p.ByMinute, p.ByHour = max(calls, DefaultBySecond), max(calls, DefaultByMinute), max(calls, DefaultByHour)
 	}
 	return p
 }

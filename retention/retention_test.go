@@ -287,16 +287,16 @@ func TestSettles(t *testing.T) {
 }
 
 func TestPolicy(t *testing.T) {
-	if got, want := For(6*time.Hour, DefaultBytes), (Policy{6 * time.Hour, DefaultBytes, DefaultSeconds, DefaultMinutes, DefaultHours}); got != want {
+	if got, want := For(6*time.Hour, DefaultBytes), (Policy{6 * time.Hour, DefaultBytes, DefaultBySecond, DefaultByMinute, DefaultByHour}); got != want {
 		t.Errorf("by default %+v, want %+v", got, want)
 	}
 	if got := For(0, 5); got != (Policy{Bytes: 5}) {
 		t.Errorf("without a window %+v", got)
 	}
-	if got, want := For(time.Minute, 0), (Policy{time.Minute, 0, DefaultSeconds, DefaultMinutes, DefaultHours}); got != want {
+	if got, want := For(time.Minute, 0), (Policy{time.Minute, 0, DefaultBySecond, DefaultByMinute, DefaultByHour}); got != want {
 		t.Errorf("a short window gives %+v, want %+v", got, want)
 	}
-	if got := For(100*24*time.Hour, 0); got.Seconds != got.Calls || got.Minutes != got.Calls || got.Hours != got.Calls {
+	if got := For(100*24*time.Hour, 0); got.BySecond != got.Calls || got.ByMinute != got.Calls || got.ByHour != got.Calls {
 		t.Errorf("a long window gives %+v", got)
 	}
 	for keep, want := range map[time.Duration]time.Duration{

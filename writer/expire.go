@@ -109,7 +109,11 @@ var bootID = sync.OnceValue(func() int64 {
 // behind tells whether a transaction is due though there is nothing to write.
 func (d *database) behind() bool {
 	e := &d.expire
-	return e.more || e.foldDue() || e.now != nil && e.due(e.now()) && !(e.idle && e.policy == retention.Policy{})
+	if e.more || e.foldDue() {
+		return true
+	}
+	nothing := e.idle && e.policy == retention.Policy{} // has become old
+	return e.now != nil && !nothing && e.due(e.now())
 }
 
 // due tells whether the next mark is.

@@ -63,7 +63,7 @@ func newExpiry(t *testing.T, p retention.Policy) *expiry {
 
 func (e *expiry) open() {
 	e.Helper()
-	e.store = open(e, e.path, Options{Retention: e.policy, BatchCalls: 1 << 20, BatchDelay: 5 * time.Millisecond, now: e.clocks.now})
+	e.store = open(e, e.path, Options{Retention: e.policy, BatchCalls: 1 << 20, BatchDelay: 5 * time.Millisecond, now: e.now})
 }
 
 // write commits so many calls that end now, and a second of statistics of them.
@@ -282,7 +282,7 @@ func TestOnlyStatistics(t *testing.T) {
 	// A table of something else stands for many statistics.
 	shell(t, e.path, "CREATE TABLE ballast AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<40) SELECT zeroblob(1000000) FROM n")
 	must(t, e.store.Close())
-	_, after, removed, err := Retain(t.Context(), e.path, RetainOptions{Policy: retention.For(6*time.Hour, 32<<20), now: e.clocks.now})
+	_, after, removed, err := Retain(t.Context(), e.path, RetainOptions{Policy: retention.For(6*time.Hour, 32<<20), now: e.now})
 	must(t, err)
 	if removed.Calls != 50 || removed.Early != 50 || removed.Over < 10<<20 || after.Seconds.Rows != 20 {
 		t.Errorf("removed %+v, left %+v", removed, after)
@@ -353,7 +353,7 @@ func TestClockSteps(t *testing.T) {
 
 // TestMergedStatistics holds that what seconds, minutes and hours give together is what the seconds gave, exactly.
 func TestMergedStatistics(t *testing.T) {
-	policy := retention.Policy{Calls: time.Hour, Seconds: time.Hour, Minutes: 4 * time.Hour, Hours: 1000 * time.Hour}
+	policy := retention.Policy{Calls: time.Hour, BySecond: time.Hour, ByMinute: 4 * time.Hour, ByHour: 1000 * time.Hour}
 	merging, plain := newExpiry(t, policy), newExpiry(t, retention.Policy{})
 	for i := range 600 {
 		for _, e := range []*expiry{merging, plain} {
@@ -388,7 +388,7 @@ func TestMergedStatistics(t *testing.T) {
 
 // TestLateStatistics adds to minutes and hours that are merged already, at their very beginning and within.
 func TestLateStatistics(t *testing.T) {
-	e := newExpiry(t, retention.Policy{Seconds: time.Hour, Minutes: 2 * time.Hour, Hours: 1000 * time.Hour})
+	e := newExpiry(t, retention.Policy{BySecond: time.Hour, ByMinute: 2 * time.Hour, ByHour: 1000 * time.Hour})
 	began := e.wall.Load() // a full hour
 	for range 5 * 60 {
 		e.write(20)
@@ -441,7 +441,7 @@ func histograms(t *testing.T, path string) (all []string) {
 
 // TestMergedGaps holds that gaps are merged by what they say, and go with the hours.
 func TestMergedGaps(t *testing.T) {
-	e := newExpiry(t, retention.Policy{Seconds: time.Hour, Minutes: 2 * time.Hour, Hours: 100 * time.Hour})
+	e := newExpiry(t, retention.Policy{BySecond: time.Hour, ByMinute: 2 * time.Hour, ByHour: 100 * time.Hour})
 	for i := range 240 {
 		g := trace.Gap{TimeNS: e.wall.Load(), Count: 3, Reason: "ring buffer full", Hint: "raise it", PID: 1 + i%2}
 		if i%3 == 0 {
@@ -490,7 +490,7 @@ func TestLongReader(t *testing.T) {
 	if got := shell(t, e.path, "SELECT count(*) > 40000 FROM process_trace"); got != "1" {
 		t.Errorf("calls went because a reader held the log, which has %d bytes", log)
 	}
-	before, _, _, err := Retain(t.Context(), e.path, RetainOptions{Policy: e.policy, DryRun: true, now: e.clocks.now})
+	before, _, _, err := Retain(t.Context(), e.path, RetainOptions{Policy: e.policy, DryRun: true, now: e.now})
 	must(t, err)
 	if before.LogBytes < log || before.LogBytes > log+log/20 || log < 20<<20 {
 		t.Errorf("a log of %d bytes is told as %d", log, before.LogBytes)
@@ -652,10 +652,10 @@ func TestExpireKilled(t *testing.T) {
 // TestExpireNames holds that threads, processes, functions and sessions go with what refers to them, and that
 // a store which remembers them looks them up again.
 func TestExpireNames(t *testing.T) {
-	policy := retention.Policy{Calls: time.Hour, Seconds: time.Hour, Minutes: 2 * time.Hour, Hours: 10 * time.Hour}
+	policy := retention.Policy{Calls: time.Hour, BySecond: time.Hour, ByMinute: 2 * time.Hour, ByHour: 10 * time.Hour}
 	e := newExpiry(t, policy)
 	e.write(100)
-	other := open(t, e.path, Options{Retention: policy, now: e.clocks.now}) // that remembers the same names
+	other := open(t, e.path, Options{Retention: policy, now: e.now}) // that remembers the same names
 	quiet := &trace.Call{
 		Func: e.source.functions[0], Process: &trace.Process{PID: 9, Exe: "/bin/quiet", Comm: "quiet"}, TID: 9, StartNS: e.wall.Load(), SampleRate: 1,
 	}
@@ -690,7 +690,7 @@ func TestExpireNames(t *testing.T) {
 	e.rest(12 * time.Hour)
 	e.rest(7 * time.Hour)
 	must(t, e.store.Close())
-	_, after, removed, err := Retain(t.Context(), e.path, RetainOptions{Policy: policy, now: e.clocks.now})
+	_, after, removed, err := Retain(t.Context(), e.path, RetainOptions{Policy: policy, now: e.now})
 	must(t, err)
 	if got := shell(t, e.path, names); got != "3|2|2|2" || removed.Names != 19 || after.Calls != 0 {
 		t.Errorf("in the end: %s, removed %+v, left %+v", got, removed, after)

@@ -154,7 +154,7 @@ deletes nothing. Calls that the size alone deletes are counted in gaps.`,
 			if dryRun {
 				r.After = nil
 			}
-			r.Policy = kept{windowText(policy.Calls), policy.Bytes, windowText(policy.Seconds), windowText(policy.Minutes), windowText(policy.Hours)}
+			r.Policy = kept{windowText(policy.Calls), policy.Bytes, windowText(policy.BySecond), windowText(policy.ByMinute), windowText(policy.ByHour)}
 			if f.output == "json" {
 				return writeJSON(cmd.OutOrStdout(), r)
 			}
@@ -165,6 +165,7 @@ deletes nothing. Calls that the size alone deletes are counted in gaps.`,
 	keep.register(cmd)
 	fl := cmd.Flags()
 	fl.Lookup("db").Usage = "trim this database"
+	fl.Lookup("retention").DefValue, fl.Lookup("max-db-size").DefValue = "as the last session", "as the last session"
 	fl.BoolVar(&vacuum, "vacuum", false, "give all free space back; a file of an older version is rewritten for that, while nobody else has it open")
 	fl.BoolVar(&dryRun, "dry-run", false, "say what would be deleted, about, and change nothing")
 	return cmd
