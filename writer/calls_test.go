@@ -122,6 +122,30 @@ func TestMalformed(t *testing.T) {
 	must(t, d.exec("ROLLBACK"))
 }
 
+// TestFailedTransaction holds that nothing of a transaction that failed comes with the next one.
+func TestFailedTransaction(t *testing.T) {
+	path := newPath(t)
+	must(t, open(t, path, Options{}).Close())
+	d, err := openDatabase(path, time.Second, nil)
+	must(t, err)
+	defer d.abandon()
+	d.session = 1
+	must(t, d.exec("CREATE TRIGGER refuse BEFORE INSERT ON function WHEN new.name = 'bad' BEGIN SELECT raise(ABORT, 'refused'); END"))
+	call := func(id uint64, name string) *trace.Call {
+		return &trace.Call{ID: id, Func: &trace.Function{Name: name}, Status: trace.StatusErr, Err: &trace.Error{Type: "E"}, SampleRate: 1}
+	}
+	good := call(1, "good")
+	if _, err := d.commit(batch{calls: []*trace.Call{good, call(2, "bad")}}, 0); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Fatalf("the transaction ended with %v", err)
+	}
+	good.ID = 3
+	_, err = d.commit(batch{calls: []*trace.Call{good}}, 0)
+	must(t, err)
+	if got := shell(t, path, "SELECT id, process, error_type FROM process_trace; SELECT (SELECT count(*) FROM moment), (SELECT count(*) FROM error)"); got != "3|good|E\n1|1" {
+		t.Errorf("after the failure: %s", got)
+	}
+}
+
 // TestExpire holds that the calls that were written first go, with all that
 // belongs to them, and that those left are whole.
 func TestExpire(t *testing.T) {

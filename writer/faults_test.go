@@ -238,6 +238,33 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
+// TestFullWithinTransaction fills the disk with a transaction that is larger than the page cache:
+// so it is an insert that fails, not the commit.
+func TestFullWithinTransaction(t *testing.T) {
+	path := filepath.Join(mountTemporary(t, "40m"), "full.db")
+	s := open(t, path, Options{})
+	writeMany(t, s, 100)
+	must(t, s.Flush())
+	source := newCallSource(10)
+	var calls []*trace.Call
+	for i := range 5000 {
+		c := source.next(uint64(1000 + i))
+		c.Args = []byte(`"` + strings.Repeat("x", 20_000) + `"`)
+		calls = append(calls, c)
+	}
+	must(t, s.Write(calls))
+	err := s.Close()
+	checkFault(t, err, ErrFull, "free space")
+	if !strings.Contains(err.Error(), "insert into call") {
+		t.Errorf("error %q is not one of the insert", err)
+	}
+	there := filepath.Join(t.TempDir(), "full.db")
+	copyDatabase(t, path, there)
+	if got := shell(t, there, "SELECT count(*) FROM process_trace; PRAGMA integrity_check"); got != "100\nok" {
+		t.Errorf("%q of 100 committed calls", got)
+	}
+}
+
 // TestFullFromTheStart opens where not even an empty database has room.
 func TestFullFromTheStart(t *testing.T) {
 	dir := mountTemporary(t, "16k")
