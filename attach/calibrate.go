@@ -50,6 +50,7 @@ static long long time_calls(void *f, int n)
 import "C"
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -133,8 +134,8 @@ const maxCalibrated = 16
 // returned says that a uretprobe sees a call's end, rather than an exit site.
 const returned = -1
 
-// Calibrate measures Costs on functions of the tracer's own, in about half a second.
-func Calibrate() (c Costs, err error) {
+// Calibrate measures Costs on functions of the tracer's own, in about a second, unless the context ends before.
+func Calibrate(ctx context.Context) (c Costs, err error) {
 	objs, err := bpf.Load(bpf.Settings{Functions: maxCalibrated, RingBytes: 1 << 22})
 	if err != nil {
 		return c, permission(err)
@@ -145,6 +146,9 @@ func Calibrate() (c Costs, err error) {
 	}
 	m := &calibration{objs: objs}
 	of := func(function unsafe.Pointer, exit int64) (cost Cost) {
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err == nil {
 			cost, err = m.pair(function, exit)
 		}

@@ -3,7 +3,7 @@ package attach
 import "testing"
 
 func TestCalibrate(t *testing.T) {
-	c, err := Calibrate()
+	c, err := Calibrate(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

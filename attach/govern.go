@@ -52,8 +52,11 @@ func keepOf(share float64) uint32 {
 func (s *Session) control(id uint32) *bpf.Control {
 	for len(s.controls) <= int(id) {
 		next := bpf.Control{Keep: bpf.RateAll}
-		if f := s.cat.function(uint32(len(s.controls))); f != nil && s.opts.Rate != nil {
-			next.Keep = keepOf(s.opts.Rate(f))
+		if f := s.cat.function(uint32(len(s.controls))); f != nil && f.Traceable {
+			if s.opts.Rate != nil {
+				next.Keep = keepOf(s.opts.Rate(f))
+			}
+			s.charge(&next, f)
 		}
 		s.controls = append(s.controls, next)
 	}
@@ -65,18 +68,23 @@ func (s *Session) control(id uint32) *bpf.Control {
 func (s *Session) SetCosts(costs Costs) error {
 	s.governing.Lock()
 	defer s.governing.Unlock()
+	s.costs = costs
 	var ids []uint32
 	var controls []bpf.Control
 	for id := range uint32(s.cat.len()) {
-		f := s.cat.function(id)
-		if f == nil || !f.Traceable {
-			continue
+		if f := s.cat.function(id); f != nil && f.Traceable {
+			c := s.control(id)
+			s.charge(c, f)
+			ids, controls = append(ids, id), append(controls, *c)
 		}
-		c, cost := s.control(id), costs.Of(f)
-		c.Cost, c.Share, c.ToldCost, c.ToldShare = nanoseconds(cost.Counted), nanoseconds(cost.CountedShare), nanoseconds(cost.Told), nanoseconds(cost.ToldShare)
-		ids, controls = append(ids, id), append(controls, *c)
 	}
 	return s.objs.SetControls(ids, controls)
+}
+
+// charge sets what the probes of a function cost.
+func (s *Session) charge(c *bpf.Control, f *trace.Function) {
+	cost := s.costs.Of(f)
+	c.Cost, c.Share, c.ToldCost, c.ToldShare = nanoseconds(cost.Counted), nanoseconds(cost.CountedShare), nanoseconds(cost.Told), nanoseconds(cost.ToldShare)
 }
 
 func nanoseconds(d time.Duration) uint32 { return uint32(min(max(d, 0), 1<<31)) }

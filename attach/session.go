@@ -87,6 +87,7 @@ type Session struct {
 
 	governing sync.Mutex // guards controls; taken after attaching
 	controls  []bpf.Control
+	costs     Costs
 
 	pmu       sync.RWMutex
 	processes map[uint32]*trace.Process
@@ -141,7 +142,7 @@ func Start(opts Options) (_ *Session, err error) {
 		opts.Warn = func(error) {}
 	}
 	s := &Session{
-		opts: opts, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
+		opts: opts, costs: AssumedCosts, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
 		arrivals: make(chan arrival, 4096), spaces: map[uint32]*space{}, biases: map[uint32]map[*image]uint64{},
 		modules: map[FileID]*image{}, libcs: libcs{known: map[libcKey]libc{}}, unlocated: map[uint32]unlocated{},
 	}
@@ -404,19 +405,14 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
 	return err
 }
 
-// setRates has the probes know from the first call on how many calls of functions are recorded.
+// setRates has the probes know from the first call on how many calls of functions are recorded, and what they cost.
 func (s *Session) setRates(functions []*trace.Function) error {
-	if s.opts.Rate == nil {
-		return nil
-	}
 	s.governing.Lock()
 	defer s.governing.Unlock()
 	var ids []uint32
 	var controls []bpf.Control
 	for _, f := range functions {
-		if c := s.control(f.ID); c.Keep != bpf.RateAll {
-			ids, controls = append(ids, f.ID), append(controls, *c)
-		}
+		ids, controls = append(ids, f.ID), append(controls, *s.control(f.ID))
 	}
 	return s.objs.SetControls(ids, controls)
 }

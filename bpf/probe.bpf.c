@@ -1762,17 +1762,18 @@ __noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, st
 		finish(o, h->index, h->at, 0);
 		return 0;
 	}
-	if (h->failed && frame->flags & FRAME_LATE) {
-		frame = redeem(o, frame, h->index);
-	} else if (frame->flags & FRAME_HELD) {
-		if (h->failed || (h->ts - frame->ts >= f->least && !(frame->flags & FRAME_LEFT_OUT))) {
-			bring_all(o, h->index + 1);
-			frame = frame_at(o, h->index);
+	if (frame->flags & FRAME_HELD) {
+		if (frame->flags & FRAME_LATE ? h->failed : h->failed || h->ts - frame->ts >= f->least) {
+			if (!(frame->flags & FRAME_LATE))
+				bring_all(o, h->index + 1);
 		} else {
 			let_go(o, frame, h->index);
 			frame->flags |= FRAME_LEFT_OUT;
 		}
 	}
+	frame = frame_at(o, h->index);
+	if (frame && h->failed && frame->flags & FRAME_LATE)
+		frame = redeem(o, frame, h->index);
 	if (!frame)
 		return 0;
 	h->counted = frame->counted;

@@ -20,7 +20,7 @@ type Latency struct {
 	OverheadNS uint64
 	// OutermostNS is the part of TotalNS that is of calls which no traced call has made.
 	OutermostNS uint64
-	MaxNS      uint64 // longest of them
+	MaxNS       uint64 // longest of them
 }
 
 const latencyBits = 4

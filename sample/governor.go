@@ -1,6 +1,7 @@
 package sample
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -12,7 +13,7 @@ import (
 // Limits are what tracing may take; 0 stands for no limit.
 type Limits struct {
 	// Overhead is a share of what the targets do, 0.05: of their own CPU time; or of the time that
-	// they are in traced calls, in which they may wait; or of one processor. The most counts.
+	// they are in traced calls, in which they may wait; or of a fifth of a processor. The most counts.
 	Overhead float64
 	CPU      float64 // of the tracer's own, in processors: 1
 	Memory   uint64  // the tracer's resident memory, bytes
@@ -147,6 +148,7 @@ const (
 	longest     = 30 * time.Second // between two looks at a function that is too hot
 	fewRecords  = 10.0             // a second, of each function, that are recorded rather than slicing
 	forgetAfter = 60               // observations without a call
+	idle        = 5                // what has less than this part of a processor, is idle
 )
 
 // Observe takes what was seen since the last time. It gives what is to change, and of those functions whose
@@ -157,7 +159,7 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 	}
 	estimates = g.Estimate(o)
 	own := o.own()
-	g.overhead = float64(o.spent()) / float64(max(own, o.Elapsed, o.InCalls))
+	g.overhead = float64(o.spent()) / float64(max(own, o.Elapsed/idle, o.InCalls))
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
@@ -308,12 +310,11 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 	perSecond := own.Seconds() / o.Elapsed.Seconds() // of the targets' own CPU time
 	// ns in a second of the targets' own CPU time, like all that follows
 	budget, base, of := math.Inf(1), 1e9, "the targets' CPU time"
-	if own < max(o.Elapsed, o.InCalls) {
-		base, of = 1e9/perSecond, "a processor"
-		if o.InCalls > o.Elapsed {
-			base *= o.InCalls.Seconds() / o.Elapsed.Seconds()
-			of = "the time in traced calls"
-		}
+	if own < o.InCalls {
+		base, of = 1e9*o.InCalls.Seconds()/own.Seconds(), "the time in traced calls"
+	}
+	if max(own, o.InCalls) < o.Elapsed/idle {
+		base, of = 1e9/idle/perSecond, "a fifth of a processor"
 	}
 	if limit := g.limits.Overhead; limit > 0 || g.squeeze < 1 {
 		if limit == 0 {
@@ -337,11 +338,11 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		costs = append(costs, (rate-recorded)*float64(l.Counted)+recorded*float64(l.Told))
 		total += costs[i]
 	}
-	ceiling := level(costs, budget)
+	ceilings := cut(costs, budget)
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
-		to := f.fit(l, min(wishes[i], most), ceiling, perSecond, g.gain)
+		to := f.fit(l, min(wishes[i], most), ceilings[i], perSecond, g.gain)
 		if f.idle >= forgetAfter {
 			to = Setting{Keep: l.Most}
 		}
@@ -351,7 +352,7 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		why := "it has cooled down"
 		switch {
 		case f.setting.duty() < to.duty() || f.setting.duty() == to.duty() && f.setting.Keep <= to.Keep:
-		case costs[i] > ceiling:
+		case costs[i] > ceilings[i]:
 			why = fmt.Sprintf("all probes would take %s of %s, those of this function %s; the budget is %s",
 				percent(total/base), of, percent(costs[i]/base), percent(budget/base))
 			if g.squeeze < 1 {
@@ -414,6 +415,30 @@ func off(a, b float64) float64 {
 		return 0
 	}
 	return math.Abs(a-b) / max(a, b)
+}
+
+// cut lowers amounts so that together they don't exceed a sum: the highest first, to a small rest, so that most
+// stay what they are; if that is not enough, all to less.
+func cut(amounts []float64, sum float64) []float64 {
+	order := make([]int, len(amounts))
+	left := slices.Clone(amounts)
+	excess := -sum
+	for i, a := range amounts {
+		order[i] = i
+		excess += a
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(amounts[b], amounts[a]) })
+	for _, rest := range []float64{leastDuty, float64(leastSlice) / float64(longest)} {
+		for _, i := range order {
+			less := min(excess, left[i]-rest*amounts[i])
+			if less <= 0 {
+				break
+			}
+			left[i] -= less
+			excess -= less
+		}
+	}
+	return left
 }
 
 // level is the highest value to which amounts may be cut so that together they don't exceed a sum.

@@ -65,7 +65,7 @@ func (w *world) second(g *Governor) Observation {
 	for i := range w.loads {
 		w.loads[i].Calls, w.loads[i].Recorded = uint64(calls[i]), uint64(recorded[i])
 	}
-	w.own = own / (float64(o.TargetCPU))
+	w.own = own / float64(o.TargetCPU)
 	o.Loads = append([]Load(nil), w.loads...)
 	return o
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -45,7 +46,7 @@ func doctor(w io.Writer) error {
 			fmt.Fprintf(w, "      %s\n", f.hint)
 		}
 	}
-	costs, err := attach.Calibrate()
+	costs, err := attach.Calibrate(context.Background())
 	if err != nil {
 		fmt.Fprintf(w, "\nwhat a probe costs could not be measured: %v\n", err)
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -32,7 +33,7 @@ const unlimited = "unlimited"
 func (f *budgetFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.sample, "sample", nil, "record this share of calls, chosen by chance, whole traces together: `RATE` from 0 to 1, PATTERN=RATE, auto (all that the budgets allow; the default) or conservative (above 10,000 calls a second 0.001, above 1,000 0.01); all calls are counted, failed ones always recorded (repeatable)")
-	fl.StringVar(&f.overhead, "max-overhead", "5", "`PERCENT` of the targets' CPU time, of their time in traced calls, or of one processor, whichever is the most, that probes may take: beyond, calls are sampled, then probes are in place for a part of each second, then they are taken out; or unlimited")
+	fl.StringVar(&f.overhead, "max-overhead", "5", "`PERCENT` of the targets' CPU time, of their time in traced calls, or of a fifth of a processor, whichever is the most, that probes may take: beyond, calls are sampled, then probes are in place for a part of each second, then they are taken out; or unlimited")
 	fl.StringVar(&f.cpu, "max-cpu", "100", "`PERCENT` of one processor that observatory-trace itself may take; or unlimited")
 	fl.StringVar(&f.memory, "max-memory", "1GiB", "`SIZE` of the memory that it may take; or unlimited")
 	fl.BoolVar(&f.unlimited, "unlimited", false, "record every call, whatever that takes: no budgets, no sampling but by --sample")
@@ -94,6 +95,7 @@ type warden struct {
 	slicer   *slicer
 
 	calibrated chan attach.Costs // gives the costs, once they are measured
+	abandon    context.CancelFunc
 	costs      attach.Costs
 	told       map[*trace.Function]sample.Setting // by the latest step that was told
 	at         time.Time
@@ -110,10 +112,15 @@ func newWarden(session *attach.Session, b budgets, n *notes, gap func(trace.Gap)
 	}
 	w.own, _ = ownUse()
 	w.targetTime()
+	ctx, cancel := context.WithCancel(context.Background())
+	w.abandon = cancel
 	// It takes a while, which nobody should have to wait for.
 	go func() {
 		defer close(w.calibrated)
-		costs, err := attach.Calibrate()
+		costs, err := attach.Calibrate(ctx)
+		if ctx.Err() != nil {
+			return
+		}
 		if err != nil {
 			n.warn(fmt.Errorf("what probes cost here could not be measured: --max-overhead goes by what they cost elsewhere: %w", err))
 			return
@@ -125,6 +132,7 @@ func newWarden(session *attach.Session, b budgets, n *notes, gap func(trace.Gap)
 
 // close ends the slices, and waits for what goes on in the background.
 func (w *warden) close() {
+	w.abandon()
 	w.slicer.close()
 	for range w.calibrated {
 	}

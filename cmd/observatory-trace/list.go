@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -264,7 +265,7 @@ func dryRun(w io.Writer, opts attach.Options, command []string) error {
 	if len(found) == 0 {
 		return noMatch(opts, file)
 	}
-	costs, err := attach.Calibrate()
+	costs, err := attach.Calibrate(context.Background())
 	if err != nil {
 		return err
 	}

@@ -468,7 +468,7 @@ func TestLive(t *testing.T) {
 	testenv.RequireBPF(t)
 	p := orders(t)
 	// script gives the program a terminal, and its size.
-	command := fmt.Sprintf("stty cols 100 rows 12; %s attach -p %d -d 3500ms --db %s", testenv.Binary(t), p.PID, filepath.Join(t.TempDir(), "calls.db"))
+	command := fmt.Sprintf("stty cols 100 rows 12; %s attach --unlimited -p %d -d 3500ms --db %s", testenv.Binary(t), p.PID, filepath.Join(t.TempDir(), "calls.db"))
 	got := testenv.StartCommand(t, exec.Command("script", "-qec", command, "/dev/null")).Wait()
 	if got.ExitCode != 0 || got.Stderr != "" {
 		t.Fatalf("it ended with %+v", got)
