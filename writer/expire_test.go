@@ -615,6 +615,13 @@ func TestRetainFaults(t *testing.T) {
 	_, _, _, err = Retain(t.Context(), path, RetainOptions{Policy: policy})
 	checkFault(t, err, ErrCorrupt, "mv")
 
+	path = newPath(t)
+	must(t, open(t, path, Options{}).Close())
+	release := hold(t, path)
+	_, _, _, err = Retain(t.Context(), path, RetainOptions{Policy: policy, patience: time.Millisecond})
+	checkFault(t, err, ErrLocked, "fuser")
+	release()
+
 	dir := mountTemporary(t, "8m")
 	path = filepath.Join(dir, "old.db")
 	must(t, open(t, path, Options{}).Close())

@@ -51,7 +51,9 @@ type RetainOptions struct {
 	Policy retention.Policy
 	Vacuum bool // give all free space back
 	DryRun bool // change nothing
-	now    func() retention.Moment
+
+	now      func() retention.Moment // for tests, as the next
+	patience time.Duration           // how long another program's lock is waited for: 60 s
 }
 
 // ErrMissing is of a database that should be there already.
@@ -75,7 +77,10 @@ func Retain(ctx context.Context, path string, o RetainOptions) (before, after Co
 	if o.now == nil {
 		o.now = machineNow
 	}
-	d, err := openDatabase(path, time.Minute, ctx.Done())
+	if o.patience == 0 {
+		o.patience = time.Minute
+	}
+	d, err := openDatabase(path, o.patience, ctx.Done())
 	if err != nil {
 		return fail(err)
 	}
