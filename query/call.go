@@ -56,7 +56,7 @@ type Call struct {
 	Language string `json:"language,omitempty"`
 	Module   string `json:"module,omitempty"` // the executable or shared object that it is in
 
-	seq int64 // the order in which calls were written
+	key int64 // the order in which calls were written, within a transaction that of moments
 }
 
 // Duration is how long the call took.
@@ -69,18 +69,23 @@ type Filter struct {
 }
 
 const callColumns = `
-	c.seq, c.id, c.ts, c.start_ns, f.name, f.process_group, c.duration_ns / 1e6, c.overhead_ns / 1e6, c.status,
+	c.key, c.id, m.ts, m.ms * 1000000 + (c.start & 1048575), f.name, f.process_group, c.duration_ns / 1e6, c.overhead_ns / 1e6, m.status,
 	coalesce(e.message, ''), coalesce(e.type, ''), coalesce(p.pid, 0), coalesce(t.tid, 0), coalesce(c.goroutine, 0),
-	coalesce(t.name, ''), coalesce(p.exe, ''), coalesce(c.parent_id, 0), c.depth, c.cpu_ns / 1e6,
-	c.minor_faults, c.major_faults, c.rss_delta_kb, c.switches, c.sample_rate,
-	coalesce(p.container, ''), coalesce(p.pod, ''), coalesce(p.namespace, ''), c.root_id, s.seed,
-	d.args, d.result, coalesce(e.stack, ''), coalesce(d.flags, ''), f.file, f.line, f.language, f.module`
+	coalesce(t.name, ''), coalesce(p.exe, ''), coalesce(c.id - c.up, 0), c.start >> 20, c.cpu_ns / 1e6,
+	c.usage, m.sample_rate,
+	coalesce(p.container, ''), coalesce(p.pod, ''), coalesce(p.namespace, ''), c.id - coalesce(c.up, 0) - c.top, s.seed,
+	c.args, c.result, coalesce(e.stack, ''), coalesce(m.flags, ''), f.file, f.line, f.language, f.module`
 
-// callJoins follow a FROM that names the calls c.
+// Which comes first is forced: byMoment goes through moments, whose conditions
+// are met without a look at their calls; byCall follows a FROM that names the calls c.
+const (
+	byMoment = " FROM moment m CROSS JOIN call c ON c.key BETWEEN m.id << 8 AND m.id << 8 | 255" + callJoins
+	byCall   = " CROSS JOIN moment m ON m.id = c.key >> 8" + callJoins
+)
+
 const callJoins = `
 	CROSS JOIN function f ON f.id = c.function_id
-	LEFT JOIN error e ON e.seq = c.seq
-	LEFT JOIN data d ON d.seq = c.seq
+	LEFT JOIN error e ON e.key = c.key
 	LEFT JOIN thread t ON t.id = c.thread_id
 	LEFT JOIN target p ON p.id = t.target_id
 	LEFT JOIN session s ON s.id = p.session_id`
@@ -88,9 +93,10 @@ const callJoins = `
 func scanCall(rows *sql.Rows) (c Call, err error) {
 	var root, seed *int64
 	var args, result *string
-	if err := rows.Scan(&c.seq, &c.ID, &c.TS, &c.TSNS, &c.Process, &c.Group, &c.DurationMS, &c.OverheadMS, &c.Status,
+	var usage any
+	if err := rows.Scan(&c.key, &c.ID, &c.TS, &c.TSNS, &c.Process, &c.Group, &c.DurationMS, &c.OverheadMS, &c.Status,
 		&c.Error, &c.ErrorType, &c.PID, &c.TID, &c.Goroutine, &c.Thread, &c.Exe, &c.ParentID, &c.Depth, &c.CPUMS,
-		&c.MinorFaults, &c.MajorFaults, &c.RSSDeltaKB, &c.Switches, &c.SampleRate,
+		&usage, &c.SampleRate,
 		&c.Container, &c.Pod, &c.Namespace, &root, &seed,
 		&args, &result, &c.Stack, &c.Flags, &c.File, &c.Line, &c.Language, &c.Module); err != nil {
 		return c, err
@@ -102,7 +108,29 @@ func scanCall(rows *sql.Rows) (c Call, err error) {
 		}
 	}
 	c.Args, c.Result = rawJSON(args), rawJSON(result)
-	return c, nil
+	return c, c.setUsage(usage)
+}
+
+// setUsage unpacks what docs/schema.md describes as usage.
+func (c *Call) setUsage(usage any) error {
+	switch u := usage.(type) {
+	case int64:
+		if u&1 == 0 {
+			minor, major, switches := u>>12&(1<<20-1), u>>32&(1<<8-1), u>>2&(1<<10-1)
+			c.MinorFaults, c.MajorFaults, c.Switches = &minor, &major, &switches
+		}
+		if u&2 == 0 {
+			rss := u >> 40
+			c.RSSDeltaKB = &rss
+		}
+	case string:
+		var n [4]*int64
+		if err := json.Unmarshal([]byte(u), &n); err != nil {
+			return fmt.Errorf("%w: usage of call %d: %w", ErrDamaged, c.ID, err)
+		}
+		c.MinorFaults, c.MajorFaults, c.RSSDeltaKB, c.Switches = n[0], n[1], n[2], n[3]
+	}
+	return nil
 }
 
 // rawJSON keeps text that isn't JSON after all from breaking what it is printed in.
@@ -137,23 +165,20 @@ func (d *Database) calls(ctx context.Context, query string, args ...any) ([]Call
 
 // Errors gives the latest calls that ended in an error, the latest first.
 func (d *Database) Errors(ctx context.Context, r Range, limit int) ([]Call, error) {
-	where, args := r.functions("c.function_id")
-	if !r.Since.IsZero() {
-		where, args = " AND c.ts >= ?"+where, append([]any{timestamp(r.Since)}, args...)
-	}
-	return d.calls(ctx, "SELECT"+callColumns+" FROM call c"+callJoins+
-		" WHERE c.status = 'ERR'"+where+" ORDER BY c.ts DESC, c.seq DESC LIMIT ?", append(args, limit)...)
+	where, args := Filter{Range: r, Status: trace.StatusErr.String()}.where()
+	return d.calls(ctx, "SELECT"+callColumns+byMoment+
+		" WHERE true"+where+" ORDER BY m.ts DESC, m.id DESC, c.key DESC LIMIT ?", append(args, limit)...)
 }
 
 // timestamp is a time as the ts columns have it.
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000") }
 
 // Latest gives the calls that were written last, in the order of writing, which
-// is the order in which they ended but for some milliseconds.
+// is the order in which they ended but for a tenth of a second.
 func (d *Database) Latest(ctx context.Context, f Filter, limit int) ([]Call, error) {
 	where, args := f.where()
-	calls, err := d.calls(ctx, "SELECT"+callColumns+" FROM call c"+callJoins+
-		" WHERE true"+where+" ORDER BY c.seq DESC LIMIT ?", append(args, limit)...)
+	calls, err := d.calls(ctx, "SELECT"+callColumns+byMoment+
+		" WHERE true"+where+" ORDER BY m.id DESC, c.key DESC LIMIT ?", append(args, limit)...)
 	slices.Reverse(calls)
 	return calls, err
 }
@@ -161,10 +186,10 @@ func (d *Database) Latest(ctx context.Context, f Filter, limit int) ([]Call, err
 func (f Filter) where() (where string, args []any) {
 	where, args = f.functions("c.function_id")
 	if f.Status != "" {
-		where, args = where+" AND c.status = ?", append(args, f.Status)
+		where, args = where+" AND m.status = ?", append(args, f.Status)
 	}
 	if !f.Since.IsZero() {
-		where, args = where+" AND c.ts >= ?", append(args, timestamp(f.Since))
+		where, args = where+" AND m.ts >= ?", append(args, timestamp(f.Since))
 	}
 	return where, args
 }
@@ -173,21 +198,21 @@ func (f Filter) where() (where string, args []any) {
 type Follower struct {
 	d      *Database
 	filter Filter
-	last   int64 // seq of the last call that was looked at
+	last   int64 // key of the last call that was looked at
 }
 
 // Follow starts behind the calls that are in the database now.
 func (d *Database) Follow(ctx context.Context, f Filter) (*Follower, error) {
-	last, err := d.lastSeq(ctx)
+	last, err := d.lastKey(ctx)
 	return &Follower{d: d, filter: f, last: last}, err
 }
 
 // Pass leaves out a call that was seen already, and those before it.
-func (f *Follower) Pass(c *Call) { f.last = max(f.last, c.seq) }
+func (f *Follower) Pass(c *Call) { f.last = max(f.last, c.key) }
 
-func (d *Database) lastSeq(ctx context.Context) (int64, error) {
+func (d *Database) lastKey(ctx context.Context) (int64, error) {
 	var last int64
-	err := d.sql.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM call").Scan(&last)
+	err := d.sql.QueryRowContext(ctx, "SELECT coalesce(max(key), 0) FROM call").Scan(&last)
 	return last, d.wrap("read calls", err)
 }
 
@@ -198,19 +223,20 @@ func (f *Follower) Next(ctx context.Context, limit int) (calls []Call, skipped u
 	if now, err := os.Stat(f.d.path); err != nil || !os.SameFile(now, f.d.identity) {
 		return nil, 0, &Error{Op: "follow database", Path: f.d.path, Err: ErrReplaced, hint: "start again to follow the new one"}
 	}
-	last, err := f.d.lastSeq(ctx)
+	last, err := f.d.lastKey(ctx)
 	if err != nil || last <= f.last {
 		return nil, 0, err
 	}
 	where, args := f.filter.where()
-	where, args = " WHERE c.seq > ? AND c.seq <= ?"+where, append([]any{f.last, last}, args...)
-	calls, err = f.d.calls(ctx, "SELECT"+callColumns+" FROM call c"+callJoins+where+
-		" ORDER BY c.seq DESC LIMIT ?", append(slices.Clone(args), limit)...)
+	// A moment's calls are written together: none comes later.
+	where, args = " WHERE m.id BETWEEN ? >> 8 AND ? >> 8 AND c.key > ?"+where, append([]any{f.last, last, f.last}, args...)
+	calls, err = f.d.calls(ctx, "SELECT"+callColumns+byMoment+where+
+		" ORDER BY m.id DESC, c.key DESC LIMIT ?", append(slices.Clone(args), limit)...)
 	if err != nil {
 		return nil, 0, err
 	}
 	if len(calls) == limit {
-		if err := f.d.sql.QueryRowContext(ctx, "SELECT count(*) FROM call c"+where, args...).Scan(&skipped); err != nil {
+		if err := f.d.sql.QueryRowContext(ctx, "SELECT count(*) FROM moment m CROSS JOIN call c ON c.key BETWEEN m.id << 8 AND m.id << 8 | 255"+where, args...).Scan(&skipped); err != nil {
 			return nil, 0, f.d.wrap("read calls", err)
 		}
 		skipped -= uint64(len(calls))
@@ -250,17 +276,13 @@ func (d *Database) Tree(ctx context.Context, id uint64, limit int) (*Tree, error
 	if err := d.climb(ctx, t); err != nil {
 		return nil, err
 	}
-	// Breadth first, so that the limit cuts the deepest; a parent's id is less than
-	// its callees', so that there is an end.
-	below, err := d.calls(ctx, `
-		WITH RECURSIVE below(id, level) AS (
-			SELECT ?, 0
-			UNION ALL
-			SELECT n.id, b.level + 1 FROM below b CROSS JOIN call n ON n.parent_id = b.id AND n.id > b.id
-			ORDER BY 2 LIMIT ?
-		)
-		SELECT`+callColumns+" FROM below b CROSS JOIN call c ON c.id = b.id"+callJoins+
-		" WHERE b.level > 0 ORDER BY b.level, c.id", int64(id), limit+2)
+	ids, err := d.below(ctx, id, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	list, _ := json.Marshal(ids) // numbers always have a form
+	below, err := d.calls(ctx, "SELECT"+callColumns+
+		" FROM json_each(?) j CROSS JOIN call c ON c.id = j.value"+byCall+" ORDER BY j.key", string(list))
 	if err != nil {
 		return nil, err
 	}
@@ -283,6 +305,64 @@ func (n *Node) adopt(calls []Call) {
 	}
 }
 
+// below gives the ids of at most limit calls below a call, breadth first, so that the
+// limit cuts the deepest. A caller's id is less than its callees', so that there is an end.
+func (d *Database) below(ctx context.Context, id uint64, limit int) (ids []int64, err error) {
+	for level := []int64{int64(id)}; len(level) > 0 && len(ids) < limit; {
+		if level, err = d.callees(ctx, level, limit-len(ids)); err != nil {
+			return nil, err
+		}
+		ids = append(ids, level...)
+	}
+	return ids, nil
+}
+
+// near is how far behind their caller's id callees are looked for; those that are
+// further away have an index (docs/schema.md).
+const near = 8191
+
+// callees gives the ids of the first calls, at most limit, that the callers made, all sorted.
+func (d *Database) callees(ctx context.Context, callers []int64, limit int) (ids []int64, err error) {
+	for rest := callers; len(rest) > 0 && len(ids) < limit; {
+		n := 1
+		for n < len(rest) && rest[n] <= rest[n-1]+near {
+			n++
+		}
+		if ids, err = d.appendIDs(ctx, ids, limit, callers, "SELECT id, id - up FROM call INDEXED BY call_id WHERE id > ? AND id <= ? AND up BETWEEN 1 AND ? ORDER BY id",
+			rest[0], rest[n-1]+near, near); err != nil {
+			return nil, err
+		}
+		rest = rest[n:]
+	}
+	for _, caller := range callers {
+		if ids, err = d.appendIDs(ctx, ids, len(ids)+limit, callers, "SELECT id, id - up FROM call INDEXED BY call_far WHERE id - up = ? AND up > 8191 ORDER BY id LIMIT ?",
+			caller, limit); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(ids)
+	return ids[:min(len(ids), limit)], nil
+}
+
+// appendIDs appends ids of a query, up to a length, whose callers are among those given.
+func (d *Database) appendIDs(ctx context.Context, ids []int64, length int, callers []int64, query string, args ...any) ([]int64, error) {
+	rows, err := d.sql.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, d.wrap("read calls", err)
+	}
+	defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
+	for len(ids) < length && rows.Next() {
+		var id, caller int64
+		if err := rows.Scan(&id, &caller); err != nil {
+			return nil, d.wrap("read calls", err)
+		}
+		if _, ok := slices.BinarySearch(callers, caller); ok {
+			ids = append(ids, id)
+		}
+	}
+	return ids, d.wrap("read calls", rows.Err())
+}
+
 // climb finds the callers.
 func (d *Database) climb(ctx context.Context, t *Tree) error {
 	for c := &t.Node.Call; c.ParentID != 0 && c.ParentID < c.ID && len(t.Callers) < maxDepth; c = &t.Callers[len(t.Callers)-1] {
@@ -302,7 +382,7 @@ func (d *Database) climb(ctx context.Context, t *Tree) error {
 
 // Call gives one call. Its error wraps ErrNoCall when it isn't there.
 func (d *Database) Call(ctx context.Context, id uint64) (Call, error) {
-	calls, err := d.calls(ctx, "SELECT"+callColumns+" FROM call c"+callJoins+" WHERE c.id = ?", int64(id))
+	calls, err := d.calls(ctx, "SELECT"+callColumns+" FROM call c"+byCall+" WHERE c.id = ?", int64(id))
 	switch {
 	case err != nil:
 		return Call{}, err

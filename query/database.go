@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SchemaVersion is the newest schema that this package can read.
-const SchemaVersion = 2
+// SchemaVersion is the schema that this package can read.
+const SchemaVersion = 3
 
 // applicationID marks the project's databases, their PRAGMA application_id: "obsv".
 const applicationID = 0x6f627376
@@ -26,6 +26,7 @@ var (
 	ErrMissing  = errors.New("no such database")
 	ErrForeign  = errors.New("not an observatory-trace database")
 	ErrNewer    = errors.New("written by a newer observatory-trace")
+	ErrOlder    = errors.New("written by an older observatory-trace")
 	ErrDamaged  = errors.New("damaged")
 	ErrReplaced = errors.New("deleted or replaced")
 	ErrRefused  = errors.New("only statements that read are allowed")
@@ -60,12 +61,11 @@ type Database struct {
 	sql      *sql.DB
 	path     string
 	identity os.FileInfo
-	spans    bool // its statistics may be of longer times than seconds
 }
 
 // Open opens the database at path for reading; the caller closes it. It may be
 // written to at the same time. Errors are of type *Error and wrap ErrMissing,
-// ErrForeign, ErrNewer or ErrDamaged where they fit.
+// ErrForeign, ErrNewer, ErrOlder or ErrDamaged where they fit.
 func Open(path string) (*Database, error) {
 	d := &Database{path: path}
 	if err := d.open(); err != nil {
@@ -119,8 +119,10 @@ func (d *Database) checkSchema() error {
 		return ErrForeign
 	case version > SchemaVersion:
 		return fmt.Errorf("%w: its schema is version %d, this program knows %d", ErrNewer, version, SchemaVersion)
+	case version < SchemaVersion:
+		return fmt.Errorf("%w: its schema is version %d, this program reads %d", ErrOlder, version, SchemaVersion)
 	}
-	return d.sql.QueryRow("SELECT count(*) FROM pragma_table_info('stat') WHERE name = 'seconds'").Scan(&d.spans)
+	return nil
 }
 
 // Close closes the database.
@@ -211,6 +213,8 @@ func hintFor(err error, path string) string {
 		return "name a file that `observatory-trace attach` wrote with --db"
 	case errors.Is(err, ErrNewer):
 		return "read it with that version of the program"
+	case errors.Is(err, ErrOlder):
+		return fmt.Sprintf("recording into it with `observatory-trace attach --db %s` brings it up to date; sqlite3 reads its views as they are", path)
 	case errors.Is(err, ErrDamaged):
 		return fmt.Sprintf("`sqlite3 %s .recover` saves what can be read", path)
 	case errors.Is(err, ErrRefused):

@@ -121,7 +121,7 @@ func TestSummaries(t *testing.T) {
 	f.acc.Tally(&trace.Tally{Func: f.function("main.never"), Calls: 2, Dropped: 2})
 	d := f.reader(t)
 	must(t, f.store.Stats([]writer.FunctionSecond{{
-		Second: began.Unix() + 60, Recorded: 1, HasCPU: true, CPUNS: 5e5,
+		Second: began.Unix() + 60, Recorded: 1, CPUCalls: 1, CPUNS: 5e5,
 		Tally: trace.Tally{Func: f.function("main.pay"), Calls: 1, TotalNS: 8e6, MaxNS: 8e6, Latency: latencies(8e6)},
 	}}))
 	must(t, f.store.Flush())
@@ -130,11 +130,11 @@ func TestSummaries(t *testing.T) {
 	must(t, err)
 	text, err := json.Marshal(got)
 	must(t, err)
-	want := `[{"process":"main.pay","group":"payments","calls":32,"errors":1,"sampled_out":30,"dropped":0,"recorded":2,"mean_ms":5,"p50_ms":1.998848,"p95_ms":7.995392,"p99_ms":7.995392,"max_ms":8,"total_ms":10,"cpu_ms":0.5,"overhead_ms":0},` +
-		`{"process":"main.handle","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":0,"recorded":2,"mean_ms":9,"p50_ms":9,"p95_ms":9,"p99_ms":9,"max_ms":9,"total_ms":9,"cpu_ms":null,"overhead_ms":0},` +
-		`{"process":"main.validate","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":0,"recorded":2,"mean_ms":3,"p50_ms":1.998848,"p95_ms":3.997696,"p99_ms":3.997696,"max_ms":4,"total_ms":6,"cpu_ms":null,"overhead_ms":0},` +
-		`{"process":"main.lookup","group":"","calls":5,"errors":0,"sampled_out":0,"dropped":4,"recorded":1,"mean_ms":1,"p50_ms":0.999424,"p95_ms":0.999424,"p99_ms":0.999424,"max_ms":1,"total_ms":1,"cpu_ms":null,"overhead_ms":0},` +
-		`{"process":"main.never","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":2,"recorded":0,"mean_ms":null,"p50_ms":null,"p95_ms":null,"p99_ms":null,"max_ms":null,"total_ms":0,"cpu_ms":null,"overhead_ms":0}]`
+	want := `[{"process":"main.pay","group":"payments","calls":32,"errors":1,"sampled_out":30,"dropped":0,"recorded":2,"mean_ms":5,"p50_ms":1.998848,"p95_ms":7.995392,"p99_ms":7.995392,"max_ms":8,"total_ms":10,"cpu_ms":0.5,"cpu_calls":1,"overhead_ms":0,"coverage":1},` +
+		`{"process":"main.handle","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":0,"recorded":2,"mean_ms":9,"p50_ms":9,"p95_ms":9,"p99_ms":9,"max_ms":9,"total_ms":9,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1},` +
+		`{"process":"main.validate","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":0,"recorded":2,"mean_ms":3,"p50_ms":1.998848,"p95_ms":3.997696,"p99_ms":3.997696,"max_ms":4,"total_ms":6,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1},` +
+		`{"process":"main.lookup","group":"","calls":5,"errors":0,"sampled_out":0,"dropped":4,"recorded":1,"mean_ms":1,"p50_ms":0.999424,"p95_ms":0.999424,"p99_ms":0.999424,"max_ms":1,"total_ms":1,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1},` +
+		`{"process":"main.never","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":2,"recorded":0,"mean_ms":null,"p50_ms":null,"p95_ms":null,"p99_ms":null,"max_ms":null,"total_ms":0,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1}]`
 	if string(text) != want {
 		t.Errorf("summaries are\n%s\nwant\n%s", strings.ReplaceAll(string(text), "},{", "},\n{"), strings.ReplaceAll(want, "},{", "},\n{"))
 	}
@@ -226,25 +226,6 @@ func TestSummariesOfSpans(t *testing.T) {
 	must(t, err)
 	if all[0].Calls != 111_112 {
 		t.Errorf("%d calls in all", all[0].Calls)
-	}
-}
-
-// TestOlderFile reads a file of a program that knew seconds only.
-func TestOlderFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "old.db")
-	old, err := os.ReadFile("../writer/testdata/version1.sql")
-	must(t, err)
-	make := exec.Command("sqlite3", path)
-	make.Stdin = strings.NewReader(string(old))
-	must(t, make.Run())
-	d, err := query.Open(path)
-	must(t, err)
-	defer func() { must(t, d.Close()) }()
-	for _, since := range []time.Time{{}, began} {
-		got, err := d.Summaries(t.Context(), query.Range{Since: since})
-		if must(t, err); len(got) != 2 {
-			t.Errorf("since %v: %+v", since, got)
-		}
 	}
 }
 
@@ -391,6 +372,31 @@ func TestTree(t *testing.T) {
 	}
 }
 
+// TestFarCallees holds that callees are found however many other calls were made in between.
+func TestFarCallees(t *testing.T) {
+	f := newFixture(t)
+	f.call(t, 30, 0, 30, 0, "main.serve", time.Second, time.Hour, nil)
+	for _, id := range []uint64{31, 8221, 8222, 16413, 500_000} { // 8221 is the last that is near
+		f.call(t, id, 30, 30, 1, "main.request", time.Second, 1, nil)
+	}
+	f.call(t, 8223, 8222, 30, 2, "main.step", time.Second, 1, nil)
+	f.call(t, 16414, 8222, 30, 2, "main.step", time.Second, 1, nil)
+	f.call(t, 16415, 31, 30, 2, "main.step", time.Second, 1, nil)
+	f.call(t, 600_000, 500_000, 30, 2, "main.step", time.Second, 1, nil)
+	d := f.reader(t)
+	for limit, want := range map[int]string{
+		100: "30(31(16415) 8221 8222(8223 16414) 16413 500000(600000))",
+		6:   "30(31 8221 8222(8223) 16413 500000)",
+		3:   "30(31 8221 8222)",
+	} {
+		tree, err := d.Tree(t.Context(), 30, limit)
+		must(t, err)
+		if got := shape(tree.Node); got != want || tree.Cut != (limit < 100) {
+			t.Errorf("tree of %d calls: %s (cut %v), want %s", limit, got, tree.Cut, want)
+		}
+	}
+}
+
 // TestTreeOfLoops holds that ids that lie about their parents end in no loop.
 func TestTreeOfLoops(t *testing.T) {
 	f := newFixture(t)
@@ -510,7 +516,7 @@ func TestSQL(t *testing.T) {
 	before := digest(t, f.path)
 	out := filepath.Join(t.TempDir(), "out.db")
 	for _, statement := range []string{
-		"DELETE FROM call", "INSERT INTO meta VALUES ('a', 1)", "UPDATE call SET ts = ''", "DROP TABLE call", "CREATE TABLE t (a)",
+		"DELETE FROM call", "INSERT INTO meta VALUES ('a', 1)", "UPDATE moment SET ts = ''", "DROP TABLE call", "CREATE TABLE t (a)",
 		"CREATE TEMP TABLE t (a)", "ALTER TABLE call ADD COLUMN x", "VACUUM", "VACUUM INTO '" + out + "'", "ATTACH '" + out + "' AS o", "REINDEX", "ANALYZE",
 		"PRAGMA query_only = OFF", "PRAGMA journal_mode = DELETE", "PRAGMA writable_schema = ON", "PRAGMA user_version = 7", "PRAGMA wal_checkpoint",
 		"PRAGMA table_info(call); DELETE FROM call", "SELECT 1; DROP TABLE call", "EXPLAIN DELETE FROM call", "WITH x AS (SELECT 1) DELETE FROM call",
@@ -588,12 +594,15 @@ func TestOpen(t *testing.T) {
 	}
 	newer := file("newer.db", whole)
 	must(t, exec.Command("sqlite3", newer, fmt.Sprintf("PRAGMA user_version = %d", query.SchemaVersion+1)).Run())
+	older := file("older.db", whole)
+	must(t, exec.Command("sqlite3", older, "PRAGMA user_version = 1").Run())
 	for path, want := range map[string]error{
 		filepath.Join(dir, "none.db"): query.ErrMissing,
 		file("empty.db", nil):         query.ErrForeign,
 		file("text.db", []byte("text, long enough to be looked at, but no database of any kind, as it seems, at all, for 100 bytes")): query.ErrForeign,
 		made("other.db", "CREATE TABLE t (a)"): query.ErrForeign,
 		newer:                                  query.ErrNewer,
+		older:                                  query.ErrOlder,
 		dir:                                    query.ErrForeign,
 	} {
 		_, err := query.Open(path)

@@ -28,7 +28,11 @@ type Summary struct {
 	MaxMS      *float64 `json:"max_ms"`
 	TotalMS    float64  `json:"total_ms"`
 	CPUMS      *float64 `json:"cpu_ms"`
+	CPUCalls   uint64   `json:"cpu_calls"` // of how many calls CPUMS is the sum
 	OverheadMS float64  `json:"overhead_ms"`
+	// Coverage is the share of the calls that the figures are of: 1, or less where probes were
+	// in place for a part of the time only. All calls are Calls / Coverage, about.
+	Coverage float64 `json:"coverage"`
 
 	Latency trace.Histogram `json:"-"` // of the calls that ended
 }
@@ -45,12 +49,13 @@ func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 	where, names := r.functions("x.function_id")
 	from := func(condition string) string {
 		return `SELECT f.name, f.process_group, x.calls, x.errors, x.sampled_out, x.dropped, x.recorded,
-			x.total_ns, x.max_ns, x.cpu_ns, x.overhead_ns, x.histogram
+			x.total_ns, x.max_ns, x.cpu_ns, x.overhead_ns, x.histogram,
+			CASE WHEN x.cpu_ns IS NULL THEN 0 ELSE coalesce(x.cpu_calls, x.timed) END, x.coverage
 		FROM stat x CROSS JOIN function f ON f.id = x.function_id
 		WHERE ` + condition + where
 	}
 	statement, args := from("x.ts >= ?"), append([]any{r.second()}, names...)
-	if d.spans && !r.Since.IsZero() {
+	if !r.Since.IsZero() {
 		statement += " UNION ALL " + from("x.ts < ? AND (x.ts = ? AND x.seconds = 60 OR x.ts = ? AND x.seconds = 3600)")
 		at := r.Since.UTC()
 		args = append(append(args, r.second(), at.Truncate(time.Minute).Format(secondForm), at.Truncate(time.Hour).Format(secondForm)), names...)
@@ -66,8 +71,10 @@ func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 		var s sum
 		var cpu *int64
 		var histogram []byte
+		var coverage float64
 		if err := rows.Scan(&key[0], &key[1], &s.Calls, &s.Errors, &s.SampledOut, &s.Dropped, &s.Recorded,
-			&s.totalNS, &s.maxNS, &cpu, &s.overheadNS, &histogram); err != nil {
+			&s.totalNS, &s.maxNS, &cpu, &s.overheadNS, &histogram,
+			&s.CPUCalls, &coverage); err != nil {
 			return nil, d.wrap("summarize", err)
 		}
 		if err := s.Latency.UnmarshalBinary(histogram); err != nil {
@@ -76,6 +83,7 @@ func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 		if cpu != nil {
 			s.cpuNS, s.hasCPU = *cpu, true
 		}
+		s.allCalls = float64(s.Calls) / coverage
 		if whole := sums[key]; whole != nil {
 			whole.add(&s)
 		} else {
@@ -99,6 +107,7 @@ type sum struct {
 	Summary
 	totalNS, maxNS, cpuNS, overheadNS int64
 	hasCPU                            bool
+	allCalls                          float64 // those that coverage makes of Calls
 }
 
 func (s *sum) add(o *sum) {
@@ -111,6 +120,8 @@ func (s *sum) add(o *sum) {
 	s.maxNS = max(s.maxNS, o.maxNS)
 	s.cpuNS += o.cpuNS
 	s.hasCPU = s.hasCPU || o.hasCPU
+	s.CPUCalls += o.CPUCalls
+	s.allCalls += o.allCalls
 	s.overheadNS += o.overheadNS
 	s.Latency.Merge(&o.Latency)
 }
@@ -124,6 +135,10 @@ func (s *sum) finish() Summary {
 			at := ms(min(s.Latency.Quantile(q), s.maxNS)) // a bucket's middle may lie above all that is in it
 			*p = &at
 		}
+	}
+	s.Coverage = 1
+	if s.Calls > 0 && s.allCalls > 0 {
+		s.Coverage = float64(s.Calls) / s.allCalls
 	}
 	if s.hasCPU {
 		cpu := ms(s.cpuNS)

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
@@ -42,14 +43,16 @@ type database struct {
 	path     string
 	identity os.FileInfo // the file that was opened, by device and inode
 	conn     *sqlite3.SQLiteConn
+	handle   unsafe.Pointer  // SQLite's own, of the same connection
 	patience time.Duration   // how long a transaction waits for the write lock
 	hurry    <-chan struct{} // closed when waiting must end
 	retries  atomic.Uint64   // how often the lock was not to be had at once
 
 	session int64
-	call    *inserter
-	data    *inserter
+	moment  *inserter
+	call    *packer
 	error   *inserter
+	moments moments
 	names   names
 	clock   clock
 	expire  expirer
@@ -122,11 +125,9 @@ func (d *database) connect() error {
 	d.identity = identity
 	// The connection is one goroutine's: SQLite needs no mutexes of its own.
 	name := "file:" + (&url.URL{Path: d.path}).EscapedPath() + "?mode=rw&_mutex=no"
-	conn, err := (&sqlite3.SQLiteDriver{}).Open(name)
-	if err != nil {
+	if d.conn, d.handle, err = openConnection(name); err != nil {
 		return err
 	}
-	d.conn = conn.(*sqlite3.SQLiteConn)
 	return d.exec(fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Milliseconds()))
 }
 
@@ -151,7 +152,7 @@ func (d *database) configure() error {
 		PRAGMA synchronous = NORMAL;
 		PRAGMA wal_autocheckpoint = 8000;
 		PRAGMA journal_size_limit = 67108864;
-		PRAGMA cache_size = -65536;
+		PRAGMA cache_size = -16384;
 		PRAGMA temp_store = MEMORY;
 		PRAGMA trusted_schema = OFF`)
 }
@@ -178,25 +179,27 @@ func (d *database) check() error {
 }
 
 func (d *database) prepare() (err error) {
-	if d.call, err = newInserter(d.conn, "call", "seq", "id", "ts", "start_ns", "function_id", "thread_id",
-		"duration_ns", "overhead_ns", "status", "goroutine", "parent_id", "root_id", "depth", "sample_rate",
-		"cpu_ns", "minor_faults", "major_faults", "rss_delta_kb", "switches"); err != nil {
+	if d.moment, err = newInserter(d.conn, "moment", "id", "ts", "ms", "status", "flags", "sample_rate", "first", "calls"); err != nil {
 		return err
 	}
-	if d.data, err = newInserter(d.conn, "data", "seq", "args", "result", "flags"); err != nil {
+	if d.error, err = newInserter(d.conn, "error", "key", "type", "message", "stack"); err != nil {
 		return err
 	}
-	d.error, err = newInserter(d.conn, "error", "seq", "type", "message", "stack")
+	d.call, err = newPacker(d.handle)
 	return err
 }
 
 // close ends the connection; SQLite folds the log into the file if nobody else has it open.
 func (d *database) close() error {
-	for _, ins := range []*inserter{d.call, d.data, d.error} {
+	for _, ins := range []*inserter{d.moment, d.error} {
 		if ins != nil {
 			ins.close()
 		}
 	}
+	if d.call != nil {
+		d.call.close()
+	}
+	d.moment, d.error, d.call = nil, nil, nil
 	if d.conn == nil {
 		return nil
 	}
@@ -350,9 +353,18 @@ func (d *database) commit(b batch, ids int) (firstID int64, err error) {
 	})
 	d.settleTrim(err)
 	if err != nil {
-		d.names.forget() // rows that were named in this transaction are gone
+		d.forget()
 	}
 	return firstID, err
+}
+
+// forget drops what a transaction that failed has left behind: rows that wait
+// to be inserted, and numbers of rows that are gone with it.
+func (d *database) forget() {
+	d.names.forget()
+	d.moment.forget()
+	d.call.forget()
+	d.error.forget()
 }
 
 // checkIdentity notices that the file at the path is another one: writes to
@@ -370,19 +382,8 @@ func (d *database) insert(b batch) error {
 		return err
 	}
 	if len(b.calls) > 0 {
-		seq, err := d.reserve("next_seq", len(b.calls))
-		if err != nil {
+		if err := d.insertCalls(b.calls); err != nil {
 			return err
-		}
-		for i, c := range b.calls {
-			if err := d.insertCall(seq+int64(i), c); err != nil {
-				return err
-			}
-		}
-		for _, ins := range []*inserter{d.call, d.data, d.error} {
-			if err := ins.flush(); err != nil {
-				return err
-			}
 		}
 	}
 	for i := range b.stats {
@@ -402,43 +403,6 @@ func (d *database) insert(b batch) error {
 	return nil
 }
 
-func (d *database) insertCall(seq int64, c *trace.Call) error {
-	function, err := d.names.function(d, c.Func)
-	if err != nil {
-		return err
-	}
-	thread, err := d.names.thread(d, c)
-	if err != nil {
-		return err
-	}
-	var cpu, minor, major, rss, switches driver.Value
-	if r := c.Resources; r != nil {
-		if !r.NoCPU {
-			cpu = r.CPUNS
-		}
-		if !r.NoCounts {
-			minor, major, switches = r.MinorFaults, r.MajorFaults, r.Switches
-		}
-		if !r.NoRSS {
-			rss = r.RSSDeltaKB
-		}
-	}
-	if err := d.call.add(seq, int64(c.ID), d.clock.text(c.StartNS), c.StartNS, function, thread,
-		c.DurationNS, c.OverheadNS, c.Status.String(), unlessZero(int64(c.Goroutine)), unlessZero(int64(c.ParentID)),
-		unlessZero(int64(c.RootID)), int64(c.Depth), c.SampleRate, cpu, minor, major, rss, switches); err != nil {
-		return err
-	}
-	if c.Args != nil || c.Result != nil || c.Flags != 0 {
-		if err := d.data.add(seq, bytesText(c.Args), bytesText(c.Result), unlessEmpty(c.Flags.String())); err != nil {
-			return err
-		}
-	}
-	if e := c.Err; e != nil {
-		return d.error.add(seq, unlessEmpty(e.Type), unlessEmpty(e.Message), unlessEmpty(e.Stack))
-	}
-	return nil
-}
-
 func (d *database) insertStat(f *FunctionSecond) error {
 	function, err := d.names.function(d, f.Func)
 	if err != nil {
@@ -449,7 +413,7 @@ func (d *database) insertStat(f *FunctionSecond) error {
 }
 
 // statColumns are what mergeRow reads.
-const statColumns = "calls, errors, sampled_out, dropped, recorded, total_ns, max_ns, overhead_ns, cpu_ns, histogram"
+const statColumns = "calls, errors, sampled_out, dropped, recorded, total_ns, max_ns, overhead_ns, cpu_ns, cpu_calls, coverage, histogram"
 
 // addStat adds to what the database has of a function, a session, and the time
 // that begins with ts and lasts so many seconds. A row of a longer time that
@@ -476,16 +440,17 @@ func (d *database) addStat(ts string, function, session int64, seconds int, adde
 		return err
 	}
 	var cpu driver.Value
-	if f.HasCPU {
+	if f.CPUCalls > 0 {
 		cpu = f.CPUNS
 	}
 	q := f.Latency.Quantile
 	err = d.set(`INSERT OR REPLACE INTO stat (ts, function_id, session_id, calls, errors, sampled_out, dropped,
-		recorded, timed, total_ns, max_ns, p50_ns, p95_ns, p99_ns, cpu_ns, overhead_ns, histogram, seconds)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		recorded, timed, total_ns, max_ns, p50_ns, p95_ns, p99_ns, cpu_ns, overhead_ns, histogram,
+		cpu_calls, coverage, seconds)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		ts, function, session, int64(f.Calls), int64(f.Errors), int64(f.LeftOut), int64(f.Dropped),
 		int64(f.Recorded), int64(f.Latency.Count()), f.TotalNS, f.MaxNS, min(q(0.5), f.MaxNS), min(q(0.95), f.MaxNS), min(q(0.99), f.MaxNS),
-		cpu, f.OverheadNS, histogram, span)
+		cpu, f.OverheadNS, histogram, int64(f.CPUCalls), f.coverage(), span)
 	if err != nil {
 		return fmt.Errorf("write statistics: %w", err)
 	}
@@ -494,17 +459,17 @@ func (d *database) addStat(ts string, function, session int64, seconds int, adde
 
 // mergeRow adds what the database has of the same second.
 func (f *FunctionSecond) mergeRow(row []driver.Value) error {
-	var n [9]int64
+	var n [10]int64
 	for i := range n {
 		n[i], _ = row[i].(int64)
 	}
-	_, hasCPU := row[8].(int64)
-	histogram, _ := row[9].([]byte)
+	coverage, _ := row[10].(float64)
+	histogram, _ := row[11].([]byte)
 	old := FunctionSecond{
 		Tally: trace.Tally{
 			Calls: uint64(n[0]), Errors: uint64(n[1]), LeftOut: uint64(n[2]), Dropped: uint64(n[3]), TotalNS: n[5], MaxNS: n[6], OverheadNS: n[7],
 		},
-		Recorded: uint64(n[4]), CPUNS: n[8], HasCPU: hasCPU,
+		Recorded: uint64(n[4]), CPUNS: n[8], CPUCalls: uint64(n[9]), Coverage: coverage,
 	}
 	if err := old.Latency.UnmarshalBinary(histogram); err != nil {
 		return fmt.Errorf("read statistics: %w: %w", ErrCorrupt, err)
@@ -542,14 +507,6 @@ func unlessEmpty(s string) driver.Value {
 		return nil
 	}
 	return s
-}
-
-// bytesText is text, or NULL for nil: a []byte would become a BLOB.
-func bytesText(b []byte) driver.Value {
-	if b == nil {
-		return nil
-	}
-	return string(b)
 }
 
 func jsonText(b []byte, otherwise string) string {

@@ -323,38 +323,6 @@ func (d *database) endOf(marks []retention.Mark) ([]retention.Mark, error) {
 	return []retention.Mark{end}, nil
 }
 
-// What retention has to know of the tables of calls is all here.
-
-// nextCall gives the number that the next call gets: calls are numbered in the order of writing.
-func (d *database) nextCall() (int64, error) {
-	return d.integer("SELECT value FROM meta WHERE key = 'next_seq'")
-}
-
-// firstCall gives the lowest number of a call; io.EOF where there are none.
-func (d *database) firstCall() (int64, error) {
-	return d.integer("SELECT seq FROM call ORDER BY seq LIMIT 1")
-}
-
-// newestCall tells when the call that was written last ended, in ns since 1970; io.EOF where there are none.
-func (d *database) newestCall() (int64, error) {
-	return d.integer("SELECT start_ns + duration_ns FROM call ORDER BY seq DESC LIMIT 1")
-}
-
-// expireCalls deletes the calls with numbers below end, or almost all of them, and what belongs to
-// them, and tells how many: rows at the beginning of their tables, whose pages become free as a whole.
-func (d *database) expireCalls(end int64) (deleted int64, err error) {
-	for _, table := range []string{"data", "error", "call"} {
-		res, err := d.conn.Exec("DELETE FROM "+table+" WHERE seq < ?", []driver.Value{end})
-		if err == nil {
-			deleted, err = res.RowsAffected()
-		}
-		if err != nil {
-			return 0, fmt.Errorf("delete calls: %w", err)
-		}
-	}
-	return deleted, nil
-}
-
 // state tells how much there is.
 func (d *database) state() (s retention.State, err error) {
 	s.Shrinks = d.expire.shrinks

@@ -35,6 +35,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if path := os.Getenv(readPath); path != "" {
+		if err := readAll(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 
@@ -231,6 +238,33 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
+// TestFullWithinTransaction fills the disk with a transaction that is larger than the page cache:
+// so it is an insert that fails, not the commit.
+func TestFullWithinTransaction(t *testing.T) {
+	path := filepath.Join(mountTemporary(t, "40m"), "full.db")
+	s := open(t, path, Options{})
+	writeMany(t, s, 100)
+	must(t, s.Flush())
+	source := newCallSource(10)
+	var calls []*trace.Call
+	for i := range 5000 {
+		c := source.next(uint64(1000 + i))
+		c.Args = []byte(`"` + strings.Repeat("x", 20_000) + `"`)
+		calls = append(calls, c)
+	}
+	must(t, s.Write(calls))
+	err := s.Close()
+	checkFault(t, err, ErrFull, "free space")
+	if !strings.Contains(err.Error(), "insert into call") {
+		t.Errorf("error %q is not one of the insert", err)
+	}
+	there := filepath.Join(t.TempDir(), "full.db")
+	copyDatabase(t, path, there)
+	if got := shell(t, there, "SELECT count(*) FROM process_trace; PRAGMA integrity_check"); got != "100\nok" {
+		t.Errorf("%q of 100 committed calls", got)
+	}
+}
+
 // TestFullFromTheStart opens where not even an empty database has room.
 func TestFullFromTheStart(t *testing.T) {
 	dir := mountTemporary(t, "16k")
@@ -378,7 +412,8 @@ func TestMigrateOldFile(t *testing.T) {
 	must(t, err)
 	path := newPath(t)
 	shell(t, path, string(old))
-	what := "SELECT * FROM process_trace WHERE id <= 3 ORDER BY id; SELECT * FROM data_trace WHERE id <= 3 ORDER BY id"
+	what := "SELECT * FROM process_trace WHERE id <= 3 ORDER BY id; SELECT * FROM data_trace WHERE id <= 3 ORDER BY id;" +
+		" SELECT ts, process, calls, errors, p50_ms, max_ms, cpu_ms, overhead_ms, hex(histogram), session_id FROM function_stats ORDER BY process; SELECT * FROM gaps; SELECT * FROM sessions WHERE id = 1"
 	before := shell(t, path, what)
 	s := open(t, path, Options{})
 	if id := ids(t, s, 1); id <= 3 {
@@ -387,7 +422,7 @@ func TestMigrateOldFile(t *testing.T) {
 	writeMany(t, s, 5)
 	must(t, s.Close())
 	after := shell(t, path, what)
-	if before != after || !strings.Contains(after, "main.pay") {
+	if before != after || !strings.Contains(after, "main.pay") || !strings.Contains(after, "card declined") || !strings.Contains(after, "1.998848") {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
 	if got := shell(t, path, "PRAGMA user_version; SELECT count(*) FROM process_trace"); got != strconv.Itoa(SchemaVersion)+"\n8" {

@@ -72,6 +72,9 @@ func (ins *inserter) flush() error {
 	return nil
 }
 
+// forget drops the rows that were added since the last flush.
+func (ins *inserter) forget() { ins.rows = 0 }
+
 func run(stmt driver.StmtQueryContext, values []driver.NamedValue) error {
 	for i := range values {
 		values[i].Ordinal = i + 1

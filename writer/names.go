@@ -1,7 +1,6 @@
 package writer
 
 import (
-	"database/sql/driver"
 	"fmt"
 	"time"
 
@@ -13,14 +12,19 @@ import (
 type names struct {
 	functions map[*trace.Function]int64
 	targets   map[*trace.Process]int64
-	threads   map[threadKey]int64
+	threads   map[threadKey]threadName
 	base      int64 // the number of the next call before they were looked up; 0: not known
 }
 
 type threadKey struct {
 	process *trace.Process
 	tid     int
-	name    string
+}
+
+// threadName is the row of a thread under the name that it had last.
+type threadName struct {
+	name string
+	id   int64
 }
 
 // maxNames bounds each memory: a target may start a thread for every request.
@@ -30,65 +34,60 @@ const maxNames = 1 << 16
 func (n *names) forget() { *n = names{} }
 
 func (n *names) function(d *database, f *trace.Function) (int64, error) {
-	return remember(&n.functions, f, func() (int64, error) {
-		id, err := d.integer(`INSERT INTO function (name, process_group, raw_name, language, module, address, file, line, seen)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET language = excluded.language, file = excluded.file, line = excluded.line,
-				seen = max(seen, excluded.seen) RETURNING id`,
-			f.Name, f.Group, f.RawName, f.Language.String(), f.Module, int64(f.Address), f.File, int64(f.Line), n.base)
-		if err != nil {
-			return 0, fmt.Errorf("name function %s: %w", f.Name, err)
-		}
-		return id, nil
-	})
-}
-
-// thread gives the number of the call's thread, or nil when its process isn't known.
-func (n *names) thread(d *database, c *trace.Call) (driver.Value, error) {
-	if c.Process == nil {
-		return nil, nil
-	}
-	id, err := remember(&n.threads, threadKey{c.Process, c.TID, c.Thread}, func() (int64, error) {
-		target, err := n.target(d, c.Process)
-		if err != nil {
-			return 0, err
-		}
-		id, err := d.integer(`INSERT INTO thread (target_id, tid, name, seen) VALUES (?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET seen = max(seen, excluded.seen) RETURNING id`, target, int64(c.TID), c.Thread, n.base)
-		if err != nil {
-			return 0, fmt.Errorf("name thread %d: %w", c.TID, err)
-		}
-		return id, nil
-	})
-	return id, err
-}
-
-func (n *names) target(d *database, p *trace.Process) (int64, error) {
-	return remember(&n.targets, p, func() (int64, error) {
-		id, err := d.integer(`INSERT INTO target (session_id, pid, started, exe, comm, container, pod, namespace)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET comm = excluded.comm RETURNING id`,
-			d.session, int64(p.PID), d.clock.text(p.StartNS), p.Exe, p.Comm, p.Container, p.Pod, p.Namespace)
-		if err != nil {
-			return 0, fmt.Errorf("name process %d: %w", p.PID, err)
-		}
-		return id, nil
-	})
-}
-
-func remember[K comparable](memory *map[K]int64, key K, find func() (int64, error)) (int64, error) {
-	if id, ok := (*memory)[key]; ok {
+	if id, ok := n.functions[f]; ok {
 		return id, nil
 	}
-	id, err := find()
+	id, err := d.integer(`INSERT INTO function (name, process_group, raw_name, language, module, address, file, line, seen)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET language = excluded.language, file = excluded.file, line = excluded.line,
+			seen = max(seen, excluded.seen) RETURNING id`,
+		f.Name, f.Group, f.RawName, f.Language.String(), f.Module, int64(f.Address), f.File, int64(f.Line), n.base)
+	if err != nil {
+		return 0, fmt.Errorf("name function %s: %w", f.Name, err)
+	}
+	remember(&n.functions, f, id)
+	return id, nil
+}
+
+// thread gives the number of the call's thread; its process must be known.
+func (n *names) thread(d *database, c *trace.Call) (int64, error) {
+	key := threadKey{c.Process, c.TID}
+	if t, ok := n.threads[key]; ok && t.name == c.Thread {
+		return t.id, nil
+	}
+	target, err := n.target(d, c.Process)
 	if err != nil {
 		return 0, err
 	}
-	if *memory == nil || len(*memory) >= maxNames {
-		*memory = make(map[K]int64)
+	id, err := d.integer(`INSERT INTO thread (target_id, tid, name, seen) VALUES (?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET seen = max(seen, excluded.seen) RETURNING id`, target, int64(c.TID), c.Thread, n.base)
+	if err != nil {
+		return 0, fmt.Errorf("name thread %d: %w", c.TID, err)
 	}
-	(*memory)[key] = id
+	remember(&n.threads, key, threadName{c.Thread, id})
 	return id, nil
+}
+
+func (n *names) target(d *database, p *trace.Process) (int64, error) {
+	if id, ok := n.targets[p]; ok {
+		return id, nil
+	}
+	id, err := d.integer(`INSERT INTO target (session_id, pid, started, exe, comm, container, pod, namespace)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET comm = excluded.comm RETURNING id`,
+		d.session, int64(p.PID), d.clock.text(p.StartNS), p.Exe, p.Comm, p.Container, p.Pod, p.Namespace)
+	if err != nil {
+		return 0, fmt.Errorf("name process %d: %w", p.PID, err)
+	}
+	remember(&n.targets, p, id)
+	return id, nil
+}
+
+func remember[K comparable, V any](memory *map[K]V, key K, value V) {
+	if *memory == nil || len(*memory) >= maxNames {
+		*memory = make(map[K]V)
+	}
+	(*memory)[key] = value
 }
 
 // clock writes times as the database has them, "2006-01-02 15:04:05.000" in
@@ -100,14 +99,22 @@ type clock struct {
 }
 
 func (c *clock) text(ns int64) string {
-	ms := ns / 1e6
+	ms := milliseconds(ns)
 	if ms == c.millisecond && c.last != "" {
 		return c.last
 	}
-	if s := ns / 1e9; s != c.second || c.prefix == "" {
+	m := (ms%1000 + 1000) % 1000
+	if s := (ms - m) / 1000; s != c.second || c.prefix == "" {
 		c.second, c.prefix = s, time.Unix(s, 0).UTC().Format("2006-01-02 15:04:05.")
 	}
-	m := ms % 1000
 	c.millisecond, c.last = ms, c.prefix+string([]byte{byte('0' + m/100), byte('0' + m/10%10), byte('0' + m%10)})
 	return c.last
+}
+
+// milliseconds gives the whole milliseconds since 1970 at a time in ns.
+func milliseconds(ns int64) int64 {
+	if ns < 0 {
+		return (ns+1)/1e6 - 1
+	}
+	return ns / 1e6
 }

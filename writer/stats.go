@@ -13,7 +13,10 @@ type FunctionSecond struct {
 	trace.Tally
 	Recorded uint64 // of Calls, those that are in the database
 	CPUNS    int64  // on-CPU time of the calls for which it was measured
-	HasCPU   bool   // whether there were any
+	CPUCalls uint64 // how many those are
+	// Coverage is the share of the second in which the function's probes were in place, of
+	// which alone the figures are; 0 stands for 1, all of it.
+	Coverage float64
 }
 
 // Accumulator makes FunctionSeconds from what the probes count and from the calls that
@@ -38,7 +41,7 @@ func (a *Accumulator) measured(c *trace.Call) *FunctionSecond {
 	f := a.of(c.Func)
 	if c.Resources != nil && !c.Resources.NoCPU {
 		f.CPUNS += c.Resources.CPUNS
-		f.HasCPU = true
+		f.CPUCalls++
 	}
 	return f
 }
@@ -70,8 +73,25 @@ func (a *Accumulator) of(fn *trace.Function) *FunctionSecond {
 
 // merge adds what other counted in the same second.
 func (f *FunctionSecond) merge(other *FunctionSecond) {
+	f.Coverage = f.mergedCoverage(other)
 	f.Merge(&other.Tally)
 	f.Recorded += other.Recorded
 	f.CPUNS += other.CPUNS
-	f.HasCPU = f.HasCPU || other.HasCPU
+	f.CPUCalls += other.CPUCalls
+}
+
+func (f *FunctionSecond) coverage() float64 {
+	if f.Coverage == 0 {
+		return 1
+	}
+	return f.Coverage
+}
+
+// mergedCoverage keeps the number of calls that both together stand for.
+func (f *FunctionSecond) mergedCoverage(other *FunctionSecond) float64 {
+	calls := float64(f.Calls) + float64(other.Calls)
+	if calls == 0 {
+		return min(f.coverage(), other.coverage())
+	}
+	return calls / (float64(f.Calls)/f.coverage() + float64(other.Calls)/other.coverage())
 }

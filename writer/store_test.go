@@ -148,7 +148,7 @@ func TestColumnOrder(t *testing.T) {
 		"process_trace": "id ts ts_ns process process_group duration_ms overhead_ms status error error_type pid tid goroutine thread exe " +
 			"parent_id depth cpu_ms minor_faults major_faults rss_delta_kb switches sample_rate container pod namespace trace_id span_id",
 		"data_trace":     "id ts process args result stack flags",
-		"function_stats": "ts process process_group calls errors sampled_out dropped recorded timed total_ms mean_ms p50_ms p95_ms p99_ms max_ms cpu_ms overhead_ms histogram function_id session_id seconds",
+		"function_stats": "ts process process_group calls errors sampled_out dropped recorded timed total_ms mean_ms p50_ms p95_ms p99_ms max_ms cpu_ms overhead_ms histogram function_id session_id cpu_calls coverage seconds",
 		"gaps":           "ts process pid count reason hint session_id",
 		"sessions":       "id started ended version host kernel tracer_pid command settings functions processes",
 	} {
@@ -178,17 +178,21 @@ func TestQueryPlans(t *testing.T) {
 		"driver": func(q string) string { return driverPlan(t, path, q) },
 	}
 	for _, c := range []struct{ query, uses, avoids string }{
-		{errorsQuery, "USING INDEX call_error", "TEMP B-TREE"},
-		{slowestQuery, "SEARCH c USING COVERING INDEX call_time (ts>?)", "SUBQUERY"},
-		{"SELECT * FROM process_trace ORDER BY ts DESC LIMIT 100", "USING INDEX call_time", "TEMP B-TREE"},
-		{"SELECT * FROM process_trace WHERE process = 'main.function7' ORDER BY ts DESC LIMIT 100", "SCAN c USING INDEX call_time", "TEMP B-TREE"},
-		{"SELECT * FROM process_trace WHERE id = 77", "USING INDEX call_id", "SCAN c"},
-		{"SELECT * FROM process_trace WHERE parent_id = 77", "USING INDEX call_parent", "SCAN c"},
+		{errorsQuery, "INDEX moment_error", "TEMP B-TREE"},
+		{slowestQuery, "SEARCH m USING COVERING INDEX moment_time (ts>?)", "SUBQUERY"},
+		{"SELECT * FROM process_trace ORDER BY ts DESC LIMIT 100", "USING INDEX moment_time", "TEMP B-TREE"},
+		{"SELECT * FROM process_trace WHERE process = 'main.function7' ORDER BY ts DESC LIMIT 100", "SCAN m USING INDEX moment_time", "TEMP B-TREE"},
+		{"SELECT * FROM process_trace WHERE id = 77", "USING INDEX call_id (id=?)", "SCAN"},
+		{"SELECT * FROM process_trace ORDER BY id DESC LIMIT 10", "USING INDEX call_id", "TEMP B-TREE"},
+		{"SELECT * FROM process_trace WHERE id BETWEEN 77 AND 99", "USING INDEX call_id (id>? AND id<?)", "SCAN"},
+		{"SELECT * FROM process_trace WHERE parent_id = 77 AND id BETWEEN 78 AND 8269", "USING INDEX call_id (id>? AND id<?)", "SCAN"},
 		{"SELECT count(*) FROM process_trace", "COVERING INDEX", "SUBQUERY"},
-		{"SELECT p.process, d.args FROM process_trace p JOIN data_trace d USING (id) WHERE p.status = 'ERR' ORDER BY p.ts DESC LIMIT 10", "USING INDEX call_error", "TEMP B-TREE"},
+		{"SELECT p.process, d.args FROM process_trace p JOIN data_trace d USING (id) WHERE p.status = 'ERR' ORDER BY p.ts DESC LIMIT 10", "INDEX moment_error", "TEMP B-TREE"},
+		{"SELECT p.process, d.args FROM process_trace p JOIN data_trace d USING (id) WHERE p.id = 77", "USING INDEX call_id (id=?)", "SCAN"},
+		{"SELECT c.process, p.process FROM process_trace c JOIN process_trace p ON p.id = c.parent_id WHERE c.status = 'ERR'", "USING INDEX call_id (id=?)", "SCAN c"},
 		{"SELECT sum(calls) FROM function_stats WHERE ts > datetime('now','-1 hour')", "SEARCH x USING PRIMARY KEY (ts>?)", "SCAN x"},
 		{"SELECT * FROM gaps ORDER BY ts DESC LIMIT 10", "USING INDEX gap_time", "TEMP B-TREE"},
-		{"SELECT * FROM data_trace ORDER BY ts DESC LIMIT 10", "USING INDEX call_time", "TEMP B-TREE"},
+		{"SELECT * FROM data_trace ORDER BY ts DESC LIMIT 10", "USING INDEX moment_time", "TEMP B-TREE"},
 	} {
 		for engine, plan := range plans {
 			if got := plan(c.query); !strings.Contains(got, c.uses) || strings.Contains(got, c.avoids) {
@@ -286,7 +290,7 @@ func TestReadersWhileWriting(t *testing.T) {
 		})
 	}
 	read(func() (string, error) {
-		return tryShell(path, "SELECT CASE WHEN (SELECT count(*) FROM call) = (SELECT count(*) FROM data) THEN 'ok' ELSE 'torn' END")
+		return tryShell(path, "SELECT CASE WHEN (SELECT count(*) FROM call) = (SELECT sum(calls) FROM moment) THEN 'ok' ELSE 'torn' END")
 	})
 	read(func() (string, error) {
 		row, err := d.query(t.Context(), "SELECT CASE WHEN count(*) = count(args) THEN 'ok' ELSE 'torn' END FROM (SELECT args FROM data_trace ORDER BY ts DESC LIMIT 1000)")
@@ -464,12 +468,35 @@ func TestStats(t *testing.T) {
 	expect(t, "statistics", rows[0], map[string]any{
 		"ts": "2027-01-15 08:00:00", "process": "main.function0", "process_group": nil,
 		"calls": num(1090), "errors": num(10), "sampled_out": num(90), "dropped": num(6), "recorded": num(994), "timed": num(1000),
-		"total_ms": num("500.5"), "max_ms": num("1.0"), "cpu_ms": num("0.007"), "overhead_ms": num("0.01"), "session_id": num(1), "seconds": num(1),
+		"total_ms": num("500.5"), "max_ms": num("1.0"), "cpu_ms": num("0.007"), "overhead_ms": num("0.01"), "session_id": num(1),
+		"cpu_calls": num(1000), "coverage": num("1.0"), "seconds": num(1),
 	})
 	for name, want := range map[string]any{"calls": num(18), "dropped": num(18), "timed": num(0), "mean_ms": nil, "p99_ms": nil, "max_ms": nil, "cpu_ms": nil} {
 		if rows[1][name] != want {
 			t.Errorf("%s of a function all of whose calls were lost is %v, want %v", name, rows[1][name], want)
 		}
+	}
+}
+
+// TestCoverage holds that parts of a second add up to the calls that they stand for.
+func TestCoverage(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path, Options{})
+	source := newCallSource(2)
+	for second, parts := range [][]FunctionSecond{
+		{{Tally: trace.Tally{Calls: 10}, Coverage: 0.1}, {Tally: trace.Tally{Calls: 100}, CPUCalls: 3, CPUNS: 1e6}}, // 200 calls
+		{{Coverage: 0.5}, {}},
+		{{Tally: trace.Tally{Calls: 10}, Coverage: 0.25, CPUCalls: 1}},
+	} {
+		for _, p := range parts {
+			p.Func, p.Second = source.functions[0], int64(second)
+			must(t, s.Stats([]FunctionSecond{p}))
+			must(t, s.Flush())
+		}
+	}
+	must(t, s.Close())
+	if got := shell(t, path, "SELECT calls, coverage, cpu_calls, cpu_ms FROM function_stats ORDER BY ts"); got != "110|0.55|3|1.0\n0|0.5|0|\n10|0.25|1|0.0" {
+		t.Errorf("calls and coverage:\n%s", got)
 	}
 }
 

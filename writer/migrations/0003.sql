@@ -42,6 +42,8 @@ SELECT
 	x.histogram,
 	x.function_id,
 	x.session_id,
+	x.cpu_calls,
+	x.coverage,
 	x.seconds
 FROM stat x
 CROSS JOIN function f ON f.id = x.function_id;
