@@ -36,14 +36,14 @@ static void *step(void) { return calibrate_step; }
 static void *nop5(void) { return calibrate_nop5; }
 static void *tail(void) { return calibrate_tail; }
 
-// Nanoseconds that n calls of f take.
+// Nanoseconds of CPU time that n calls of f take.
 static long long time_calls(void *f, int n)
 {
 	struct timespec a, b;
-	clock_gettime(CLOCK_MONOTONIC, &a);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
 	for (int i = 0; i < n; i++)
-		((void (*)(void))f)();
-	clock_gettime(CLOCK_MONOTONIC, &b);
+		((void (*)(long, long, long))f)(i, n, i);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
 	return (b.tv_sec - a.tv_sec) * 1000000000LL + (b.tv_nsec - a.tv_nsec);
 }
 */
@@ -53,8 +53,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
+	"runtime"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -131,19 +132,24 @@ type calibration struct {
 
 const maxCalibrated = 16
 
+// typicalMoves are those of a function with three arguments.
+var typicalMoves = []bpf.Move{{Size: 8, Source: 1, Reg: 5}, {Dst: 8, Size: 8, Source: 1, Reg: 4}, {Dst: 16, Size: 8, Source: 1, Reg: 1}}
+
 // returned says that a uretprobe sees a call's end, rather than an exit site.
 const returned = -1
 
 // Calibrate measures Costs on functions of the tracer's own, in about a second, unless the context ends before.
 func Calibrate(ctx context.Context) (c Costs, err error) {
-	objs, err := bpf.Load(bpf.Settings{Functions: maxCalibrated, RingBytes: 1 << 22})
+	objs, err := bpf.Load(bpf.Settings{Functions: maxCalibrated, Moves: uint32(len(typicalMoves)), RingBytes: 1 << 22})
 	if err != nil {
 		return c, permission(err)
 	}
 	defer func() { err = errors.Join(err, objs.Close()) }()
-	if err := errors.Join(objs.AddProcess(uint32(os.Getpid())), objs.Activate()); err != nil {
+	if err := errors.Join(objs.Fill(bpf.Tables{Moves: typicalMoves}), objs.AddProcess(uint32(os.Getpid())), objs.Activate()); err != nil {
 		return c, err
 	}
+	runtime.LockOSThread() // whose CPU time is measured
+	defer runtime.UnlockOSThread()
 	m := &calibration{objs: objs}
 	of := func(function unsafe.Pointer, exit int64) (cost Cost) {
 		if err == nil {
@@ -168,7 +174,7 @@ func Calibrate(ctx context.Context) (c Costs, err error) {
 
 // pair gives the cost of a function's probes.
 func (m *calibration) pair(function unsafe.Pointer, exit int64) (cost Cost, err error) {
-	bare := fastest(function)
+	bare := typical(function)
 	if cost.Told, cost.ToldShare, err = m.probed(function, exit, bpf.RateAll); err == nil {
 		cost.Counted, cost.CountedShare, err = m.probed(function, exit, 0)
 	}
@@ -183,6 +189,8 @@ func (m *calibration) probed(function unsafe.Pointer, exit int64, keep uint32) (
 	}
 	m.next++
 	p, f := plan{}, bpf.Func{Flags: bpf.FuncFlatEntry | bpf.FuncFlatExit | bpf.FuncWords}
+	f.Entry.Nmoves, f.Entry.Root = uint16(len(typicalMoves)), uint16(8*len(typicalMoves))
+	f.Exit.Nmoves, f.Exit.Root = 1, 8
 	p.enter.add(offset, bpf.EntryCookie(m.next, 0))
 	if exit == returned {
 		f.Flags |= bpf.FuncReturns
@@ -198,16 +206,16 @@ func (m *calibration) probed(function unsafe.Pointer, exit int64, keep uint32) (
 	if err != nil {
 		return 0, 0, fmt.Errorf("calibrate: %w", err)
 	}
-	took = fastest(function)
+	took = typical(function)
 	if err := closeLinks(links); err != nil {
 		return 0, 0, err
 	}
-	seen, err = m.shortest(m.next)
+	seen, err = m.duration(m.next)
 	return took, seen, err
 }
 
-// shortest is how long the fastest tenth of a function's calls were at most.
-func (m *calibration) shortest(function uint32) (time.Duration, error) {
+// duration is how long the middle one of a function's calls was.
+func (m *calibration) duration(function uint32) (time.Duration, error) {
 	var h trace.Histogram
 	err := m.objs.Latencies(func(l bpf.Latency) {
 		if l.Func != function {
@@ -217,18 +225,20 @@ func (m *calibration) shortest(function uint32) (time.Duration, error) {
 			h.AddBucket(int(l.Octave)*len(l.Buckets)+i, uint64(n))
 		}
 	})
-	return time.Duration(h.Quantile(0.1)), err
+	return time.Duration(h.Quantile(0.5)), err
 }
 
-// fastest is what a call of a function takes: the least of several rounds, since
-// whatever else the machine does only ever makes one longer.
-func fastest(function unsafe.Pointer) time.Duration {
-	const rounds, calls = 10, 200 // their records fit the ring buffer
-	best := time.Duration(math.MaxInt64)
-	for range rounds {
-		best = min(best, time.Duration(C.time_calls(function, calls)))
+// typical is the CPU time that a call of a function takes: the middle one of several rounds, the first left out.
+func typical(function unsafe.Pointer) time.Duration {
+	const rounds, calls = 11, 200 // their records fit the ring buffer
+	took := make([]time.Duration, 0, rounds)
+	for i := range rounds + 1 {
+		if t := time.Duration(C.time_calls(function, calls)); i > 0 {
+			took = append(took, t)
+		}
 	}
-	return best / calls
+	slices.Sort(took)
+	return took[rounds/2] / calls
 }
 
 // ownOffset is the file offset of an address of the tracer's own code.

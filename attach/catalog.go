@@ -166,6 +166,8 @@ func powerOfTwo(n uint32) uint32 {
 // dynamicType is the type at an address of a file that is a runtime type's, or a closure's code.
 // Of a type that the debug information lacks, the file tells name and kind.
 func (c *catalog) dynamicType(i *image, address uint64) (d types.Dynamic, ok bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if d, ok = i.dynamic[address]; ok {
 		return d, d.Name != "" || d.Type != nil
 	}

@@ -179,26 +179,30 @@ type unlocated struct {
 
 // Errno says why errno is not to be had of a call of a process, or, known, why what the
 // probes have read may be another one; empty when it is right. Where they didn't know where it
-// is, they do from now on, if that can be found out. Like Dynamic it is for the goroutine
-// that calls Next.
+// is, they do from now on, if that can be found out.
 func (s *Session) Errno(tgid uint32, known bool) (why string) {
 	// Read again whenever something was mapped, which is before a call of that can be.
-	if sp := s.spaces[tgid]; sp != nil && sp.libcs > 1 {
+	s.rmu.Lock()
+	sp := s.spaces[tgid]
+	u, ok := s.unlocated[tgid]
+	s.rmu.Unlock()
+	switch {
+	case sp != nil && sp.libcs > 1:
 		return errSeveralLibcs.Error()
-	}
-	if known {
+	case known:
 		return ""
-	}
-	if u, ok := s.unlocated[tgid]; ok && time.Since(u.read) < rereadAfter {
+	case ok && time.Since(u.read) < rereadAfter:
 		return u.why
 	}
-	u := unlocated{"the call was over before it was known where the process has it", time.Now()}
+	u = unlocated{"the call was over before it was known where the process has it", time.Now()}
 	switch err := s.locateErrno(tgid); {
 	case errors.Is(err, ErrNoProcess):
 		u.why = "the process ended before it was known where it had it"
 	case err != nil:
 		u.why = err.Error()
 	}
+	s.rmu.Lock()
 	s.unlocated[tgid] = u
+	s.rmu.Unlock()
 	return u.why
 }

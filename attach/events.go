@@ -69,19 +69,40 @@ func (s *Session) Next() ([]byte, error) {
 	return record, nil
 }
 
+// Fill is how full the ring buffer of calls is, from 0 to 1: at 1, calls are lost. It is safe for
+// concurrent use, but for Close.
+func (s *Session) Fill() float64 { return s.ring.Fill() }
+
 // entered learns from an entry where its process has what file.
 func (s *Session) entered(h bpf.Header) {
+	known := &s.known[(h.Func+h.TGID)%uint32(len(s.known))]
+	if *known == (entry{h.TGID, h.Func}) {
+		return
+	}
 	f := s.cat.function(h.Func)
 	if f == nil {
 		return
 	}
+	if f.Role == trace.RoleLibraryMap {
+		s.beforeForget(h.TGID)
+	}
+	s.rmu.Lock()
 	s.learnBias(h, f)
 	// Read now, the map is known also when the process ends in a moment.
 	if f.Role == trace.RoleLibraryMap || s.spaces[h.TGID] == nil {
 		s.remap(h.TGID)
 	}
+	s.rmu.Unlock()
 	if f.Role == trace.RoleLibraryMap {
 		s.arrive(arrival{pid: int(h.TGID)})
+		return
+	}
+	*known = entry{h.TGID, h.Func}
+}
+
+func (s *Session) beforeForget(tgid uint32) {
+	if s.BeforeForget != nil {
+		s.BeforeForget(tgid)
 	}
 }
 
@@ -120,18 +141,29 @@ func (s *Session) forget() {
 	if len(s.gone) == 0 {
 		return
 	}
+	for _, tgid := range s.gone {
+		s.beforeForget(tgid)
+	}
 	s.pmu.Lock()
 	for _, tgid := range s.gone {
 		if s.processes[tgid] != nil {
 			delete(s.processes, tgid)
-			delete(s.spaces, tgid)
-			delete(s.biases, tgid)
-			delete(s.unlocated, tgid)
+			s.forgetMemory(tgid)
 			s.live.Add(-1)
 		}
 	}
 	s.pmu.Unlock()
 	s.gone = s.gone[:0]
+}
+
+// forgetMemory drops what is known of the memory of a process.
+func (s *Session) forgetMemory(tgid uint32) {
+	s.rmu.Lock()
+	defer s.rmu.Unlock()
+	delete(s.spaces, tgid)
+	delete(s.biases, tgid)
+	delete(s.unlocated, tgid)
+	clear(s.known[:])
 }
 
 func (s *Session) forked(h bpf.Header) {
@@ -140,9 +172,11 @@ func (s *Session) forked(h bpf.Header) {
 	if parent != nil {
 		child.Exe, child.Comm, child.Container, child.Pod, child.Namespace = parent.Exe, parent.Comm, parent.Container, parent.Pod, parent.Namespace
 	}
+	s.rmu.Lock()
 	if sp := s.spaces[h.TGID]; sp != nil {
 		s.spaces[uint32(h.Arg)] = sp // until it executes something else
 	}
+	s.rmu.Unlock()
 	if s.setProcess(&child) {
 		s.live.Add(1)
 	}
@@ -156,9 +190,8 @@ func (s *Session) executed(h bpf.Header) {
 	if s.Process(h.TGID) == nil && !s.opts.wants(p) {
 		return
 	}
-	delete(s.spaces, h.TGID)
-	delete(s.biases, h.TGID)
-	delete(s.unlocated, h.TGID)
+	s.beforeForget(h.TGID)
+	s.forgetMemory(h.TGID)
 	if err := s.objs.AddProcess(h.TGID); err != nil {
 		s.opts.Warn(err)
 		return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/observatory-trace/observatory-trace/bpf"
@@ -16,8 +17,10 @@ import (
 
 // image is what is kept of a file that is traced, to say what addresses mean.
 type image struct {
-	source   *os.File          // kept open: its path may lead through a process that ends
-	module   string            // the path as its process knows it
+	source *os.File // kept open: its path may lead through a process that ends
+	module string   // the path as its process knows it
+
+	mu       sync.Mutex        // guards what follows but for segments, pie, itabs and dictionaries, which don't change
 	names    map[uint64]string // of code addresses that were asked for; those of no function too
 	places   map[uint64]place  // of instructions that were asked for
 	file     *symbols.File     // read for the first name
@@ -60,6 +63,8 @@ func (i *image) address(offset uint64) (uint64, bool) {
 
 // name is the name of the function at an address of the file, empty when there is none.
 func (i *image) name(address uint64) string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if name, ok := i.names[address]; ok {
 		return name
 	}
@@ -74,7 +79,7 @@ func (i *image) name(address uint64) string {
 	return name
 }
 
-// open opens the file for reading, once; nil when it can't be read.
+// open opens the file for reading, once; nil when it can't be read. It is for those who hold the mutex.
 func (i *image) open() *symbols.File {
 	if i.file == nil && !i.broken {
 		f, err := symbols.Open(fmt.Sprintf("/proc/self/fd/%d", i.source.Fd()), symbols.Options{Module: i.module})
@@ -111,6 +116,8 @@ func (i *image) code(address uint64) bool {
 // object names the data object at an address of the file, as "table" or "table+8";
 // empty when there is none.
 func (i *image) object(address uint64) string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if name, ok := i.names[address]; ok {
 		return name
 	}
@@ -131,8 +138,7 @@ func (i *image) object(address uint64) string {
 // Symbol names the function or the data object at an address of a process, in any
 // file that it has mapped, or (Go's function values) the function that the word
 // there leads to; empty when it is not known. Of an address behind an object's
-// beginning it tells how far: "table+8". Like Dynamic it is for the goroutine that
-// calls Next.
+// beginning it tells how far: "table+8".
 func (s *Session) Symbol(tgid uint32, address uint64) string {
 	i, inFile := s.holder(tgid, address)
 	if i == nil {
@@ -165,7 +171,7 @@ func (s *Session) holder(tgid uint32, address uint64) (*image, uint64) {
 		return nil, 0
 	}
 	if r.ID.Inode == 0 {
-		if r, ok = s.spaces[tgid].at(r.Start - 1); !ok || r.ID.Inode == 0 {
+		if r, ok = s.space(tgid).at(r.Start - 1); !ok || r.ID.Inode == 0 {
 			return nil, 0
 		}
 	}
@@ -194,12 +200,14 @@ func (s *Session) imageOf(tgid uint32, r region) *image {
 	if f != nil && f.image != nil {
 		return f.image
 	}
+	s.mmu.Lock()
+	defer s.mmu.Unlock()
 	i, ok := s.modules[r.ID]
 	if ok || len(s.modules) >= maxModules {
 		return i
 	}
 	// Data files and devices are mapped, too: they are not opened.
-	if slices.ContainsFunc(s.spaces[tgid].regions, func(o region) bool { return o.exec && o.ID == r.ID }) {
+	if slices.ContainsFunc(s.space(tgid).regions, func(o region) bool { return o.exec && o.ID == r.ID }) {
 		i = openModule(tgid, r)
 	}
 	s.modules[r.ID] = i
@@ -226,8 +234,23 @@ type space struct {
 // rereadAfter bounds how often an address that is in no known region has the map read again.
 const rereadAfter = time.Second
 
+// noSpace is the memory map of a process of which none is known.
+var noSpace space
+
+// space is a process's memory map.
+func (s *Session) space(tgid uint32) *space {
+	s.rmu.Lock()
+	defer s.rmu.Unlock()
+	if sp := s.spaces[tgid]; sp != nil {
+		return sp
+	}
+	return &noSpace
+}
+
 // at finds the region of an address.
 func (s *Session) at(tgid uint32, address uint64) (region, bool) {
+	s.rmu.Lock()
+	defer s.rmu.Unlock()
 	sp := s.spaces[tgid]
 	for range 2 {
 		if sp != nil {
@@ -259,7 +282,7 @@ func (sp *space) at(address uint64) (region, bool) {
 }
 
 // remap reads a process's memory map anew. Of one that has ended the last one
-// is kept: nil is returned, unless nothing was known.
+// is kept: nil is returned, unless nothing was known. It is for those who hold rmu.
 func (s *Session) remap(tgid uint32) *space {
 	regions, err := memoryMap(int(tgid))
 	if before := s.spaces[tgid]; before != nil && (err != nil || len(regions) == 0) {
@@ -272,7 +295,7 @@ func (s *Session) remap(tgid uint32) *space {
 
 // SameMapping tells whether two addresses of a process lie in one memory mapping:
 // of two stack addresses, whether it is one stack. Of a process that has ended,
-// their distance decides. Like Dynamic it is for the goroutine that calls Next.
+// their distance decides.
 func (s *Session) SameMapping(tgid uint32, a, b uint64) bool {
 	if r, ok := s.at(tgid, a); ok {
 		return b >= r.Start && b < r.End
@@ -318,7 +341,10 @@ func (s *Session) Dynamic(tgid uint32, word uint64, fromItab bool) (types.Dynami
 func (s *Session) Vtable(tgid uint32, address uint64) (types.Dynamic, bool) {
 	i, inFile, _ := s.image(tgid, address)
 	if i != nil {
-		if d, ok := i.dynamic[inFile]; ok {
+		i.mu.Lock()
+		d, ok := i.dynamic[inFile]
+		i.mu.Unlock()
+		if ok {
 			return d, true
 		}
 	} else if i, inFile = s.mapped(tgid, address); i == nil {
@@ -330,6 +356,8 @@ func (s *Session) Vtable(tgid uint32, address uint64) (types.Dynamic, bool) {
 
 // class names the C++ class whose vtable is at an address of the file.
 func (i *image) class(address uint64) string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if name, ok := i.classes[address]; ok {
 		return name
 	}
@@ -363,19 +391,29 @@ func (s *Session) Generic(tgid uint32, dictionary uint64, index uint32) (types.D
 	if i == nil || i.dictionaries[address].Arguments == "" {
 		return types.Dynamic{}, false
 	}
-	at := address + 8*uint64(index)
-	word, ok := i.words[at]
+	word, ok := i.word(address + 8*uint64(index))
 	if !ok {
-		f := i.open()
-		if f == nil {
-			return types.Dynamic{}, false
-		}
-		if word, ok = f.WordAt(at); !ok || len(i.words) >= maxNames {
-			return types.Dynamic{}, false
-		}
-		i.words[at] = word
+		return types.Dynamic{}, false
 	}
 	return s.cat.dynamicType(i, word)
+}
+
+// word reads a word of a dictionary at an address of the file.
+func (i *image) word(address uint64) (word uint64, ok bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if word, ok = i.words[address]; ok {
+		return word, true
+	}
+	f := i.open()
+	if f == nil {
+		return 0, false
+	}
+	if word, ok = f.WordAt(address); !ok || len(i.words) >= maxNames {
+		return 0, false
+	}
+	i.words[address] = word
+	return word, true
 }
 
 // image finds the traced file that an address of a process is mapped from, the
@@ -394,6 +432,8 @@ func (s *Session) image(tgid uint32, address uint64) (i *image, inFile, bias uin
 		return nil, 0, 0
 	}
 	// The process has ended: a file is where its functions were hit, or where it says.
+	s.rmu.Lock()
+	defer s.rmu.Unlock()
 	for i, bias := range s.biases[tgid] {
 		if i.holds(address - bias) {
 			return i, address - bias, bias
@@ -408,7 +448,7 @@ func (s *Session) image(tgid uint32, address uint64) (i *image, inFile, bias uin
 }
 
 // learnBias takes note of where an entry's function was loaded: the process may
-// have ended before its memory map is read.
+// have ended before its memory map is read. It is for those who hold rmu.
 func (s *Session) learnBias(h bpf.Header, f *trace.Function) {
 	i := s.cat.image(h.Func)
 	if i == nil || !i.pie {

@@ -97,18 +97,28 @@ type Session struct {
 	wait     sync.WaitGroup
 	live     atomic.Int64 // traced processes that have not ended
 
+	rmu       sync.Mutex                   // guards spaces, biases and unlocated; taken after mu
 	spaces    map[uint32]*space            // by process, for Dynamic and SameMapping
 	biases    map[uint32]map[*image]uint64 // where processes had position-independent files, by what hit probes
+	unlocated map[uint32]unlocated         // by process, for Errno
+	known     [256]entry                   // some of which entered has learnt all there is, for Next alone
+	mmu       sync.Mutex                   // guards modules
 	modules   map[FileID]*image            // files that are not traced, for Stack
 	libcs     libcs
-	unlocated map[uint32]unlocated // by process, for Errno
-	counted   counted              // what Counts has told of
-	pending   [][]byte             // records that come before those in the ring buffer
+	counted   counted  // what Counts has told of
+	pending   [][]byte // records that come before those in the ring buffer
 	// lostProcesses is how many forks, execs and deaths recount knows to be lost.
 	lostProcesses uint64
 
+	// BeforeForget is called by Next before it forgets what memory a process has: what other
+	// goroutines are to ask of it must be asked by when it returns. Nil for nothing.
+	BeforeForget func(tgid uint32)
+
 	Clock Clock
 }
+
+// entry is a function that a process has entered.
+type entry struct{ tgid, function uint32 }
 
 type arrival struct {
 	pid  int
@@ -250,7 +260,9 @@ func (s *Session) addProcess(pid int) error {
 	if s.setProcess(p) {
 		s.live.Add(1)
 	}
+	s.rmu.Lock()
 	s.remap(uint32(pid)) // while it is there
+	s.rmu.Unlock()
 	return s.attachProcess(pid)
 }
 

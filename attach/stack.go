@@ -32,7 +32,7 @@ type place struct {
 // file:line", the innermost first; where debug information is missing, "function
 // module+0xoffset" or "?? module+0xoffset", the offset being the address in the
 // file. A stack that can't be followed to its end has a last line in parentheses
-// that says why. Like Dynamic it is for the goroutine that calls Next.
+// that says why.
 func (s *Session) Stack(tgid uint32, raw trace.RawStack) string {
 	w := walker{session: s, tgid: tgid, raw: &raw}
 	if raw.IP != 0 {
@@ -96,15 +96,11 @@ func (w *walker) unwind() {
 			pc--
 		}
 		_, i, inFile := w.frame(pc)
-		if i == nil || i.open() == nil {
-			w.end("not the code of a file that can be read")
-			return
-		}
-		next, err := i.file.Caller(inFile, &r, w.memory)
-		if errors.Is(err, ehframe.ErrNoInformation) && i.file.GoCode(inFile) {
-			next, err = w.goCaller(&r)
-		}
+		next, err := w.caller(i, inFile, &r)
 		switch {
+		case errors.Is(err, errNoFile):
+			w.end(err.Error())
+			return
 		case errors.Is(err, ehframe.ErrOutermost):
 			return
 		case errors.Is(err, ehframe.ErrMemory):
@@ -122,6 +118,25 @@ func (w *walker) unwind() {
 		r = next
 	}
 	w.end("more frames were not looked at")
+}
+
+var errNoFile = errors.New("not the code of a file that can be read")
+
+// caller finds the registers of the caller of an instruction of a file.
+func (w *walker) caller(i *image, inFile uint64, r *ehframe.Registers) (next ehframe.Registers, err error) {
+	if i == nil {
+		return next, errNoFile
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.open() == nil {
+		return next, errNoFile
+	}
+	next, err = i.file.Caller(inFile, r, w.memory)
+	if errors.Is(err, ehframe.ErrNoInformation) && i.file.GoCode(inFile) {
+		next, err = w.goCaller(r)
+	}
+	return next, err
 }
 
 // memory reads a word of the stack's copy.
@@ -185,6 +200,8 @@ func registers(raw *trace.RawStack) (r ehframe.Registers, ok bool) {
 
 // place tells what a stack shows of an instruction of the file.
 func (i *image) place(address uint64) place {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if p, ok := i.places[address]; ok {
 		return p
 	}

@@ -110,6 +110,12 @@ func (r *Ring) Wait(most time.Duration) error {
 	return nil
 }
 
+// Fill is how full the ring buffer of calls is, from 0 to 1. It is safe for concurrent use, but
+// for Close.
+func (r *Ring) Fill() float64 {
+	return float64(r.calls.produced.Load()-r.calls.consumed.Load()) / float64(r.calls.mask+1)
+}
+
 // Close releases the buffers' memory, and with it every record.
 func (r *Ring) Close() error {
 	errs := []error{r.calls.close(), r.errors.close()}

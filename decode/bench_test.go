@@ -17,7 +17,7 @@ func benchDecoder(lang trace.Language, args, results []trace.Field, entry, exit 
 		Process:  func(uint32) *trace.Process { return &trace.Process{PID: 100} },
 		Thread:   func(_, _ uint32) string { return "main" },
 		NextID:   func() uint64 { id++; return id },
-		Emit:     func(*trace.Call) {},
+		Emit:     func(*trace.Call) bool { return true },
 	})
 	for _, e := range []*Event{&entry, &exit} {
 		e.Func, e.TGID, e.TID, e.Pos, e.CFA = 1, 100, 100, 4096, 1<<40

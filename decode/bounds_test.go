@@ -14,7 +14,7 @@ func TestMemoryBounded(t *testing.T) {
 	d, enter, leave := benchDecoder(trace.LangGo, nil, nil, Event{}, Event{})
 	d.config.MaxOpen = 10000
 	calls, gaps := 0, uint64(0)
-	d.config.Emit = func(*trace.Call) { calls++ }
+	d.config.Emit = func(*trace.Call) bool { calls++; return true }
 	d.config.Gap = func(g trace.Gap) { gaps += g.Count }
 	const goroutines = 100_000
 	le := binary.LittleEndian
@@ -62,11 +62,12 @@ func TestArgumentsBounded(t *testing.T) {
 	d, enter, _ := benchDecoder(trace.LangGo, []trace.Field{{Name: "blob", Type: blob}}, nil, Event{Root: make([]byte, 1024)}, Event{})
 	d.config.MaxOpenBytes = 64 << 10
 	calls := 0
-	d.config.Emit = func(c *trace.Call) {
+	d.config.Emit = func(c *trace.Call) bool {
 		calls++
 		if c.Status != trace.StatusOpen {
 			t.Errorf("%+v", c)
 		}
+		return true
 	}
 	for i := range uint64(1000) {
 		binary.LittleEndian.PutUint64(enter[offGoid:], i+1)

@@ -49,10 +49,16 @@ type Config struct {
 	// Stack finds the frames of a stack and names them: a frame a line, the innermost first. What
 	// it is given is valid until it returns. Asked for every error while calls are open.
 	Stack func(tgid uint32, raw trace.RawStack) string
-	// Emit takes a finished call. The call is the receiver's.
-	Emit func(*trace.Call)
+	// Emit takes a finished call. When it gives true, the call is the receiver's, else its memory
+	// is used for the next one. When it is done with it, it may give it back: see Recycle.
+	Emit func(*trace.Call) (kept bool)
 	// Gap takes note of calls that are missing. Losses that were told to Lost are not repeated.
 	Gap func(trace.Gap)
+	// Workers is how many goroutines print values and have stacks named, of calls of which that
+	// takes longer than to hand it over; 0: all is done on the goroutine that calls the Decoder.
+	// With them, Dynamic, Vtable, Generic, Symbol, Stack and Errno are called by several goroutines
+	// at a time; of these functions none may call back. See [Decoder.Poll] and [Decoder.Flush].
+	Workers int
 
 	// Errno says why errno is not to be had of a call of a process: the probes didn't know
 	// where it is, or (known) what they have read may be another one. Empty: it is right. Asked
@@ -123,7 +129,7 @@ type Decoder struct {
 	seen      ownerKey    // the goroutine that schedule last saw, and
 	seenTID   uint32      // its thread
 	owners    map[ownerKey]*owner
-	last      *owner // of the record before
+	recent    [recentOwners]*owner // of owners, some that had records lately
 	processes map[uint32]*process
 	busy      ownerList // with calls yet to be emitted, the least recently active first
 	idle      ownerList // without
@@ -138,7 +144,11 @@ type Decoder struct {
 	gaps      []*function // with gaps not yet reported
 	gapsAt    uint64      // when the first of them came, monotonic ns
 	printer   printer
-	scratch   []byte
+	event     Event // the one that is being taken
+
+	free         freeCalls
+	pipeline     *pipeline // nil without Workers
+	sparePending []*pending
 }
 
 // process is one process: the calls of its owners end with it.
@@ -166,6 +176,9 @@ func New(config Config) *Decoder {
 		processes: make(map[uint32]*process),
 	}
 	d.printer.config = &d.config
+	if config.Workers > 0 {
+		d.pipeline = newPipeline(d, config.Workers)
+	}
 	return d
 }
 
@@ -173,24 +186,24 @@ func New(config Config) *Decoder {
 // error is about this record only; it wraps [ErrRecord] when the record breaks
 // the format, else its function is not known.
 func (d *Decoder) Record(raw []byte) error {
-	e, err := ParseEvent(raw)
-	if err != nil {
+	e := &d.event
+	if err := e.parse(raw); err != nil {
 		return err
 	}
 	d.now = max(d.now, e.TS)
 	d.settle(false)
 	switch e.Kind {
 	case EventFork:
-		d.fork(&e)
+		d.fork(e)
 		return nil
 	case EventExec:
 		d.endProcess(e.TGID, e.TS, reasonExec)
 		return nil
 	case EventDeath:
-		d.death(&e)
+		d.death(e)
 		return nil
 	case EventSignal:
-		d.signalled(&e)
+		d.signalled(e)
 		return nil
 	}
 	fn := d.function(e.Func)
@@ -200,8 +213,7 @@ func (d *Decoder) Record(raw []byte) error {
 	if fn.Role == trace.RoleLibraryMap || fn.Role != trace.RoleCall && e.Kind != EventEntry {
 		return nil
 	}
-	d.printer.load(&e)
-	o := d.ownerOf(&e, fn)
+	o := d.ownerOf(e, fn)
 	if o.lastTID != e.TID {
 		o.moved = d.seq
 	}
@@ -210,14 +222,15 @@ func (d *Decoder) Record(raw []byte) error {
 	}
 	switch {
 	case fn.Role != trace.RoleCall:
-		d.evidence(o, &e, fn)
+		d.printer.load(e)
+		d.evidence(o, e, fn)
 	case e.Flags&EventLate != 0:
-		d.late(o, &e, fn)
+		d.late(o, e, fn)
 		return nil
 	case e.Kind == EventEntry:
-		d.enter(o, &e, fn)
+		d.enter(o, e, fn)
 	default:
-		d.exit(o, &e, fn)
+		d.exit(o, e, fn)
 	}
 	o.lastTS = e.TS
 	o.lastTID = e.TID
@@ -263,6 +276,10 @@ func (d *Decoder) Close(now uint64) {
 	slices.Sort(tgids)
 	for _, tgid := range tgids {
 		d.endProcess(tgid, d.now, reasonStopped)
+	}
+	if d.pipeline != nil {
+		d.pipeline.flush()
+		d.pipeline.stop()
 	}
 }
 

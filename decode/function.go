@@ -33,6 +33,46 @@ type param struct {
 	moves uint32 // bit i: move i of the plan fills (a part of) it
 	// secret is the rule by which it must not be shown, "" when it may be.
 	secret string
+	scalar scalar
+}
+
+// scalar says that a value is just a number of 1, 2, 4 or 8 bytes, to be printed as such.
+type scalar uint8
+
+const (
+	notScalar scalar = iota
+	signedScalar
+	unsignedScalar
+)
+
+// scalarOf says whether a field is just a number.
+func scalarOf(f *trace.Field) scalar {
+	t := f.Type
+	switch {
+	case f.Unavailable != "" || t == nil || t.Dict > 0 || f.BitSize != 0:
+		return notScalar
+	case t.Kind != trace.KindInt && t.Kind != trace.KindUint && t.Kind != trace.KindChar:
+		return notScalar
+	case t.Lang == trace.LangGo && (t.Name == "time.Duration" || t.Name == "syscall.Errno"):
+		return notScalar
+	case t.Size != 1 && t.Size != 2 && t.Size != 4 && t.Size != 8:
+		return notScalar
+	case t.Kind == trace.KindInt || t.Kind == trace.KindChar && t.Signed:
+		return signedScalar
+	}
+	return unsignedScalar
+}
+
+// print appends the number that data starts with; false when it is none, or not all there.
+func (n scalar) print(dst []byte, f *trace.Field, data []byte) ([]byte, bool) {
+	start, end := uint64(f.Offset), uint64(f.Offset)+uint64(f.Type.Size)
+	if end > uint64(len(data)) {
+		return dst, false
+	}
+	if n == signedScalar {
+		return strconv.AppendInt(dst, signed(data[start:end]), 10), true
+	}
+	return strconv.AppendUint(dst, unsigned(data[start:end]), 10), true
 }
 
 func newFunction(f *trace.Function, config *Config) *function {
@@ -79,6 +119,9 @@ func newParams(plan *trace.Plan, prefix string, secret func(name string) string)
 				p.field.Unavailable = "not captured"
 			}
 		}
+		if p.secret == "" {
+			p.scalar = scalarOf(&p.field)
+		}
 		params = append(params, p)
 	}
 	return params
@@ -104,6 +147,11 @@ func (p *param) readable(e *Event) bool {
 
 // param appends one parameter's value.
 func (p *printer) param(dst []byte, param *param, e *Event) []byte {
+	if param.scalar != notScalar && param.moves&e.Missed == 0 && len(dst) < p.limit {
+		if out, ok := param.scalar.print(dst, &param.field, e.Root); ok {
+			return out
+		}
+	}
 	switch {
 	case param.secret != "":
 		return p.redacted(dst, param.secret)
@@ -173,47 +221,44 @@ func (d *Decoder) instance(fn *function, tgid uint32, dictionary uint64) *trace.
 	return fn.instances[arguments]
 }
 
-// args gives a call's arguments as a JSON object of their own memory, nil
-// when the function has none.
-func (d *Decoder) args(e *Event, fn *function) []byte {
+// args appends a call's arguments as a JSON object; nothing when the function has none.
+func (p *printer) args(dst []byte, e *Event, fn *function) []byte {
 	if len(fn.args) == 0 {
-		return nil
+		return dst
 	}
-	d.printer.begin(d.scratch[:0])
-	d.scratch = d.printer.object(d.scratch[:0], fn.args, e)
-	return append(make([]byte, 0, len(d.scratch)), d.scratch...)
+	p.begin(dst)
+	return p.object(dst, fn.args, e)
 }
 
-// result gives a call's result as JSON of its own memory: the value, or an
-// object of several.
-func (d *Decoder) result(e *Event, fn *function) []byte {
-	d.printer.begin(d.scratch[:0])
+// result appends a call's result as JSON: the value, or an object of several; nothing when
+// there is none.
+func (p *printer) result(dst []byte, e *Event, fn *function) []byte {
+	p.begin(dst)
 	switch len(fn.results) {
 	case 0:
-		return nil
+		return dst
 	case 1:
-		d.scratch = d.printer.param(d.scratch[:0], &fn.results[0], e)
+		return p.param(dst, &fn.results[0], e)
 	default:
-		d.scratch = d.printer.object(d.scratch[:0], fn.results, e)
+		return p.object(dst, fn.results, e)
 	}
-	return append(make([]byte, 0, len(d.scratch)), d.scratch...)
 }
 
 // failed gives the error that a function returned, nil when it returned none.
-func (d *Decoder) failed(e *Event, fn *function) *trace.Error {
+func (p *printer) failed(e *Event, fn *function) *trace.Error {
 	if fn.Failure != nil {
-		return d.ruleError(e, fn)
+		return p.ruleError(e, fn)
 	}
 	if fn.failure < 0 {
 		return nil
 	}
-	p := &fn.results[fn.failure]
-	if !p.readable(e) {
+	r := &fn.results[fn.failure]
+	if !r.readable(e) {
 		return nil
 	}
-	data := e.Root[p.field.Offset:]
-	if p.field.Type.Kind == trace.KindVariant {
-		return d.printer.resultError(p.field.Type, data)
+	data := e.Root[r.field.Offset:]
+	if r.field.Type.Kind == trace.KindVariant {
+		return p.resultError(r.field.Type, data)
 	}
-	return d.printer.errorOf(p.field.Type, data)
+	return p.errorOf(r.field.Type, data)
 }

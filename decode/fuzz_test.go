@@ -165,11 +165,12 @@ func FuzzPairing(f *testing.F) {
 			},
 			NextID:    func() uint64 { id++; return id },
 			SameStack: func(_ uint32, a, b uint64) bool { return a>>6 == b>>6 },
-			Emit: func(c *trace.Call) {
+			Emit: func(c *trace.Call) bool {
 				calls[c.ID]++
 				if c.Status == trace.StatusErr != (c.Err != nil) || c.DurationNS < 0 || c.Args != nil && !json.Valid(c.Args) {
 					t.Errorf("call %+v", c)
 				}
+				return true
 			},
 			MaxOpen: 40, MaxOpenPerOwner: 12, MaxOpenBytes: 600,
 		})
@@ -245,7 +246,7 @@ func accounts(t *testing.T, d *Decoder) {
 			}
 			if f.call != nil {
 				live++
-				bytes += len(f.call.Args)
+				bytes += f.call.size
 			}
 			if i > 0 && !o.mixed && f.pos < o.open[i-1].pos {
 				t.Fatal("positions descend on one stack")

@@ -38,6 +38,7 @@ func TestContext(t *testing.T) {
 	defer stop()
 	notified, stop := ossignal.NotifyContext(named(background, "a", 1), os.Interrupt)
 	defer stop()
+	notified.Done() // or its goroutine makes that, at any time
 	deep := background
 	for range maxContexts + 1 {
 		deep = context.WithValue(deep, plainKey{}, 1)

@@ -69,7 +69,7 @@ type frame struct {
 	fn    *function
 	// call is nil when it has been emitted, or is another process's: its exit
 	// is then expected but of no interest.
-	call *trace.Call
+	call *pending
 	// passed: a call above it at the same position has returned, so that its
 	// own return, seen by a uretprobe, must come next.
 	passed bool
@@ -157,16 +157,20 @@ func (d *Decoder) ownerOf(e *Event, fn *function) *owner {
 }
 
 func (d *Decoder) owner(key ownerKey) *owner {
-	if d.last != nil && d.last.key == key {
-		return d.last
+	recent := &d.recent[(key.id^uint64(key.tgid))%recentOwners]
+	if *recent != nil && (*recent).key == key {
+		return *recent
 	}
 	o := d.owners[key]
 	if o == nil {
 		o = d.newOwner(key)
 	}
-	d.last = o
+	*recent = o
 	return o
 }
+
+// recentOwners are more than have records by turns, as a rule: threads that run.
+const recentOwners = 64
 
 func (d *Decoder) newOwner(key ownerKey) *owner {
 	if d.idleCount >= maxIdle {
@@ -193,8 +197,8 @@ const maxSpare = 256
 // owners is forgotten, too.
 func (d *Decoder) drop(o *owner) {
 	delete(d.owners, o.key)
-	if d.last == o {
-		d.last = nil
+	if recent := &d.recent[(o.key.id^uint64(o.key.tgid))%recentOwners]; *recent == o {
+		*recent = nil
 	}
 	d.frames -= len(o.open)
 	if o.list == &d.idle {
@@ -241,26 +245,35 @@ func (d *Decoder) enter(o *owner, e *Event, fn *function) {
 
 // begin makes the frame of a call, below its parent, which is nil for a root.
 func (d *Decoder) begin(o *owner, e *Event, fn *function, parent *frame, seq uint64) frame {
-	d.printer.dict = fn.dictionary(e)
-	call := &trace.Call{
+	dict := fn.dictionary(e)
+	p := d.newPending()
+	p.Call = trace.Call{
 		ID:         d.config.NextID(),
-		Func:       d.instance(fn, e.TGID, d.printer.dict),
+		Func:       d.instance(fn, e.TGID, dict),
 		Process:    d.describe(o.process),
 		TID:        int(e.TID),
 		Goroutine:  e.Goid,
 		Thread:     d.threadName(o, e),
 		StartNS:    d.config.Wall(e.TS),
-		Args:       d.args(e, fn),
 		SampleRate: e.rate(),
 	}
-	call.Flags = d.printer.flags
+	call := &p.Call
 	call.RootID = call.ID
 	if parent != nil {
 		call.ParentID, call.RootID, call.Depth = parent.id, parent.root, parent.depth+1
 	}
+	if d.later(e) && len(fn.args) > 0 {
+		p.size = len(e.Root) + len(e.blocks)
+		d.pipeline.add(job{kind: jobArgs, call: p, fn: fn, dict: dict}, e)
+	} else {
+		d.printer.load(e)
+		d.printer.dict = dict
+		d.printer.printArgs(p, e, fn)
+		p.size = len(p.args)
+	}
 	return frame{
-		seq: seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: call,
-		id: call.ID, root: call.RootID, depth: call.Depth, dict: d.printer.dict,
+		seq: seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: p,
+		id: call.ID, root: call.RootID, depth: call.Depth, dict: dict,
 	}
 }
 
@@ -269,7 +282,8 @@ func (d *Decoder) insert(o *owner, i int, f frame) {
 	o.open = slices.Insert(o.open, i, f)
 	d.frames++
 	o.live++
-	d.bytes += len(f.call.Args)
+	d.bytes += f.call.size
+	f.call.held = true
 	d.rank(o)
 	if len(o.open) > d.config.MaxOpenPerOwner || d.frames > d.config.MaxOpen || d.bytes > d.config.MaxOpenBytes {
 		d.evict(o)
@@ -299,8 +313,8 @@ func (d *Decoder) late(o *owner, e *Event, fn *function) {
 	}
 	err := &trace.Error{Type: "unwound", Message: "its frame was left without a return"}
 	if r := o.lateCause(&f); r != nil {
-		err = d.error(r)
-		f.call.Flags |= r.flags
+		err = nil
+		d.diedOf(f.call, r)
 	} else if killed := o.process.killer.error(o, true); killed != nil {
 		err = killed
 	}
@@ -454,7 +468,12 @@ func (d *Decoder) exit(o *owner, e *Event, fn *function) {
 	default:
 		d.returned(o, f, e)
 	}
-	o.open = slices.Delete(o.open, i, i+1)
+	if i == len(o.open)-1 {
+		f.fn, f.call = nil, nil
+		o.open = o.open[:i]
+	} else {
+		o.open = slices.Delete(o.open, i, i+1)
+	}
 	d.frames--
 	for j := i - 1; j >= 0 && o.open[j].pos == e.Pos; j-- {
 		o.open[j].passed = true
@@ -482,21 +501,20 @@ func (o *owner) find(fn *function, pos uint64) int {
 
 // returned emits a call at its exit.
 func (d *Decoder) returned(o *owner, f *frame, e *Event) {
-	f.call.Resources = d.resources(o, f, e)
-	f.call.OverheadNS = int64(min(e.More, e.TS-f.ts))
+	p := f.call
+	p.measured = d.resources(&p.resources, o, f, e)
+	p.OverheadNS = int64(min(e.More, e.TS-f.ts))
 	if e.Flags&EventTail != 0 {
-		f.call.Flags |= trace.FlagTailCall
+		p.Flags |= trace.FlagTailCall
 		d.finish(o, f, e.TS, trace.StatusOK, nil)
 		return
 	}
-	d.printer.dict = f.dict
-	f.call.Result = d.result(e, f.fn)
-	failure := d.failed(e, f.fn)
-	f.call.Flags |= d.printer.flags
-	if failure != nil {
-		failure.Stack = d.returnStack(e, f.fn)
-		d.finish(o, f, e.TS, trace.StatusErr, failure)
-		return
+	if d.later(e) {
+		d.pipeline.add(job{kind: jobResult, call: p, fn: f.fn, dict: f.dict}, e)
+	} else {
+		d.printer.load(e)
+		d.printer.dict = f.dict
+		d.printer.printResult(p, e, f.fn)
 	}
 	d.finish(o, f, e.TS, trace.StatusOK, nil)
 }
@@ -506,7 +524,8 @@ func (d *Decoder) returned(o *owner, f *frame, e *Event) {
 func (d *Decoder) exitAlone(o *owner, e *Event, fn *function) {
 	if f, ok := d.fromLimbo(o.key, fn, e.Pos); ok {
 		o.live++ // as it was before it was given up
-		d.bytes += len(f.call.Args)
+		d.bytes += f.call.size
+		f.call.held = true
 		d.returned(o, &f, e)
 		d.rank(o)
 		return
@@ -523,13 +542,14 @@ func (d *Decoder) exitAlone(o *owner, e *Event, fn *function) {
 // release takes a call out of its owner's account.
 func (d *Decoder) release(o *owner, f *frame) {
 	o.live--
-	d.bytes -= len(f.call.Args)
+	d.bytes -= f.call.size
+	f.call.held = false
 }
 
 // unwound emits an owner's call that died of what was raised.
 func (d *Decoder) unwound(o *owner, f *frame, end uint64, r *raise) {
-	f.call.Flags |= r.flags
-	d.finish(o, f, end, trace.StatusErr, d.error(r))
+	d.diedOf(f.call, r)
+	d.finish(o, f, end, trace.StatusErr, nil)
 }
 
 // finish emits an owner's call. The frame stays, without its call.
@@ -539,16 +559,20 @@ func (d *Decoder) finish(o *owner, f *frame, end uint64, status trace.Status, er
 }
 
 func (d *Decoder) emit(f *frame, end uint64, status trace.Status, err *trace.Error) {
-	c := f.call
+	p := f.call
 	f.call = nil
 	if end > f.ts {
-		c.DurationNS = int64(min(end-f.ts, 1<<63-1))
+		p.DurationNS = int64(min(end-f.ts, 1<<63-1))
 	}
-	c.Status, c.Err = status, err
-	if status == trace.StatusErr {
-		c.SampleRate = 1 // whatever it is of others, a failed call is recorded
+	p.Status = status
+	if err != nil {
+		p.failure = err
 	}
-	d.config.Emit(c)
+	if d.pipeline != nil && !d.pipeline.empty() {
+		d.pipeline.deliver(p)
+		return
+	}
+	d.deliver(p)
 }
 
 // span is a part of a stack: the frame addresses that are known to lie in one mapping.

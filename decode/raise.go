@@ -18,8 +18,8 @@ type raise struct {
 	seq  uint64 // when: frames of a smaller seq were open
 	ts   uint64 // the same, monotonic ns
 	by   uint64 // seq of the innermost open call: it raised it
-	err  trace.Error
-	// flags tell that something was withheld from err.
+	*raised
+	// flags tell that something was withheld from its error.
 	flags trace.CallFlags
 	// object is the address of the exception's unwinding header, 0 when unknown.
 	object uint64
@@ -44,16 +44,26 @@ const (
 	raiseJump   // longjmp
 )
 
-// error gives a copy of what was raised for one call.
-func (d *Decoder) error(r *raise) *trace.Error {
+// raised is what calls that die of a raise have failed by.
+type raised struct {
+	err   trace.Error
+	stack bool // whether it has one
+}
+
+func raisedError(typ, message string) *raised {
+	return &raised{err: trace.Error{Type: typ, Message: message}}
+}
+
+// diedOf takes note of what a call died of.
+func (d *Decoder) diedOf(call *pending, r *raise) {
 	if r.record != nil {
-		if e, err := ParseEvent(r.record); err == nil {
-			r.err.Stack = d.stack(&e, 0)
+		if e, err := ParseEvent(r.record); err == nil && !r.stack {
+			d.nameStack(r.raised, &e)
 		}
 		r.record = nil
 	}
-	e := r.err
-	return &e
+	call.cause = r.raised
+	call.Flags |= r.flags
 }
 
 // remember keeps what is dealt with for calls that died of it and are told later.
@@ -91,10 +101,10 @@ func (d *Decoder) raise(o *owner, e *Event, r raise) *raise {
 	r.flags |= d.printer.flags & trace.FlagRedacted
 	if n := len(o.open); n > 0 {
 		r.by = o.open[n-1].seq
-		if r.err.Stack == "" {
-			r.err.Stack = d.stack(e, 0)
+		if !r.stack {
+			d.nameStack(r.raised, e)
 		}
-	} else if r.err.Stack == "" {
+	} else if !r.stack {
 		r.record = bytes.Clone(e.raw)
 	}
 	o.raises = append(o.raises, r)
@@ -181,21 +191,21 @@ func (d *Decoder) evidence(o *owner, e *Event, fn *function) {
 	d.clear(o, e, fn)
 	switch fn.Role {
 	case trace.RoleGoPanic:
-		d.raise(o, e, raise{kind: raisePanic, err: d.panicValue(e, fn)})
+		d.raise(o, e, raise{kind: raisePanic, raised: &raised{err: d.panicValue(e, fn)}})
 	case trace.RoleGoRecovery:
 		d.recovered(e, fn)
 	case trace.RoleGoexit:
 		d.goexit(o, e)
 	case trace.RoleThrow:
-		d.raise(o, e, raise{kind: raiseException, err: d.exception(e, fn), object: d.thrownHeader(e, fn)})
+		d.raise(o, e, raise{kind: raiseException, raised: &raised{err: d.exception(e, fn)}, object: d.thrownHeader(e, fn)})
 	case trace.RoleRethrow:
 		d.rethrown(o, e)
 	case trace.RoleUnwind:
 		d.unwinding(o, e, fn)
 	case trace.RoleForced:
-		d.raise(o, e, raise{kind: raiseForced, err: trace.Error{Type: "forced unwind", Message: "pthread_exit or thread cancellation"}})
+		d.raise(o, e, raise{kind: raiseForced, raised: raisedError("forced unwind", "pthread_exit or thread cancellation")})
 	case trace.RoleLongjmp:
-		d.raise(o, e, raise{kind: raiseJump, err: trace.Error{Type: "longjmp", Message: "left by longjmp"}})
+		d.raise(o, e, raise{kind: raiseJump, raised: raisedError("longjmp", "left by longjmp")})
 	case trace.RoleRustPanic:
 		d.rustPanic(o, e, fn)
 	}
@@ -203,27 +213,38 @@ func (d *Decoder) evidence(o *owner, e *Event, fn *function) {
 
 // stack names the frames of an event's stack; ip is an instruction of the
 // innermost function, 0 to leave that one out.
-func (d *Decoder) stack(e *Event, ip uint64) string {
+func (p *printer) stack(e *Event, ip uint64) (lines string, ok bool) {
 	raw, ok := e.stack()
-	if !ok || d.config.Stack == nil {
-		return ""
+	if !ok || p.config.Stack == nil {
+		return "", false
 	}
 	if len(raw.Registers)+len(raw.Returns) == 0 {
-		return noStack
+		return noStack, true
 	}
 	raw.IP, raw.Interrupted = ip, e.Kind == EventSignal
-	return d.config.Stack(e.TGID, raw)
+	return p.config.Stack(e.TGID, raw), true
+}
+
+// nameStack names the frames of what was raised, now or later.
+func (d *Decoder) nameStack(r *raised, e *Event) {
+	if d.later(e) {
+		_, r.stack = e.stack()
+		d.pipeline.add(job{kind: jobStack, raised: r}, e)
+		return
+	}
+	r.err.Stack, r.stack = d.printer.stack(e, 0)
 }
 
 // noStack stands for a stack that the probe had to leave out.
 const noStack = "(not copied: the ring buffer of errors was nearly full)"
 
 // returnStack is the stack of a call that returns.
-func (d *Decoder) returnStack(e *Event, fn *function) string {
+func (p *printer) returnStack(e *Event, fn *function) string {
 	if e.Flags&EventUretprobe == 0 {
-		return d.stack(e, e.IP)
+		lines, _ := p.stack(e, e.IP)
+		return lines
 	}
-	callers := d.stack(e, 0)
+	callers, _ := p.stack(e, 0)
 	if callers == "" {
 		return ""
 	}
@@ -259,10 +280,10 @@ func (d *Decoder) panicValue(e *Event, fn *function) trace.Error {
 // goexit ends all calls of a goroutine: their deferred functions are run,
 // nothing returns. Its frames stay as the callers of those functions.
 func (d *Decoder) goexit(o *owner, e *Event) {
-	r := raise{pos: e.Pos, ts: e.TS, record: bytes.Clone(e.raw), err: trace.Error{Type: "runtime.Goexit", Message: "the goroutine ended"}}
+	r := raise{pos: e.Pos, ts: e.TS, record: bytes.Clone(e.raw), raised: raisedError("runtime.Goexit", "the goroutine ended")}
 	for i := len(o.open) - 1; i >= 0; i-- {
 		if f := &o.open[i]; f.call != nil {
-			d.finish(o, f, e.TS, trace.StatusErr, d.error(&r))
+			d.unwound(o, f, e.TS, &r)
 		}
 	}
 	o.remember(r)
@@ -372,9 +393,9 @@ func (d *Decoder) unwinding(o *owner, e *Event, fn *function) {
 		return
 	}
 	// std::rethrow_exception and other languages.
-	r := raise{kind: raiseException, err: trace.Error{Type: "exception"}, object: object, unwinding: true}
+	r := raise{kind: raiseException, raised: raisedError("exception", ""), object: object, unwinding: true}
 	if i := slices.IndexFunc(o.raises, func(r raise) bool { return r.caught && object != 0 && r.object == object }); i >= 0 {
-		r.err, r.flags = o.raises[i].err, o.raises[i].flags
+		r.raised, r.flags = o.raises[i].raised, o.raises[i].flags
 	}
 	d.raise(o, e, r)
 }
@@ -389,10 +410,10 @@ func (d *Decoder) firstWord(e *Event, fn *function) uint64 {
 
 // rethrown takes __cxa_rethrow: the exception of the innermost handler flies again.
 func (d *Decoder) rethrown(o *owner, e *Event) {
-	r := raise{kind: raiseException, err: trace.Error{Type: "exception"}}
+	r := raise{kind: raiseException, raised: raisedError("exception", "")}
 	for i := len(o.raises) - 1; i >= 0; i-- {
 		if o.raises[i].caught {
-			r.err, r.object, r.flags = o.raises[i].err, o.raises[i].object, o.raises[i].flags
+			r.raised, r.object, r.flags = o.raises[i].raised, o.raises[i].object, o.raises[i].flags
 			break
 		}
 	}
@@ -469,5 +490,5 @@ func (d *Decoder) rustPanic(o *owner, e *Event, fn *function) {
 			break
 		}
 	}
-	d.raise(o, e, raise{kind: raiseRust, err: err})
+	d.raise(o, e, raise{kind: raiseRust, raised: &raised{err: err}})
 }

@@ -25,9 +25,11 @@ func (p *printer) redacted(dst []byte, rule string) []byte {
 // as a session lasts.
 const maxSecretTypes = 1 << 16
 
-// secretFields says which fields of a struct or union, or variants of a Rust enum, are secret.
+// secretFields says which fields of a struct or union, or variants of a Rust enum, are secret,
+// and how the fields are printed.
 type secretFields struct {
-	rules []string // by the fields' place; nil when none is
+	fields []fieldForm
+	rules  []string // by the fields' place; nil when none is
 	// The places of a name and of its value in a struct that is such a pair, else -1.
 	name, value int
 }
@@ -51,7 +53,10 @@ func (p *printer) secretFields(t *trace.Type) *secretFields {
 	for i := range t.Variants {
 		names = append(names, t.Variants[i].Name)
 	}
-	s := &secretFields{name: -1, value: -1}
+	s := &secretFields{name: -1, value: -1, fields: make([]fieldForm, len(t.Fields))}
+	for i := range t.Fields {
+		s.fields[i] = fieldFormOf(&t.Fields[i])
+	}
 	for i, name := range names {
 		if rule := p.config.secretName(name); rule != "" {
 			if s.rules == nil {

@@ -120,39 +120,39 @@ func outcomeOf(f *trace.Field, data []byte) outcome {
 }
 
 // ruleError gives the error that a result is by the function's rule, nil when it is none.
-func (d *Decoder) ruleError(e *Event, fn *function) *trace.Error {
-	p := &fn.results[0]
-	if !p.readable(e) || !fn.Failure.Holds(e.Root) {
+func (p *printer) ruleError(e *Event, fn *function) *trace.Error {
+	r := &fn.results[0]
+	if !r.readable(e) || !fn.Failure.Holds(e.Root) {
 		return nil
 	}
 	err := &trace.Error{Type: fn.Failure.Rule, Message: "returned "}
-	if p.secret != "" {
-		err.Message += "[redacted: " + p.secret + "]"
+	if r.secret != "" {
+		err.Message += "[redacted: " + r.secret + "]"
 		return err
 	}
-	t := p.field.Type
-	data := e.Root[p.field.Offset:][:t.Size]
-	o := outcomeOf(&p.field, data)
+	t := r.field.Type
+	data := e.Root[r.field.Offset:][:t.Size]
+	o := outcomeOf(&r.field, data)
 	errno := err.Type == RuleErrno.String()
 	switch {
 	case isPointer(t) && o.bits == 0:
 		err.Message += "NULL"
 	case o.signed && o.value < 0, errno:
 		err.Message += strconv.FormatInt(o.value, 10)
-	case unknownType(&p.field):
+	case unknownType(&r.field):
 		err.Message += strconv.FormatUint(o.bits, 10)
 	default:
-		flags := d.printer.flags
-		d.printer.begin(nil)
-		err.Message += string(bytes.Trim(d.printer.value(nil, t, data), `"`))
-		d.printer.flags = flags // the result tells of what is missing
+		flags := p.flags
+		p.begin(nil)
+		err.Message += string(bytes.Trim(p.value(nil, t, data), `"`))
+		p.flags = flags // the result tells of what is missing
 	}
 	// -1, NULL and 0 are what functions return that have no number to tell.
 	switch n := uint64(-o.value); {
 	case o.signed && n > 1 && n < uint64(len(errnoNames)) && errnoNames[n].name != "":
 		err.Message += " (" + describeErrno(n) + ")"
 	case errno:
-		n, why := d.errno(e)
+		n, why := p.errno(e)
 		if why != "" {
 			err.Message += " (errno unavailable: " + why + ")"
 		} else {
@@ -160,7 +160,7 @@ func (d *Decoder) ruleError(e *Event, fn *function) *trace.Error {
 		}
 	case o.bits == 0 || o.signed && o.value == -1:
 		// Whether it was this call that has set it, only the function knows.
-		if n, why := d.errno(e); why == "" && n != 0 {
+		if n, why := p.errno(e); why == "" && n != 0 {
 			err.Message += "; errno was " + describeErrno(n)
 		}
 	}
@@ -168,15 +168,15 @@ func (d *Decoder) ruleError(e *Event, fn *function) *trace.Error {
 }
 
 // errno gives what errno was when a call returned, or why that isn't known.
-func (d *Decoder) errno(e *Event) (n uint64, why string) {
+func (p *printer) errno(e *Event) (n uint64, why string) {
 	value, lack := e.errno()
 	switch {
 	case lack == errnoMemory:
 		return 0, "memory not readable"
 	case lack == errnoSeveral:
 		return 0, "the process has several C libraries, each with an errno of its own"
-	case d.config.Errno != nil:
-		why = d.config.Errno(e.TGID, lack == errnoTold)
+	case p.config.Errno != nil:
+		why = p.config.Errno(e.TGID, lack == errnoTold)
 	}
 	if lack == errnoPlace && why == "" {
 		why = "nobody knew where it is"

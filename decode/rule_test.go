@@ -126,7 +126,7 @@ func ruledCallWith(t *testing.T, lang trace.Language, result trace.Field, rule E
 		Function: func(uint32) *trace.Function { return f },
 		Process:  func(uint32) *trace.Process { return &trace.Process{} },
 		NextID:   func() uint64 { return 1 },
-		Emit:     func(c *trace.Call) { got = c },
+		Emit:     func(c *trace.Call) bool { got = c; return true },
 		Errno:    errno,
 	})
 	e := Event{Kind: EventEntry, Func: 1, TGID: 1, TID: 1, Goid: 1, TS: 1}

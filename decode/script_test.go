@@ -137,7 +137,7 @@ func (s *script) stackOf(addr uint64) string {
 	return "?"
 }
 
-func (s *script) emit(c *trace.Call) {
+func (s *script) emit(c *trace.Call) bool {
 	s.calls++
 	fmt.Fprintf(&s.out, "#%d %s %d+%d %s", c.ID, c.Func.Name, c.StartNS, c.DurationNS, c.Status)
 	if c.Err != nil {
@@ -166,6 +166,7 @@ func (s *script) emit(c *trace.Call) {
 		s.out.WriteString(" used=" + usageText(r))
 	}
 	s.out.WriteByte('\n')
+	return true
 }
 
 // run executes a script and returns what it emitted.

@@ -17,7 +17,8 @@ type signal struct {
 // signalled takes note of a signal that is about to kill a process.
 func (d *Decoder) signalled(e *Event) {
 	if p := d.processes[e.TGID]; p != nil && !p.killer.fatal && e.Arg < 128 {
-		p.killer = signal{number: uint8(e.Arg), tid: e.TID, stack: d.stack(e, 0)}
+		p.killer = signal{number: uint8(e.Arg), tid: e.TID}
+		p.killer.stack, _ = d.printer.stack(e, 0)
 	}
 }
 

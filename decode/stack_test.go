@@ -25,7 +25,7 @@ func stackScene(t *testing.T) (d *Decoder, calls *[]*trace.Call) {
 	return New(Config{
 		Function: func(id uint32) *trace.Function { return functions[id] },
 		NextID:   func() uint64 { n++; return n },
-		Emit:     func(c *trace.Call) { *calls = append(*calls, c) },
+		Emit:     func(c *trace.Call) bool { *calls = append(*calls, c); return true },
 		Stack: func(tgid uint32, raw trace.RawStack) string {
 			return fmt.Sprintf("ip %#x registers %d interrupted %v memory %d at %#x returns %d", raw.IP, len(raw.Registers), raw.Interrupted, len(raw.Memory), raw.SP, len(raw.Returns))
 		},

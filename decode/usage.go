@@ -28,18 +28,18 @@ func (d *Decoder) schedule(o *owner, tid uint32) {
 	p.running[tid] = o.key.id
 }
 
-// resources is what a call used until the exit e, nil when nothing is known. A
+// resources is what a call used until the exit e, false when nothing is known. A
 // thread's figures say nothing of a goroutine that was on another one meanwhile, or
 // that made room for another one.
-func (d *Decoder) resources(o *owner, f *frame, e *Event) *trace.Resources {
+func (d *Decoder) resources(r *trace.Resources, o *owner, f *frame, e *Event) bool {
 	flags, moved := f.flags|e.Flags, f.late || f.seq <= o.moved
-	r := &trace.Resources{
+	*r = trace.Resources{
 		NoCPU:    moved || flags&EventNoCPU != 0,
 		NoCounts: moved,
 		NoRSS:    flags&EventNoRSS != 0,
 	}
 	if r.NoCPU && r.NoCounts && r.NoRSS {
-		return nil
+		return false
 	}
 	from, to := &f.usage, &e.Usage
 	if !r.NoCPU {
@@ -54,5 +54,5 @@ func (d *Decoder) resources(o *owner, f *frame, e *Event) *trace.Resources {
 	if !r.NoRSS {
 		r.RSSDeltaKB = int64(int32(to.RSS-from.RSS)) * pageKB
 	}
-	return r
+	return true
 }

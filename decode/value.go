@@ -881,12 +881,11 @@ func (p *printer) members(dst []byte, first int, t *trace.Type, data []byte) (ou
 	secrets := p.secretFields(t)
 	var name string // the rule by which the name is a secret's, in a pair of name and value
 	for i := range t.Fields {
-		f := &t.Fields[i]
-		inner := f.Embedded && f.Type != nil && f.Unavailable == "" && (f.Type.Kind == trace.KindStruct || f.Type.Kind == trace.KindUnion)
-		if inner && len(f.Type.Fields) == 0 {
+		f, form := &t.Fields[i], &secrets.fields[i]
+		if form.embedded && len(f.Type.Fields) == 0 {
 			continue // a base class without members
 		}
-		if inner && f.Name == "" && uint64(f.Offset) <= uint64(len(data)) && p.nesting < maxNesting {
+		if form.embedded && f.Name == "" && uint64(f.Offset) <= uint64(len(data)) && p.nesting < maxNesting {
 			// Members of a member without a name are the struct's.
 			p.nesting++
 			dst, whole = p.members(dst, first, f.Type, data[f.Offset:])
@@ -901,8 +900,7 @@ func (p *printer) members(dst []byte, first int, t *trace.Type, data []byte) (ou
 		if p.full(dst) {
 			return dst, false
 		}
-		dst = appendString(dst, f.Name)
-		dst = append(dst, ':')
+		dst = append(dst, form.key...)
 		rule := secrets.rule(i)
 		if i == secrets.value {
 			rule = cmp.Or(rule, name)
@@ -911,6 +909,12 @@ func (p *printer) members(dst []byte, first int, t *trace.Type, data []byte) (ou
 			dst = p.redacted(dst, rule)
 			continue
 		}
+		if form.scalar != notScalar {
+			if out, ok := form.scalar.print(dst, f, data); ok {
+				dst = out
+				continue
+			}
+		}
 		start := len(dst)
 		dst = p.field(dst, f, data)
 		if i == secrets.name {
@@ -918,6 +922,21 @@ func (p *printer) members(dst []byte, first int, t *trace.Type, data []byte) (ou
 		}
 	}
 	return dst, true
+}
+
+// fieldForm is how a field is printed.
+type fieldForm struct {
+	key      []byte // `"name":`
+	scalar   scalar
+	embedded bool // a base class, or a member whose members are the struct's
+}
+
+func fieldFormOf(f *trace.Field) fieldForm {
+	return fieldForm{
+		key:      append(appendString(nil, f.Name), ':'),
+		scalar:   scalarOf(f),
+		embedded: f.Embedded && f.Type != nil && f.Unavailable == "" && (f.Type.Kind == trace.KindStruct || f.Type.Kind == trace.KindUnion),
+	}
 }
 
 // variant prints a Rust enum: its variant's name, and what that holds.

@@ -165,51 +165,51 @@ var ErrRecord = errors.New("malformed record")
 // blocks included. The event keeps pointing into raw. It does not allocate,
 // unless it fails: then the error wraps [ErrRecord].
 func ParseEvent(raw []byte) (Event, error) {
+	var e Event
+	if err := e.parse(raw); err != nil {
+		return Event{}, err
+	}
+	return e, nil
+}
+
+// parse is ParseEvent, in place. After an error the event means nothing.
+func (e *Event) parse(raw []byte) error {
 	if len(raw) < headerSize {
-		return Event{}, fmt.Errorf("parse event: %w: %d bytes, a header has %d", ErrRecord, len(raw), headerSize)
+		return fmt.Errorf("parse event: %w: %d bytes, a header has %d", ErrRecord, len(raw), headerSize)
 	}
 	le := binary.LittleEndian
 	size, root := int64(le.Uint32(raw[offSize:])), int64(le.Uint16(raw[offRoot:]))
 	if size < headerSize || size > maxRecord || size > int64(len(raw)) || int64(len(raw)) >= size+8 {
-		return Event{}, fmt.Errorf("parse event: %w: it says %d bytes and has %d", ErrRecord, size, len(raw))
+		return fmt.Errorf("parse event: %w: it says %d bytes and has %d", ErrRecord, size, len(raw))
 	}
 	if root > maxRoot || root&7 != 0 || headerSize+root > size {
-		return Event{}, fmt.Errorf("parse event: %w: a root block of %d bytes in %d", ErrRecord, root, size)
+		return fmt.Errorf("parse event: %w: a root block of %d bytes in %d", ErrRecord, root, size)
 	}
-	e := Event{
-		Kind:   EventKind(raw[offKind]),
-		Flags:  EventFlags(raw[offFlags]),
-		Func:   le.Uint32(raw[offFunc:]),
-		Missed: le.Uint32(raw[offMissed:]),
-		TGID:   le.Uint32(raw[offTGID:]),
-		TID:    le.Uint32(raw[offTID:]),
-		TS:     le.Uint64(raw[offTS:]),
-		Goid:   le.Uint64(raw[offGoid:]),
-		Pos:    le.Uint64(raw[offPos:]),
-		IP:     le.Uint64(raw[offIP:]),
-		CFA:    le.Uint64(raw[offCFA:]),
-		Arg:    le.Uint64(raw[offArg:]),
-		Usage: Usage{
-			CPU:      le.Uint64(raw[offArg:]),
-			Minor:    le.Uint32(raw[offMinor:]),
-			Major:    le.Uint32(raw[offMajor:]),
-			Switches: le.Uint32(raw[offSwitches:]),
-			RSS:      le.Uint32(raw[offRSS:]),
-		},
-		More:   le.Uint64(raw[offMore:]),
-		Root:   raw[headerSize : headerSize+root : headerSize+root],
-		blocks: raw[headerSize+root : size : size],
-		raw:    raw[:size:size],
+	h := raw[:headerSize:headerSize]
+	e.Kind, e.Flags = EventKind(h[offKind]), EventFlags(h[offFlags])
+	e.Func, e.Missed = le.Uint32(h[offFunc:]), le.Uint32(h[offMissed:])
+	e.TGID, e.TID = le.Uint32(h[offTGID:]), le.Uint32(h[offTID:])
+	e.TS, e.Goid = le.Uint64(h[offTS:]), le.Uint64(h[offGoid:])
+	e.Pos, e.IP, e.CFA = le.Uint64(h[offPos:]), le.Uint64(h[offIP:]), le.Uint64(h[offCFA:])
+	e.Arg = le.Uint64(h[offArg:])
+	e.Usage = Usage{
+		CPU:   e.Arg,
+		Minor: le.Uint32(h[offMinor:]), Major: le.Uint32(h[offMajor:]), Switches: le.Uint32(h[offSwitches:]),
+		RSS: le.Uint32(h[offRSS:]),
 	}
+	e.More = le.Uint64(h[offMore:])
+	e.raw = raw[:size:size]
+	e.Root = raw[headerSize : headerSize+root : headerSize+root]
+	e.blocks = raw[headerSize+root : size : size]
 	if e.Kind < EventEntry || e.Kind > EventSignal {
-		return Event{}, fmt.Errorf("parse event: %w: kind %d", ErrRecord, e.Kind)
+		return fmt.Errorf("parse event: %w: kind %d", ErrRecord, e.Kind)
 	}
 	if len(e.blocks) > 0 {
 		if err := checkBlocks(e.blocks); err != nil {
-			return Event{}, err
+			return err
 		}
 	}
-	return e, nil
+	return nil
 }
 
 // checkBlocks makes sure that Next can't leave the record.

@@ -122,7 +122,9 @@ type function struct {
 	setting Setting
 	rate    float64 // calls in a second of the targets' own CPU time, smoothed
 	idle    int     // observations without a call
-	alone   bool    // many more of its calls were recorded than it was to be
+	// unseen is the targets' own CPU time since its probes were last in place.
+	unseen time.Duration
+	alone  bool // many more of its calls were recorded than it was to be
 }
 
 // NewGovernor makes a Governor.
@@ -177,9 +179,18 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 
 // Estimate is Observe where nothing is to change any more.
 func (g *Governor) Estimate(o Observation) (estimates []Estimate) {
+	own := o.own()
 	for i := range o.Loads {
-		if l := &o.Loads[i]; g.Setting(l.Func).Sliced() && l.Observed > 0 {
-			estimates = append(estimates, estimate(l, g.within(l, &o), o.own()))
+		l := &o.Loads[i]
+		f := g.functions[l.Func]
+		switch {
+		case f == nil || !f.setting.Sliced():
+		case l.Observed > 0:
+			// What was counted stands for the time that was not, too.
+			estimates = append(estimates, estimate(l, g.within(l, &o), f.unseen+own))
+			f.unseen = 0
+		default:
+			f.unseen += own
 		}
 	}
 	return estimates
@@ -204,26 +215,24 @@ func (l *Load) spent() time.Duration {
 	return time.Duration(l.Calls-recorded)*l.Counted + time.Duration(recorded)*l.Told
 }
 
-// within is the targets' own CPU time while a function's probes were in place: less what all probes
-// took of it, those of others by how much of their time it shares.
+// within is the targets' own CPU time while a function's probes were in place: less what they took of it,
+// and what those took that always are. Others that are sliced, take their turns at other times.
 func (g *Governor) within(l *Load, o *Observation) time.Duration {
 	if !g.Setting(l.Func).Sliced() {
 		return o.own()
 	}
-	spent := time.Duration(0)
+	spent := l.spent()
 	for i := range o.Loads {
 		other := &o.Loads[i]
-		share := 1.0
-		if other.Observed > l.Observed {
-			share = float64(l.Observed) / float64(other.Observed)
+		if !g.Setting(other.Func).Sliced() && other.Observed > 0 {
+			spent += time.Duration(float64(l.Observed) / float64(other.Observed) * float64(other.spent()))
 		}
-		spent += time.Duration(share * float64(other.spent()))
 	}
 	return max(l.Observed-spent, l.Observed/50, time.Microsecond)
 }
 
 // costError is how far off the cost of a call may be that was measured on functions of the tracer's own.
-const costError = 0.1
+const costError = 0.15
 
 func estimate(l *Load, within, total time.Duration) Estimate {
 	coverage := min(float64(within)/float64(max(total, within)), 1)
@@ -378,12 +387,16 @@ func (f *function) fit(l *Load, recorded, ceiling, perSecond, gain float64) Sett
 	}
 	counted, told := float64(l.Counted), float64(l.Told)
 	few := min(fewRecords/perSecond, recorded)
-	if left := ceiling - f.rate*counted; (recorded * (told - counted)) > left {
-		recorded = max(left/max(told-counted, 1), few)
-	}
-	keep := min(recorded/f.rate, l.Most)
 	full := (f.rate-recorded)*counted + recorded*told
-	if full <= ceiling*1.05 || full == 0 {
+	keep := l.Most
+	if full > ceiling {
+		recorded = max((ceiling-f.rate*counted)/max(told-counted, 1), few)
+		full = (f.rate-recorded)*counted + recorded*told
+	}
+	if recorded < f.rate*l.Most*0.999 {
+		keep = recorded / f.rate
+	}
+	if full <= ceiling*1.05 {
 		return Setting{Keep: keep, Alone: f.alone && keep < l.Most}
 	}
 	// Even to count them takes too much: then for a part of the time only.
@@ -417,8 +430,8 @@ func off(a, b float64) float64 {
 	return math.Abs(a-b) / max(a, b)
 }
 
-// cut lowers amounts so that together they don't exceed a sum: the highest first, to a small rest, so that most
-// stay what they are; if that is not enough, all to less.
+// cut lowers amounts so that together they don't exceed a sum: the highest as far as is needed, or to hardly
+// anything, then the next, so that most stay what they are.
 func cut(amounts []float64, sum float64) []float64 {
 	order := make([]int, len(amounts))
 	left := slices.Clone(amounts)
@@ -428,15 +441,13 @@ func cut(amounts []float64, sum float64) []float64 {
 		excess += a
 	}
 	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(amounts[b], amounts[a]) })
-	for _, rest := range []float64{leastDuty, float64(leastSlice) / float64(longest)} {
-		for _, i := range order {
-			less := min(excess, left[i]-rest*amounts[i])
-			if less <= 0 {
-				break
-			}
-			left[i] -= less
-			excess -= less
+	for _, i := range order {
+		if excess <= 0 {
+			break
 		}
+		less := min(excess, left[i]*(1-float64(leastSlice)/float64(longest)))
+		left[i] -= less
+		excess -= less
 	}
 	return left
 }

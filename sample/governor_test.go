@@ -38,12 +38,24 @@ func (w *world) second(g *Governor) Observation {
 		l := &w.loads[i]
 		l.Calls, l.Recorded, l.Observed = 0, 0, 0
 	}
+	in := func(i int, at time.Duration) bool {
+		from := time.Duration(0) // they take turns
+		for k := range w.loads {
+			s := g.Setting(w.loads[k].Func)
+			slice := time.Duration(float64(s.Slice) * s.per(second))
+			if k == i {
+				return !s.Sliced() || at >= from && at < from+slice
+			}
+			from += slice
+		}
+		return false
+	}
 	own := 0.0
 	calls, recorded := make([]float64, len(w.loads)), make([]float64, len(w.loads))
 	for at := time.Duration(0); at < second; at += step {
 		spent := 0.0 // ns for each round of calls
 		for i := range w.loads {
-			if s := g.Setting(w.loads[i].Func); !s.Sliced() || at < time.Duration(float64(s.Slice)*float64(second)/float64(s.Period)) {
+			if s := g.Setting(w.loads[i].Func); in(i, at) {
 				spent += float64(w.costs[i]) + s.Keep*float64(w.told[i]-w.costs[i])
 			}
 		}
@@ -55,7 +67,7 @@ func (w *world) second(g *Governor) Observation {
 		own += rounds * float64(w.work)
 		for i := range w.loads {
 			l := &w.loads[i]
-			if s := g.Setting(l.Func); !s.Sliced() || at < time.Duration(float64(s.Slice)*float64(second)/float64(s.Period)) {
+			if s := g.Setting(l.Func); in(i, at) {
 				calls[i] += rounds
 				recorded[i] += rounds * s.Keep
 				l.Observed += time.Duration(busy)
@@ -68,6 +80,14 @@ func (w *world) second(g *Governor) Observation {
 	w.own = own / float64(o.TargetCPU)
 	o.Loads = append([]Load(nil), w.loads...)
 	return o
+}
+
+// per is how many of a setting's periods a time has.
+func (s Setting) per(d time.Duration) float64 {
+	if !s.Sliced() {
+		return 0
+	}
+	return float64(d) / float64(s.Period)
 }
 
 // TestBudget holds that the probes of functions of all rates stay within the budget, and use it.
@@ -126,12 +146,29 @@ func TestCool(t *testing.T) {
 
 // TestUnlimited holds that without limits nothing is ever left out.
 func TestUnlimited(t *testing.T) {
-	g, w := NewGovernor(Limits{}), newWorld(100*time.Nanosecond, 25*time.Microsecond)
-	for range 10 {
+	g, w := NewGovernor(Limits{}), newWorld(100*time.Nanosecond, 25*time.Microsecond, 1300*time.Nanosecond, 1)
+	for i := range 30 {
+		w.work = time.Duration(100+37*i) * time.Nanosecond
 		o := w.second(g)
 		o.OwnCPU, o.OwnMemory = 100*second, 1<<40
 		if steps, _ := g.Observe(o); len(steps) > 0 {
 			t.Errorf("%v", steps)
+		}
+	}
+}
+
+// TestHottest holds that the function that takes the most gives way, and no other.
+func TestHottest(t *testing.T) {
+	g, w := NewGovernor(Limits{Overhead: 0.05}), newWorld(time.Millisecond, 1300*time.Nanosecond, 200*time.Microsecond, 25*time.Microsecond)
+	for range 30 {
+		g.Observe(w.second(g))
+	}
+	if s := g.Setting(w.loads[1].Func); !s.Sliced() {
+		t.Errorf("the dearest: %+v", s)
+	}
+	for _, i := range []int{0, 2} {
+		if s := g.Setting(w.loads[i].Func); s != Always {
+			t.Errorf("another: %+v", s)
 		}
 	}
 }

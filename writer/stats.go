@@ -46,6 +46,14 @@ func (a *Accumulator) measured(c *trace.Call) *FunctionSecond {
 	return f
 }
 
+// Cover tells which share of their calls was counted, of functions whose probes were not always in place
+// since the last Take; 0 for others.
+func (a *Accumulator) Cover(share func(*trace.Function) float64) {
+	for fn, f := range a.functions {
+		f.Coverage = share(fn)
+	}
+}
+
 // Take gives what was counted since the last Take, as the second of now, and
 // starts from nothing. It is called about once a second and once at the end:
 // two takes within a second add up in the database.

@@ -104,6 +104,7 @@ type Store struct {
 	counters Counters
 	ids      idRange // reserved and not yet handed out
 	idsWant  int     // more than usual, when NextIDs waits for them
+	release  func([]*trace.Call)
 }
 
 // idRange is ids from next up to but not including end.
@@ -343,6 +344,9 @@ func (s *Store) commit(part batch, ids int) error {
 	if err != nil {
 		return err
 	}
+	if release := s.releaser(); release != nil {
+		release(part.calls)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counters.Calls += uint64(len(part.calls))
@@ -358,6 +362,20 @@ func (s *Store) commit(part batch, ids int) error {
 	}
 	s.changed.Broadcast()
 	return nil
+}
+
+// ReleaseTo has calls given to a function when they are written, so that their memory can be
+// used for others. It is called from the goroutine that writes.
+func (s *Store) ReleaseTo(release func([]*trace.Call)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.release = release
+}
+
+func (s *Store) releaser() func([]*trace.Call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.release
 }
 
 // settle notes that all up to mark is committed, or why it never will be.

@@ -429,10 +429,14 @@ type jsonCall struct {
 }
 
 func jsonCallOf(c *trace.Call) jsonCall {
+	process := c.Process
+	if process == nil { // it had ended before it could be looked at
+		process = &trace.Process{}
+	}
 	j := jsonCall{
 		ID: c.ID, TS: time.Unix(0, c.StartNS).UTC().Format("2006-01-02 15:04:05.000"), TSNS: c.StartNS,
 		Process: c.Func.Name, Group: c.Func.Group, Duration: float64(c.DurationNS) / 1e6, Status: c.Status.String(),
-		PID: c.Process.PID, TID: c.TID, Goroutine: c.Goroutine, Thread: c.Thread, Exe: c.Process.Exe,
+		PID: process.PID, TID: c.TID, Goroutine: c.Goroutine, Thread: c.Thread, Exe: process.Exe,
 		Parent: c.ParentID, Depth: c.Depth, Args: c.Args, Result: c.Result, Flags: c.Flags.String(),
 	}
 	if c.Err != nil {

@@ -29,3 +29,14 @@ func TestShowUsage(t *testing.T) {
 		}
 	}
 }
+
+// TestShowWithoutProcess: a process may have ended before anybody could look at it.
+func TestShowWithoutProcess(t *testing.T) {
+	for _, form := range []string{"json", "tree"} {
+		var out strings.Builder
+		must(t, shower(form, &out)(&trace.Call{Func: &trace.Function{Name: "f"}, TID: 7}))
+		if !strings.Contains(out.String(), "f") {
+			t.Errorf("%s: %q", form, out.String())
+		}
+	}
+}

@@ -140,7 +140,7 @@ func (w *warden) close() {
 
 // observe takes what was counted since the last time, and, going on, changes what has to change. It gives the
 // share of the calls that was counted, of functions whose probes were not always in place.
-func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time, goingOn bool) []sample.Estimate {
+func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time, goingOn bool) map[*trace.Function]float64 {
 	select {
 	case costs, ok := <-w.calibrated:
 		if ok {
@@ -158,14 +158,21 @@ func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time,
 	for _, l := range w.loads {
 		o.Loads = append(o.Loads, *l)
 	}
-	if !goingOn {
-		return w.governor.Estimate(o)
+	var steps []sample.Step
+	var estimates []sample.Estimate
+	if goingOn {
+		steps, estimates = w.governor.Observe(o)
+	} else {
+		estimates = w.governor.Estimate(o)
 	}
-	steps, estimates := w.governor.Observe(o)
 	for _, s := range steps {
 		w.take(s)
 	}
-	return estimates
+	covered := map[*trace.Function]float64{}
+	for _, e := range estimates {
+		covered[e.Func] = e.Coverage
+	}
+	return covered
 }
 
 // gather sets the loads by what was counted since the last time.
@@ -367,15 +374,25 @@ func (s *slicer) run() {
 func (s *slicer) step(now time.Time) time.Duration {
 	var in, out []uint32
 	s.mu.Lock()
+	busy := false // they take turns: probes of one slow others down
+	var waits time.Time
+	var longest uint32
 	for id, f := range s.slices {
 		switch {
-		case f.in && f.setting.Sliced() && !now.Before(f.until):
-			out = append(out, id)
-		case !f.in && !now.Before(f.due):
-			in = append(in, id)
 		case f.in && !f.setting.Sliced():
 			delete(s.slices, id)
+		case f.in && !now.Before(f.until):
+			out = append(out, id)
+		case f.in:
+			busy = true
+		case !f.setting.Sliced():
+			in = append(in, id)
+		case !now.Before(f.due) && (longest == 0 || f.due.Before(waits)):
+			longest, waits = id, f.due
 		}
+	}
+	if longest != 0 && (!busy || now.Sub(waits) > s.slices[longest].setting.Period) {
+		in = append(in, longest)
 	}
 	s.mu.Unlock()
 	var errs []error
@@ -393,8 +410,11 @@ func (s *slicer) step(now time.Time) time.Duration {
 	next := time.Hour
 	for _, f := range s.slices {
 		at := f.due
-		if f.in {
+		switch {
+		case f.in:
 			at = f.until
+		case busy && f.setting.Sliced():
+			continue // when the other's turn is over
 		}
 		next = min(next, max(time.Until(at), time.Millisecond))
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"runtime"
 	"time"
 
 	"github.com/observatory-trace/observatory-trace/attach"
@@ -11,8 +12,8 @@ import (
 	"github.com/observatory-trace/observatory-trace/writer"
 )
 
-// recorder carries records from a session through the decoder to the store. All
-// of it runs in one goroutine, so that calls keep their order.
+// recorder carries records from a session through the decoder to the store, on one goroutine.
+// What the decoder has printed by others comes back in order.
 type recorder struct {
 	session *attach.Session
 	store   *writer.Store
@@ -38,16 +39,26 @@ type idBlock struct{ next, end uint64 }
 
 const (
 	batchCalls = 512
+	maxWorkers = 4 // goroutines that print values beside the one that reads
 	idsAtOnce  = 4096
 )
 
 func newRecorder(session *attach.Session, store *writer.Store, capture captureFlags, rules rules, show func(*trace.Call) error, limit uint64) *recorder {
 	r := &recorder{session: session, store: store, rules: rules, show: show, limit: limit, swept: time.Now()}
-	r.decoder = decode.New(decode.Config{
+	config := decoding(session, capture, rules)
+	config.NextID, config.Emit, config.Gap = r.nextID, r.emit, r.gap
+	r.decoder = decode.New(config)
+	session.BeforeForget = r.decoder.Flush
+	store.ReleaseTo(r.decoder.Recycle)
+	return r
+}
+
+// decoding has what a decoder asks of a session, and the limits of what it shows.
+func decoding(session *attach.Session, capture captureFlags, rules rules) decode.Config {
+	return decode.Config{
 		Function:  session.Function,
 		Process:   session.Process,
 		Thread:    attach.Thread,
-		NextID:    r.nextID,
 		Wall:      session.Clock.Wall,
 		Raw:       session.Clock.Raw,
 		SameStack: session.SameMapping,
@@ -66,15 +77,13 @@ func newRecorder(session *attach.Session, store *writer.Store, capture captureFl
 		},
 		TypeArguments: session.TypeArguments,
 		Stack:         session.Stack,
-		Emit:          r.emit,
-		Gap:           r.gap,
 		Errno:         session.Errno,
 		Redact:        rules.redact,
 		ShowSecrets:   rules.showSecrets,
 		MaxString:     int(capture.maxString),
 		MaxItems:      int(capture.maxItems),
-	})
-	return r
+		Workers:       min(runtime.GOMAXPROCS(0)-1, maxWorkers),
+	}
 }
 
 // run records until the context ends, every target has ended (unless more may
@@ -106,6 +115,7 @@ func (r *recorder) full() bool { return r.limit > 0 && r.recorded >= r.limit }
 // housekeep hands over what has waited long enough, and counts losses once a second.
 func (r *recorder) housekeep(idle bool) {
 	if idle {
+		r.decoder.Poll()
 		r.flush()
 	}
 	for id, at := range r.warden.slicer.taken() {
@@ -136,7 +146,9 @@ func (r *recorder) sweep(now time.Time, goingOn bool) {
 		}
 		r.gap(g)
 	}
-	r.warden.observe(counts.Tallies, 0, now, goingOn)
+	r.decoder.Poll()
+	covered := r.warden.observe(counts.Tallies, 0, now, goingOn)
+	r.stats.Cover(func(f *trace.Function) float64 { return covered[r.session.Base(f)] })
 	r.flush()
 	r.fail(r.store.Stats(r.stats.Take(now)))
 }
@@ -173,14 +185,14 @@ func (r *recorder) decode(record []byte) {
 	}
 }
 
-func (r *recorder) emit(c *trace.Call) {
+func (r *recorder) emit(c *trace.Call) (kept bool) {
 	if r.full() {
-		return
+		return false
 	}
 	if !r.rules.wants(c) {
 		r.unwanted++
 		r.stats.LeftOut(c)
-		return
+		return false
 	}
 	r.recorded++
 	r.stats.Recorded(c)
@@ -191,14 +203,16 @@ func (r *recorder) emit(c *trace.Call) {
 	if len(r.batch) >= batchCalls {
 		r.flush()
 	}
+	return true
 }
 
+// flush hands over to the store what came through.
 func (r *recorder) flush() {
 	if len(r.batch) == 0 {
 		return
 	}
 	r.fail(r.store.Write(r.batch))
-	r.batch = make([]*trace.Call, 0, batchCalls)
+	r.batch = r.batch[:0]
 }
 
 func (r *recorder) gap(g trace.Gap) { r.fail(r.store.Gap(g)) }

@@ -59,7 +59,7 @@ func newShop(t *testing.T) *shop {
 	return s
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
