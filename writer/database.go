@@ -133,8 +133,8 @@ func (d *database) connect() error {
 
 // configure sets the connection up for writing; docs/schema.md gives the reasons.
 func (d *database) configure() error {
-	// Both are settled with the first table.
-	if err := d.exec("PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL"); err != nil {
+	// Both are settled with the first table. The second writes to a file that has it already.
+	if err := d.patiently(func() error { return d.exec("PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL") }); err != nil {
 		return err
 	}
 	var mode []driver.Value

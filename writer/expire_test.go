@@ -556,6 +556,25 @@ func TestRetainBeside(t *testing.T) {
 	}
 }
 
+// TestRetainWaits holds that what others lock for a while is waited for from the beginning on.
+func TestRetainWaits(t *testing.T) {
+	path := newPath(t)
+	must(t, open(t, path, Options{}).Close())
+	release := hold(t, path)
+	ended := make(chan error, 1)
+	go func() {
+		_, _, _, err := Retain(t.Context(), path, RetainOptions{Policy: retention.For(time.Hour, 0)})
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(4 * busyTimeout):
+	}
+	release()
+	must(t, <-ended)
+}
+
 // TestVacuum gives the space of files back that can't do that by themselves.
 func TestVacuum(t *testing.T) {
 	path := newPath(t)
