@@ -16,7 +16,7 @@ import (
 )
 
 // SchemaVersion is the schema that this package can read.
-const SchemaVersion = 2
+const SchemaVersion = 3
 
 // applicationID marks the project's databases, their PRAGMA application_id: "obsv".
 const applicationID = 0x6f627376

@@ -171,6 +171,64 @@ func TestSummaries(t *testing.T) {
 	}
 }
 
+// TestSummariesOfSpans holds where statistics of minutes and hours count: whole, when the range begins in them.
+func TestSummariesOfSpans(t *testing.T) {
+	f := newFixture(t)
+	d := f.reader(t)
+	hour := began.Truncate(time.Hour).Add(24 * time.Hour)
+	for _, row := range []struct {
+		at      time.Duration
+		seconds int
+		calls   uint64
+		process string
+	}{
+		{0, 3600, 1, "main.lookup"},
+		{time.Hour, 3600, 10, "main.lookup"},
+		{2 * time.Hour, 60, 100, "main.lookup"}, // the first minute of an hour, which has no row of its own
+		{2*time.Hour + time.Minute, 60, 1000, "main.lookup"},
+		{2*time.Hour + 2*time.Minute, 1, 10_000, "main.lookup"},
+		{2*time.Hour + 2*time.Minute + time.Second, 1, 100_000, "main.lookup"},
+		{time.Hour, 3600, 5, "main.pay"},
+	} {
+		second := hour.Add(row.at)
+		must(t, f.store.Stats([]writer.FunctionSecond{{Second: second.Unix(), Tally: trace.Tally{Func: f.function(row.process), Calls: row.calls}}}))
+		must(t, f.store.Flush())
+		must(t, exec.Command("sqlite3", f.path, fmt.Sprintf("UPDATE stat SET seconds = %d WHERE ts = '%s'", row.seconds, second.Format("2006-01-02 15:04:05"))).Run())
+	}
+	for _, c := range []struct {
+		since time.Duration
+		want  uint64
+	}{
+		{0, 111_111},
+		{time.Nanosecond, 111_111},
+		{59*time.Minute + 59*time.Second, 111_111},
+		{time.Hour, 111_110},
+		{time.Hour + 30*time.Minute + 30*time.Second, 111_110},
+		{2 * time.Hour, 111_100},
+		{2*time.Hour + 59*time.Second, 111_100},
+		{2*time.Hour + time.Minute, 111_000},
+		{2*time.Hour + time.Minute + time.Second, 111_000},
+		{2*time.Hour + 2*time.Minute, 110_000},
+		{2*time.Hour + 2*time.Minute + time.Second, 100_000},
+		{2*time.Hour + 2*time.Minute + 2*time.Second, 0},
+	} {
+		got, err := d.Summaries(t.Context(), query.Range{Since: hour.Add(c.since), Process: "*.lookup"})
+		must(t, err)
+		sum := uint64(0)
+		for _, s := range got {
+			sum += s.Calls
+		}
+		if sum != c.want {
+			t.Errorf("since %v after the full hour: %d calls, want %d", c.since, sum, c.want)
+		}
+	}
+	all, err := d.Summaries(t.Context(), query.Range{Process: "*.lookup"})
+	must(t, err)
+	if all[0].Calls != 111_112 {
+		t.Errorf("%d calls in all", all[0].Calls)
+	}
+}
+
 func latencies(ns ...int64) (h trace.Histogram) {
 	for _, n := range ns {
 		h.Add(n)
@@ -431,7 +489,7 @@ func TestSQL(t *testing.T) {
 		"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<3) SELECT sum(i) FROM n": "[sum(i)] [6]",
 		"SELECT json_extract(args, '$.order') AS o FROM data_trace ORDER BY o DESC LIMIT 1":            "[o] [6]",
 		"SELECT value FROM json_each('[7]')":                                                           "[value] [7]",
-		"PRAGMA user_version":                                                                          "[user_version] [2]",
+		"PRAGMA user_version":                                                                          fmt.Sprintf("[user_version] [%d]", query.SchemaVersion),
 		"SELECT count(*) > 5 AS many FROM pragma_table_info('process_trace')":                          "[many] [1]",
 		"SELECT process FROM process_trace WHERE false":                                                "[process]",
 		"-- nothing": "[]",

@@ -39,19 +39,28 @@ type Summary struct {
 
 // Range selects statistics and calls. Its zero value selects all.
 type Range struct {
-	Since   time.Time // zero: from the beginning; statistics are told apart by whole seconds
+	Since   time.Time // zero: from the beginning; statistics are told apart by whole seconds, older ones by minutes and hours
 	Process string    // glob of the function's name, with * ? [a-z] {a,b}; empty: all
 }
 
-// Summaries gives a row for every function and group that was called, by total time.
+// Summaries gives a row for every function and group that was called, by total time. Older statistics are
+// of whole minutes and hours: those that the range begins in count whole.
 func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
-	where, args := r.functions("x.function_id")
-	rows, err := d.sql.QueryContext(ctx, `
-		SELECT f.name, f.process_group, x.calls, x.errors, x.sampled_out, x.dropped, x.recorded,
+	where, names := r.functions("x.function_id")
+	from := func(condition string) string {
+		return `SELECT f.name, f.process_group, x.calls, x.errors, x.sampled_out, x.dropped, x.recorded,
 			x.total_ns, x.max_ns, x.cpu_ns, x.overhead_ns, x.histogram,
 			CASE WHEN x.cpu_ns IS NULL THEN 0 ELSE coalesce(x.cpu_calls, x.timed) END, x.coverage
 		FROM stat x CROSS JOIN function f ON f.id = x.function_id
-		WHERE x.ts >= ?`+where, append([]any{r.second()}, args...)...)
+		WHERE ` + condition + where
+	}
+	statement, args := from("x.ts >= ?"), append([]any{r.second()}, names...)
+	if !r.Since.IsZero() {
+		statement += " UNION ALL " + from("x.ts < ? AND (x.ts = ? AND x.seconds = 60 OR x.ts = ? AND x.seconds = 3600)")
+		at := r.Since.UTC()
+		args = append(append(args, r.second(), at.Truncate(time.Minute).Format(secondForm), at.Truncate(time.Hour).Format(secondForm)), names...)
+	}
+	rows, err := d.sql.QueryContext(ctx, statement, args...)
 	if err != nil {
 		return nil, d.wrap("summarize", err)
 	}
@@ -239,8 +248,11 @@ func (r Range) second() string {
 	if r.Since.IsZero() {
 		return ""
 	}
-	return r.Since.UTC().Format("2006-01-02 15:04:05")
+	return r.Since.UTC().Format(secondForm)
 }
+
+// secondForm is how statistics have their times.
+const secondForm = "2006-01-02 15:04:05"
 
 // functions gives the condition that the range's glob puts on a column of function ids.
 func (r Range) functions(column string) (where string, args []any) {

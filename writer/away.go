@@ -278,6 +278,9 @@ func (s *Store) reopen() error {
 		return err
 	}
 	s.db = db
+	if err := db.retain(s.options.Retention, s.options.now); err != nil {
+		return err
+	}
 	s.settleIn()
 	if aside != "" {
 		s.tellAside(aside)

@@ -62,6 +62,7 @@ type database struct {
 	moments moments
 	names   names
 	clock   clock
+	expire  expirer
 }
 
 // idWindow is how many call ids are reserved at a time.
@@ -139,7 +140,8 @@ func (d *database) connect() error {
 
 // configure sets the connection up for writing; docs/schema.md gives the reasons.
 func (d *database) configure() error {
-	if err := d.exec("PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL"); err != nil {
+	// Both are settled with the first table. The second writes to a file that has it already.
+	if err := d.patiently(func() error { return d.exec("PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL") }); err != nil {
 		return err
 	}
 	var mode []driver.Value
@@ -351,8 +353,13 @@ func (d *database) commit(b batch, ids int) (firstID int64, err error) {
 				return err
 			}
 		}
+		// Before: what is inserted takes the pages that are free then, which go to the log only once.
+		if err := d.trim(len(b.calls), len(b.stats)); err != nil {
+			return err
+		}
 		return d.insert(b)
 	})
+	d.settleTrim(err)
 	if err != nil {
 		d.forget()
 	}
@@ -379,6 +386,9 @@ func (d *database) checkIdentity() error {
 }
 
 func (d *database) insert(b batch) error {
+	if err := d.renewNames(len(b.calls)); err != nil {
+		return err
+	}
 	if len(b.calls) > 0 {
 		if err := d.insertCalls(b.calls); err != nil {
 			return err
@@ -418,21 +428,34 @@ func (d *database) setMarks(marks []mark) error {
 	return nil
 }
 
-func (d *database) insertStat(second *FunctionSecond) error {
-	merged := *second // a transaction that fails is tried again with what it was
-	f := &merged
+func (d *database) insertStat(f *FunctionSecond) error {
 	function, err := d.names.function(d, f.Func)
 	if err != nil {
 		return err
 	}
-	ts := d.clock.text(f.Second * 1e9)[:len("2006-01-02 15:04:05")]
-	row, err := d.query(context.Background(), `SELECT calls, errors, sampled_out, dropped, recorded, total_ns, max_ns,
-		overhead_ns, cpu_ns, cpu_calls, coverage, histogram FROM stat WHERE ts = ? AND function_id = ? AND session_id = ?`,
-		ts, function, d.session)
+	second := d.clock.text(f.Second * 1e9)[:len("2006-01-02 15:04:05")]
+	return d.addStat(second, function, d.session, 1, f)
+}
+
+// statColumns are what mergeRow reads.
+const statColumns = "calls, errors, sampled_out, dropped, recorded, total_ns, max_ns, overhead_ns, cpu_ns, cpu_calls, coverage, histogram"
+
+// addStat adds to what the database has of a function, a session, and the time
+// that begins with ts and lasts so many seconds. A row of a longer time that
+// begins there includes it.
+func (d *database) addStat(ts string, function, session int64, seconds int, added *FunctionSecond) error {
+	f := new(FunctionSecond) // what is added stays as it is: the transaction may fail, and come again
+	f.merge(added)
+	row, err := d.query(context.Background(), "SELECT "+statColumns+", seconds FROM stat WHERE ts = ? AND function_id = ? AND session_id = ?",
+		ts, function, session)
+	span := int64(seconds)
 	switch {
 	case err == nil:
 		if err := f.mergeRow(row); err != nil {
 			return err
+		}
+		if longer, ok := row[len(row)-1].(int64); ok {
+			span = max(span, longer)
 		}
 	case !errors.Is(err, io.EOF):
 		return fmt.Errorf("read statistics: %w", err)
@@ -448,11 +471,11 @@ func (d *database) insertStat(second *FunctionSecond) error {
 	q := f.Latency.Quantile
 	err = d.set(`INSERT OR REPLACE INTO stat (ts, function_id, session_id, calls, errors, sampled_out, dropped,
 		recorded, timed, total_ns, max_ns, p50_ns, p95_ns, p99_ns, cpu_ns, overhead_ns, histogram,
-		cpu_calls, coverage)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		ts, function, d.session, int64(f.Calls), int64(f.Errors), int64(f.LeftOut), int64(f.Dropped),
+		cpu_calls, coverage, seconds)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		ts, function, session, int64(f.Calls), int64(f.Errors), int64(f.LeftOut), int64(f.Dropped),
 		int64(f.Recorded), int64(f.Latency.Count()), f.TotalNS, f.MaxNS, min(q(0.5), f.MaxNS), min(q(0.95), f.MaxNS), min(q(0.99), f.MaxNS),
-		cpu, f.OverheadNS, histogram, int64(f.CPUCalls), f.coverage())
+		cpu, f.OverheadNS, histogram, int64(f.CPUCalls), f.coverage(), span)
 	if err != nil {
 		return fmt.Errorf("write statistics: %w", err)
 	}

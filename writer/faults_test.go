@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/observatory-trace/observatory-trace/internal/testenv"
+	"github.com/observatory-trace/observatory-trace/retention"
 	"github.com/observatory-trace/observatory-trace/trace"
 )
 
@@ -25,6 +26,9 @@ const crashPath = "OBSERVATORY_TEST_CRASH_DB"
 
 // crashAway has it go on while the database is away.
 const crashAway = "OBSERVATORY_TEST_CRASH_AWAY"
+
+// crashRetention tells it how long it keeps calls; unset: for ever.
+const crashRetention = "OBSERVATORY_TEST_CRASH_RETENTION"
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(crashPath); path != "" {
@@ -51,7 +55,8 @@ func TestMain(m *testing.M) {
 // crashWriter writes until it is killed, and prints the last id of every batch
 // that is committed.
 func crashWriter(path string) error {
-	s, err := Open(path, Options{BatchCalls: 700})
+	window, _ := time.ParseDuration(os.Getenv(crashRetention))
+	s, err := Open(path, Options{BatchCalls: 700, Retention: retention.For(window, 0)})
 	if err != nil {
 		return err
 	}

@@ -159,18 +159,20 @@ func (s *State) read(ctx context.Context, d *database) error {
 	if err := s.check(ctx, d); err != nil {
 		return err
 	}
-	err = d.each(ctx, "SELECT id, started, coalesce(ended, ''), tracer_pid, version FROM sessions ORDER BY id DESC LIMIT ?", inspectRows, func(row []driver.Value) {
+	err = d.each(ctx, func(row []driver.Value) error {
 		p := PastSession{Started: textOf(row[1]), Ended: textOf(row[2]), PID: int(numberOf(row[3])), Version: textOf(row[4])}
 		p.ID = numberOf(row[0])
 		s.Sessions = append(s.Sessions, p)
-	})
+		return nil
+	}, "SELECT id, started, coalesce(ended, ''), tracer_pid, version FROM sessions ORDER BY id DESC LIMIT ?", int64(inspectRows))
 	if err != nil {
 		return err
 	}
-	return d.each(ctx, `SELECT ts, session_id, reason, coalesce(hint, '') FROM gaps
-		WHERE process IS NULL AND (reason GLOB 'database *' OR reason = 'spill file damaged') ORDER BY ts DESC LIMIT ?`, inspectRows, func(row []driver.Value) {
+	return d.each(ctx, func(row []driver.Value) error {
 		s.Away = append(s.Away, PastAway{textOf(row[0]), numberOf(row[1]), textOf(row[2]), textOf(row[3])})
-	})
+		return nil
+	}, `SELECT ts, session_id, reason, coalesce(hint, '') FROM gaps
+		WHERE process IS NULL AND (reason GLOB 'database *' OR reason = 'spill file damaged') ORDER BY ts DESC LIMIT ?`, int64(inspectRows))
 }
 
 // check looks for damage, as far as its time goes.
@@ -278,29 +280,6 @@ func pendingSpill(d *database, path string) (p PendingSpill, database string, er
 		p.Damaged = 1
 	}
 	return p, row.path, nil
-}
-
-// each calls f for every row; limit is the statement's only parameter.
-func (d *database) each(ctx context.Context, sql string, limit int, f func([]driver.Value)) error {
-	rows, err := d.conn.QueryContext(ctx, sql, []driver.NamedValue{{Ordinal: 1, Value: int64(limit)}})
-	if err != nil {
-		return err
-	}
-	row := make([]driver.Value, len(rows.Columns()))
-	for {
-		err = rows.Next(row)
-		if err != nil {
-			break
-		}
-		f(row)
-	}
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	if closing := rows.Close(); err == nil {
-		err = closing
-	}
-	return err
 }
 
 func textOf(v driver.Value) string {

@@ -13,6 +13,7 @@ type names struct {
 	functions map[*trace.Function]int64
 	targets   map[*trace.Process]int64
 	threads   map[threadKey]threadName
+	base      int64 // the number of the next call before they were looked up; 0: not known
 }
 
 type threadKey struct {
@@ -36,10 +37,11 @@ func (n *names) function(d *database, f *trace.Function) (int64, error) {
 	if id, ok := n.functions[f]; ok {
 		return id, nil
 	}
-	id, err := d.integer(`INSERT INTO function (name, process_group, raw_name, language, module, address, file, line)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT DO UPDATE SET language = excluded.language, file = excluded.file, line = excluded.line RETURNING id`,
-		f.Name, f.Group, f.RawName, f.Language.String(), f.Module, int64(f.Address), f.File, int64(f.Line))
+	id, err := d.integer(`INSERT INTO function (name, process_group, raw_name, language, module, address, file, line, seen)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET language = excluded.language, file = excluded.file, line = excluded.line,
+			seen = max(seen, excluded.seen) RETURNING id`,
+		f.Name, f.Group, f.RawName, f.Language.String(), f.Module, int64(f.Address), f.File, int64(f.Line), n.base)
 	if err != nil {
 		return 0, fmt.Errorf("name function %s: %w", f.Name, err)
 	}
@@ -57,8 +59,8 @@ func (n *names) thread(d *database, c *trace.Call) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	id, err := d.integer(`INSERT INTO thread (target_id, tid, name) VALUES (?, ?, ?)
-		ON CONFLICT DO UPDATE SET tid = excluded.tid RETURNING id`, target, int64(c.TID), c.Thread)
+	id, err := d.integer(`INSERT INTO thread (target_id, tid, name, seen) VALUES (?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET seen = max(seen, excluded.seen) RETURNING id`, target, int64(c.TID), c.Thread, n.base)
 	if err != nil {
 		return 0, fmt.Errorf("name thread %d: %w", c.TID, err)
 	}

@@ -10,7 +10,7 @@ import (
 
 // SchemaVersion is the version of the schema that this program writes, the
 // database's PRAGMA user_version.
-const SchemaVersion = 2
+const SchemaVersion = 3
 
 // applicationID is the database's PRAGMA application_id: "obsv".
 const applicationID = 0x6f627376

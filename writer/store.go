@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/observatory-trace/observatory-trace/retention"
 	"github.com/observatory-trace/observatory-trace/trace"
 	"github.com/observatory-trace/observatory-trace/writer/spill"
 )
@@ -27,12 +28,15 @@ type Session struct {
 // Options tune a Store; zero values stand for the defaults given.
 type Options struct {
 	Session    Session
-	BatchCalls int           // calls a transaction holds at most: 10,000
-	BatchDelay time.Duration // how long a call waits for its transaction: 100 ms
-	QueueCalls int           // calls that wait in memory before Write blocks: 100,000; as many again may be on their way
-	Patience   time.Duration // how long another program's lock is waited for before the database counts as away: 60 s
-	SpillDir   string        // where errors go while the database is away: its own folder
-	Notice     func(Notice)  // is told when the database goes away and comes back, once each; nobody. It must not call the store
+	Retention  retention.Policy // what is kept: everything
+	BatchCalls int              // calls a transaction holds at most: 10,000
+	BatchDelay time.Duration    // how long a call waits for its transaction: 100 ms
+	QueueCalls int              // calls that wait in memory before Write blocks: 100,000; as many again may be on their way
+	Patience   time.Duration    // how long another program's lock is waited for before the database counts as away: 60 s
+	SpillDir   string           // where errors go while the database is away: its own folder
+	Notice     func(Notice)     // is told when the database goes away and comes back, once each; nobody. It must not call the store
+
+	now func() retention.Moment // for tests
 }
 
 // Notice is what the operator should know.
@@ -57,6 +61,9 @@ func (o Options) withDefaults() Options {
 	if o.Notice == nil {
 		o.Notice = func(Notice) {}
 	}
+	if o.now == nil {
+		o.now = machineNow
+	}
 	if o.Session.Host == "" {
 		o.Session.Host, _ = os.Hostname() // an unnamed host is not worth failing for
 	}
@@ -76,12 +83,16 @@ func kernelRelease() string {
 
 // Counters tell what a Store has done so far.
 type Counters struct {
-	Calls   uint64        // calls committed, those of spill files included
-	Dropped uint64        // calls that were accepted and are in no file; Health has the reasons
-	Commits uint64        // transactions
-	Retries uint64        // how often another program's lock had to be waited for
-	Waits   uint64        // writes that had to wait for room in the queue
-	Waited  time.Duration // for how long altogether
+	Calls   uint64 // calls committed, those of spill files included
+	Dropped uint64 // calls that were accepted and are in no file; Health has the reasons
+	Commits uint64 // transactions
+	Expired uint64 // calls deleted, because of their age or the database's size
+	Early   uint64 // of Expired, those that were younger than what is to be kept
+	// OverBytes is by how much the file is larger than it may be though no calls are left, LogBytes what its log had lately.
+	OverBytes, LogBytes int64
+	Retries             uint64        // how often another program's lock had to be waited for
+	Waits               uint64        // writes that had to wait for room in the queue
+	Waited              time.Duration // for how long altogether
 }
 
 // Store writes calls to a database in the background. It is safe for
@@ -177,6 +188,9 @@ func Open(path string, options Options) (*Store, error) {
 
 // begin starts the session, with its spill file.
 func (s *Store) begin(aside string) error {
+	if err := s.db.retain(s.options.Retention, s.options.now); err != nil {
+		return wrap("open database", s.path, err)
+	}
 	if err := s.db.beginSession(s.options.Session, time.Now()); err != nil {
 		return wrap("begin session in database", s.path, err)
 	}
@@ -501,7 +515,7 @@ func (s *Store) write(b *batch, ids int) error {
 // commit writes one transaction, and hands the ids reserved in it out. When it
 // fails, what isn't committed is put in front of rest, or in doubt.
 func (s *Store) commit(part batch, ids int, rest *batch) error {
-	if part.empty() && ids == 0 {
+	if part.empty() && ids == 0 && !s.db.behind() {
 		return nil
 	}
 	first, err := s.transact(part, ids)
@@ -574,6 +588,7 @@ func (s *Store) committed(part *batch, first int64, ids int) {
 	s.counters.Calls += uint64(len(part.calls))
 	s.counters.Commits++
 	s.counters.Retries = s.retries + s.db.retries.Load()
+	s.db.expire.tell(&s.counters)
 	if ids > 0 {
 		s.idsWant = 0
 		if s.ids.end != uint64(first) { // another session has taken ids in between

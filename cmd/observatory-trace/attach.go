@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/observatory-trace/observatory-trace/attach"
+	"github.com/observatory-trace/observatory-trace/retention"
 	"github.com/observatory-trace/observatory-trace/trace"
 	"github.com/observatory-trace/observatory-trace/writer"
 )
@@ -26,6 +27,7 @@ type attachFlags struct {
 	target   targetFlags
 	capture  captureFlags
 	rules    ruleFlags
+	keep     keepFlags
 	budgets  budgetFlags
 	db       string
 	spillDir string
@@ -66,6 +68,7 @@ like is withheld: {"$redacted": "password"}.`,
 	f.target.register(cmd)
 	f.capture.register(cmd)
 	f.rules.register(cmd)
+	f.keep.register(cmd)
 	f.budgets.register(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.db, "db", defaultDB, "write to this SQLite database, created when missing")
@@ -91,6 +94,9 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	budgets, err := f.budgets.compile()
 	if err != nil {
 		return usageError{err}
+	}
+	if _, err := f.keep.policy(f.db); err != nil {
+		return err
 	}
 	notes := &notes{w: cmd.ErrOrStderr(), quiet: f.quiet}
 	opts.Warn = notes.warn
@@ -209,7 +215,11 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	if functions == 0 && !waitsForMore(opts) {
 		return 0, noMatch(opts, commandPath(command))
 	}
-	store, err := writer.Open(f.db, writer.Options{Session: f.session(rules), SpillDir: f.spillDir, Notice: notes.notice})
+	keep, err := f.keep.policy(f.db)
+	if err != nil {
+		return 0, err
+	}
+	store, err := writer.Open(f.db, writer.Options{Session: f.session(rules, keep), Retention: keep, SpillDir: f.spillDir, Notice: notes.notice})
 	if err != nil {
 		return 0, err
 	}
@@ -256,6 +266,7 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	if err != nil {
 		return code, err
 	}
+	sayKept(notes, store.Counters(), keep)
 	return code, f.summary(out, notes, r, started)
 }
 
@@ -272,7 +283,7 @@ func withDuration(ctx context.Context, d time.Duration) context.Context {
 }
 
 // session describes this run for the sessions view.
-func (f *attachFlags) session(rules rules) writer.Session {
+func (f *attachFlags) session(rules rules, keep retention.Policy) writer.Session {
 	command, _ := json.Marshal(rules.commandLine(os.Args)) // strings always have a form
 	settings, _ := json.Marshal(map[string]any{
 		"pid": f.target.pids, "name": f.target.names, "exe": f.target.exes,
@@ -282,6 +293,7 @@ func (f *attachFlags) session(rules rules) writer.Session {
 		"sample": f.budgets.sample, "max_overhead": f.budgets.overhead, "max_cpu": f.budgets.cpu, "max_memory": f.budgets.memory, "unlimited": f.budgets.unlimited,
 		"redact": f.rules.redact, "no_redact": f.rules.noRedact, "error": f.rules.errors,
 		"filter": rules.commandLine([]string{f.rules.filter})[0], "min_duration": f.rules.minimum.String(),
+		"retention": keep.Calls.String(), "max_db_size": keep.Bytes,
 	})
 	return writer.Session{Version: version(), Command: command, Settings: settings}
 }

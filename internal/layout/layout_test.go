@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"decode":    {"trace"},
 	"filter":    {"trace"},
 	"sample":    {"trace"},
-	"writer":    {"trace"},
+	"writer":    {"retention", "trace"},
 	"retention": {"trace"},
 	"query":     {"trace"},
 	"export":    {"trace", "query"},

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/observatory-trace/observatory-trace/retention"
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+func TestKeepFlags(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "not", "there.db")
+	for _, c := range []struct {
+		window, size string
+		calls        time.Duration
+		bytes        int64 // -1: what auto gives
+		fails        string
+	}{
+		{"6h", "auto", 6 * time.Hour, -1, ""},
+		{"off", "off", 0, 0, ""},
+		{"0", "0", 0, 0, ""},
+		{"7d", "2GB", 7 * 24 * time.Hour, 2 << 30, ""},
+		{"90s", "32MiB", 90 * time.Second, 32 << 20, ""},
+		{"1ms", "off", 0, 0, "--retention"},
+		{"-6h", "off", 0, 0, "6h, 30m or 7d"},
+		{"long", "off", 0, 0, "6h, 30m or 7d"},
+		{"d", "off", 0, 0, "6h, 30m or 7d"},
+		{"6h", "1MiB", 0, 0, "at least 32 MiB, or off"},
+		{"6h", "large", 0, 0, "auto or off"},
+	} {
+		got, err := (&keepFlags{c.window, c.size}).policy(path)
+		if c.fails != "" {
+			if err == nil || !strings.Contains(err.Error(), c.fails) || codeOf(err) != exitUsage {
+				t.Errorf("%q and %q: error %v, want a usage error with %q", c.window, c.size, err, c.fails)
+			}
+			continue
+		}
+		must(t, err)
+		if c.bytes < 0 {
+			if got.Bytes < retention.LeastBytes || got.Bytes > retention.DefaultBytes {
+				t.Errorf("by itself it takes %d bytes", got.Bytes)
+			}
+			c.bytes = got.Bytes
+		}
+		if want := retention.For(c.calls, c.bytes); got != want {
+			t.Errorf("%q and %q give %+v, want %+v", c.window, c.size, got, want)
+		}
+	}
+}
+
+func TestFormatBytes(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1536: "1.5 KiB", 20 << 20: "20 MiB", 10 << 30: "10 GiB", 3 << 40: "3.0 TiB"} {
+		if got := formatBytes(n); got != want {
+			t.Errorf("%d is %q, want %q", n, got, want)
+		}
+	}
+}
+
+// TestRetain trims a file whose calls are said to be old.
+func TestRetain(t *testing.T) {
+	s := newShop(t)
+	must(t, s.store.Gap(trace.Gap{TimeNS: s.now.UnixNano(), Count: 1, Reason: "x"}))
+	must(t, s.store.Close())
+	sql := func(statement string) string {
+		out, err := exec.Command("sqlite3", s.path, statement).Output()
+		must(t, err)
+		return strings.TrimSpace(string(out))
+	}
+	// As old as seven hours, in a session that was to keep ten.
+	sql("UPDATE mark SET up_ns = up_ns - 7 * 3600e9, wall_ns = wall_ns - 7 * 3600e9; INSERT INTO mark SELECT NULL, 1000, wall_ns, boot, up_ns FROM mark;" +
+		`UPDATE session SET settings = '{"retention":"10h0m0s","max_db_size":0}'`)
+
+	code, out, diagnostics := observatory(t, "retain", "--db", s.path)
+	for _, part := range []string{"calls                  10h", "2026-07-09 01:02:03.000  2026-07-09 01:02:03.001", "statistics by seconds  10h", "statistics by hours    90d", "any size", "deleted 0 calls;"} {
+		if !strings.Contains(out, part) || code != 0 {
+			t.Errorf("exit %d %s, %q is missing in\n%s", code, diagnostics, part, out)
+		}
+	}
+	var r retained
+	code, out, diagnostics = observatory(t, "retain", "--db", s.path, "--retention", "6h", "--dry-run", "-o", "json")
+	must(t, json.Unmarshal([]byte(out), &r))
+	if code != 0 || !r.DryRun || r.Removed.Calls != 2 || r.Before.Calls != 2 || r.After != nil || r.Policy.Calls != "6h" || r.Policy.Minutes != "7d" {
+		t.Errorf("exit %d %s: %s", code, diagnostics, out)
+	}
+	r = retained{}
+	code, out, diagnostics = observatory(t, "retain", "--db", s.path, "--retention", "6h", "--max-db-size", "1GiB", "-o", "json")
+	must(t, json.Unmarshal([]byte(out), &r))
+	if code != 0 || r.Removed.Calls != 2 || r.After.Calls != 0 || r.Removed.Early != 0 || r.Policy.Bytes != 1<<30 || !r.After.Shrinks {
+		t.Errorf("exit %d %s: %s", code, diagnostics, out)
+	}
+	if got := sql("SELECT (SELECT count(*) FROM process_trace), (SELECT sum(calls) FROM function_stats)"); got != "0|1236" {
+		t.Errorf("calls and statistics: %s", got)
+	}
+
+	checkFails(t, 1, "attach -p PID", "retain", "--db", filepath.Join(t.TempDir(), "none.db"))
+	checkFails(t, 2, "--retention", "retain", "--db", s.path, "--retention", "soon")
+	checkFails(t, 2, "one of table, json", "retain", "--db", s.path, "-o", "csv")
+	checkFails(t, 2, "--max-db-size", "attach", "-p", "1", "--max-db-size", "3")
+	text := filepath.Join(t.TempDir(), "text")
+	must(t, os.WriteFile(text, []byte(strings.Repeat("no database\n", 100)), 0o600))
+	checkFails(t, 1, "not an observatory-trace database", "retain", "--db", text)
+}
