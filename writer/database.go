@@ -357,7 +357,10 @@ func (d *database) commit(b batch, ids int) (firstID int64, err error) {
 		if err := d.trim(len(b.calls), len(b.stats)); err != nil {
 			return err
 		}
-		return d.insert(b)
+		if err := d.insert(b); err != nil {
+			return err
+		}
+		return d.rollUp(len(b.calls), len(b.stats))
 	})
 	d.settleTrim(err)
 	if err != nil {

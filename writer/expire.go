@@ -138,7 +138,7 @@ func (d *database) trim(calls, stats int) error {
 	if (e.policy == retention.Policy{}) {
 		return nil
 	}
-	more, err := d.trimStep(now, calls, stats)
+	more, err := d.trimStep(now, calls)
 	e.more = more
 	if err != nil {
 		return fmt.Errorf("expire: %w", err)
@@ -146,7 +146,21 @@ func (d *database) trim(calls, stats int) error {
 	return nil
 }
 
-func (d *database) trimStep(now retention.Moment, calls, stats int) (more bool, err error) {
+// rollUp merges statistics that are old enough, behind what was inserted with them.
+func (d *database) rollUp(calls, stats int) error {
+	e := &d.expire
+	if e.now == nil || e.policy == (retention.Policy{}) || stats == 0 && calls > 0 {
+		return nil
+	}
+	left, err := d.mergeStatistics(max(4*stats, 2000))
+	e.more = e.more || left
+	if err != nil {
+		return fmt.Errorf("expire: %w", err)
+	}
+	return nil
+}
+
+func (d *database) trimStep(now retention.Moment, calls int) (more bool, err error) {
 	e := &d.expire
 	state, err := d.state()
 	if err != nil {
@@ -173,13 +187,6 @@ func (d *database) trimStep(now retention.Moment, calls, stats int) (more bool, 
 		if err := d.giveBack(step.Pages); err != nil {
 			return false, err
 		}
-	}
-	if stats > 0 || calls == 0 {
-		left, err := d.mergeStatistics(max(4*stats, 2000))
-		if err != nil {
-			return false, err
-		}
-		more = more || left
 	}
 	return more, nil
 }

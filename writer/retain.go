@@ -133,10 +133,13 @@ func (d *database) trimAll(ctx context.Context, removed *Removed) error {
 			if err := d.look(now, false); err != nil {
 				return err
 			}
-			more, err = d.trimStep(now, 0, 0)
-			return err
+			if more, err = d.trimStep(now, 0); err != nil {
+				return err
+			}
+			d.expire.more = more
+			return d.rollUp(0, 0)
 		})
-		d.expire.more = more
+		more = d.expire.more
 		d.settleTrim(err)
 		if err != nil {
 			return err
