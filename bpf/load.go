@@ -159,7 +159,7 @@ type Settings struct {
 	MaxItems       uint32 // elements of a slice
 	MaxDepth       uint32 // pointers followed one behind the other
 	MaxBytes       uint32 // bytes of data per event
-	RingBytes      uint32 // size of the ring buffer: a power of two, at least a page
+	RingBytes      uint32 // size of the ring buffer of calls: a power of two, at least a page
 	Scratch        uint32 // events that can be put together at once; 0: 64, or more with many processors
 
 	// Capacity of the tables; they can't grow once loaded.
@@ -212,7 +212,7 @@ func Load(s Settings) (*Objects, error) {
 	}
 	for name, n := range map[string]uint32{
 		"functions": s.Functions, "counts": s.Functions, "controls": s.Functions, "checks": s.Functions, "moves": s.Moves, "programs": s.Programs,
-		"edges": s.Edges, "dynamic": s.Dynamic, "pool": slots, "events": s.RingBytes, "errors": min(s.RingBytes, maxErrorBytes),
+		"edges": s.Edges, "dynamic": s.Dynamic, "pool": slots, "events": s.RingBytes,
 	} {
 		if n != 0 {
 			spec.Maps[name].MaxEntries = n
@@ -231,9 +231,6 @@ func Load(s Settings) (*Objects, error) {
 	}
 	return o, nil
 }
-
-// maxErrorBytes is the size of the ring buffer of errors, unless that of calls is smaller.
-const maxErrorBytes = 1 << 22
 
 // wakeBytes is after how many bytes in the ring buffer its reader is woken; a power of two.
 const wakeBytes = 1 << 16
