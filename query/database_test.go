@@ -130,11 +130,11 @@ func TestSummaries(t *testing.T) {
 	must(t, err)
 	text, err := json.Marshal(got)
 	must(t, err)
-	want := `[{"process":"main.pay","group":"payments","calls":32,"errors":1,"sampled_out":30,"dropped":0,"recorded":2,"mean_ms":5,"p50_ms":1.998848,"p95_ms":7.995392,"p99_ms":7.995392,"max_ms":8,"total_ms":10,"cpu_ms":0.5,"cpu_calls":1,"overhead_ms":0,"coverage":1},` +
-		`{"process":"main.handle","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":0,"recorded":2,"mean_ms":9,"p50_ms":9,"p95_ms":9,"p99_ms":9,"max_ms":9,"total_ms":9,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1},` +
-		`{"process":"main.validate","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":0,"recorded":2,"mean_ms":3,"p50_ms":1.998848,"p95_ms":3.997696,"p99_ms":3.997696,"max_ms":4,"total_ms":6,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1},` +
-		`{"process":"main.lookup","group":"","calls":5,"errors":0,"sampled_out":0,"dropped":4,"recorded":1,"mean_ms":1,"p50_ms":0.999424,"p95_ms":0.999424,"p99_ms":0.999424,"max_ms":1,"total_ms":1,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1},` +
-		`{"process":"main.never","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":2,"recorded":0,"mean_ms":null,"p50_ms":null,"p95_ms":null,"p99_ms":null,"max_ms":null,"total_ms":0,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1}]`
+	want := `[{"process":"main.pay","group":"payments","calls":32,"errors":1,"sampled_out":30,"dropped":0,"recorded":2,"mean_ms":5,"p50_ms":1.998848,"p95_ms":7.995392,"p99_ms":7.995392,"max_ms":8,"total_ms":10,"cpu_ms":0.5,"cpu_calls":1,"overhead_ms":0,"coverage":1,"calls_error":0},` +
+		`{"process":"main.handle","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":0,"recorded":2,"mean_ms":9,"p50_ms":9,"p95_ms":9,"p99_ms":9,"max_ms":9,"total_ms":9,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1,"calls_error":0},` +
+		`{"process":"main.validate","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":0,"recorded":2,"mean_ms":3,"p50_ms":1.998848,"p95_ms":3.997696,"p99_ms":3.997696,"max_ms":4,"total_ms":6,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1,"calls_error":0},` +
+		`{"process":"main.lookup","group":"","calls":5,"errors":0,"sampled_out":0,"dropped":4,"recorded":1,"mean_ms":1,"p50_ms":0.999424,"p95_ms":0.999424,"p99_ms":0.999424,"max_ms":1,"total_ms":1,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1,"calls_error":0},` +
+		`{"process":"main.never","group":"","calls":2,"errors":0,"sampled_out":0,"dropped":2,"recorded":0,"mean_ms":null,"p50_ms":null,"p95_ms":null,"p99_ms":null,"max_ms":null,"total_ms":0,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1,"calls_error":0}]`
 	if string(text) != want {
 		t.Errorf("summaries are\n%s\nwant\n%s", strings.ReplaceAll(string(text), "},{", "},\n{"), strings.ReplaceAll(want, "},{", "},\n{"))
 	}

@@ -33,6 +33,8 @@ type Summary struct {
 	// Coverage is the share of the calls that the figures are of: 1, or less where probes were
 	// in place for a part of the time only. All calls are Calls / Coverage, about.
 	Coverage float64 `json:"coverage"`
+	// CallsError is by how many calls that may be off.
+	CallsError float64 `json:"calls_error"`
 
 	Latency trace.Histogram `json:"-"` // of the calls that ended
 }
@@ -50,7 +52,7 @@ func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 	from := func(condition string) string {
 		return `SELECT f.name, f.process_group, x.calls, x.errors, x.sampled_out, x.dropped, x.recorded,
 			x.total_ns, x.max_ns, x.cpu_ns, x.overhead_ns, x.histogram,
-			CASE WHEN x.cpu_ns IS NULL THEN 0 ELSE coalesce(x.cpu_calls, x.timed) END, x.coverage
+			CASE WHEN x.cpu_ns IS NULL THEN 0 ELSE coalesce(x.cpu_calls, x.timed) END, x.coverage, x.calls_error
 		FROM stat x CROSS JOIN function f ON f.id = x.function_id
 		WHERE ` + condition + where
 	}
@@ -74,7 +76,7 @@ func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 		var coverage float64
 		if err := rows.Scan(&key[0], &key[1], &s.Calls, &s.Errors, &s.SampledOut, &s.Dropped, &s.Recorded,
 			&s.totalNS, &s.maxNS, &cpu, &s.overheadNS, &histogram,
-			&s.CPUCalls, &coverage); err != nil {
+			&s.CPUCalls, &coverage, &s.CallsError); err != nil {
 			return nil, d.wrap("summarize", err)
 		}
 		if err := s.Latency.UnmarshalBinary(histogram); err != nil {
@@ -122,6 +124,7 @@ func (s *sum) add(o *sum) {
 	s.hasCPU = s.hasCPU || o.hasCPU
 	s.CPUCalls += o.CPUCalls
 	s.allCalls += o.allCalls
+	s.CallsError += o.CallsError
 	s.overheadNS += o.overheadNS
 	s.Latency.Merge(&o.Latency)
 }

@@ -151,6 +151,7 @@ const (
 	longest     = 30 * time.Second // between two looks at a function that is too hot
 	fewRecords  = 10.0             // a second, of each function, that are recorded rather than slicing
 	forgetAfter = 60               // observations without a call
+	most        = 8                // that less than such a part of the time is the targets' own, costs are too inexact to tell
 	idle        = 5                // what has less than this part of a processor, is idle
 )
 
@@ -197,6 +198,18 @@ func (g *Governor) Estimate(o Observation) (estimates []Estimate) {
 	return estimates
 }
 
+// Unseen is how many calls of functions there may have been, in the end, that no estimate stands for: since their
+// probes were last in place.
+func (g *Governor) Unseen() map[*trace.Function]uint64 {
+	unseen := map[*trace.Function]uint64{}
+	for fn, f := range g.functions {
+		if n := f.rate * f.unseen.Seconds(); f.setting.Sliced() && f.unseen > second/10 && n >= 1 {
+			unseen[fn] = uint64(n)
+		}
+	}
+	return unseen
+}
+
 // spent is the time that all probes took.
 func (o *Observation) spent() (sum time.Duration) {
 	for i := range o.Loads {
@@ -207,7 +220,7 @@ func (o *Observation) spent() (sum time.Duration) {
 
 // own is the targets' CPU time without what probes took.
 func (o *Observation) own() time.Duration {
-	return max(o.TargetCPU-o.spent(), o.TargetCPU/20, time.Microsecond)
+	return max(o.TargetCPU-o.spent(), o.TargetCPU/most, time.Microsecond)
 }
 
 // spent is the time that a function's probes took.
@@ -229,7 +242,7 @@ func (g *Governor) within(l *Load, o *Observation) time.Duration {
 			spent += time.Duration(float64(l.Observed) / float64(other.Observed) * float64(other.spent()))
 		}
 	}
-	return max(l.Observed-spent, l.Observed/50, time.Microsecond)
+	return max(l.Observed-spent, l.Observed/most, time.Microsecond)
 }
 
 // costError is how far off the cost of a call may be that was measured on functions of the tracer's own.
@@ -255,7 +268,7 @@ func (f *function) see(rate float64, observed bool) {
 	} else {
 		f.idle = 0
 	}
-	f.rate = max(rate, 0.7*f.rate+0.3*rate)
+	f.rate = max(rate, (f.rate+rate)/2)
 }
 
 // adjust makes the slices longer or shorter by what they took: a target that is busy all the time
@@ -339,12 +352,12 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		rate := g.functions[l.Func].rate
 		wishes = append(wishes, rate*l.Most)
 	}
-	most := level(wishes, records)
+	share := level(wishes, records)
 	total := 0.0
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		rate := g.functions[l.Func].rate
-		recorded := min(wishes[i], most)
+		recorded := min(wishes[i], share)
 		costs = append(costs, (rate-recorded)*float64(l.Counted)+recorded*float64(l.Told))
 		total += costs[i]
 	}
@@ -352,7 +365,7 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
-		to := f.fit(l, min(wishes[i], most), ceilings[i], perSecond, g.gain)
+		to := f.fit(l, min(wishes[i], share), ceilings[i], perSecond, g.gain)
 		if f.idle >= forgetAfter {
 			to = Setting{Keep: l.Most}
 		}
@@ -368,7 +381,7 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 			if g.squeeze < 1 {
 				why += ", since " + g.reason
 			}
-		case wishes[i] > most:
+		case wishes[i] > share:
 			why = g.reason
 		}
 		steps = append(steps, Step{Func: l.Func, From: f.setting, To: to, Why: why})

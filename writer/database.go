@@ -441,7 +441,7 @@ func (d *database) insertStat(f *FunctionSecond) error {
 }
 
 // statColumns are what mergeRow reads.
-const statColumns = "calls, errors, sampled_out, dropped, recorded, total_ns, max_ns, overhead_ns, cpu_ns, cpu_calls, coverage, histogram"
+const statColumns = "calls, errors, sampled_out, dropped, recorded, total_ns, max_ns, overhead_ns, cpu_ns, cpu_calls, coverage, histogram, calls_error"
 
 // addStat adds to what the database has of a function, a session, and the time
 // that begins with ts and lasts so many seconds. A row of a longer time that
@@ -474,11 +474,11 @@ func (d *database) addStat(ts string, function, session int64, seconds int, adde
 	q := f.Latency.Quantile
 	err = d.set(`INSERT OR REPLACE INTO stat (ts, function_id, session_id, calls, errors, sampled_out, dropped,
 		recorded, timed, total_ns, max_ns, p50_ns, p95_ns, p99_ns, cpu_ns, overhead_ns, histogram,
-		cpu_calls, coverage, seconds)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		cpu_calls, coverage, calls_error, seconds)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		ts, function, session, int64(f.Calls), int64(f.Errors), int64(f.LeftOut), int64(f.Dropped),
 		int64(f.Recorded), int64(f.Latency.Count()), f.TotalNS, f.MaxNS, min(q(0.5), f.MaxNS), min(q(0.95), f.MaxNS), min(q(0.99), f.MaxNS),
-		cpu, f.OverheadNS, histogram, int64(f.CPUCalls), f.coverage(), span)
+		cpu, f.OverheadNS, histogram, int64(f.CPUCalls), f.coverage(), f.CallsError, span)
 	if err != nil {
 		return fmt.Errorf("write statistics: %w", err)
 	}
@@ -493,11 +493,12 @@ func (f *FunctionSecond) mergeRow(row []driver.Value) error {
 	}
 	coverage, _ := row[10].(float64)
 	histogram, _ := row[11].([]byte)
+	callsError, _ := row[12].(float64)
 	old := FunctionSecond{
 		Tally: trace.Tally{
 			Calls: uint64(n[0]), Errors: uint64(n[1]), LeftOut: uint64(n[2]), Dropped: uint64(n[3]), TotalNS: n[5], MaxNS: n[6], OverheadNS: n[7],
 		},
-		Recorded: uint64(n[4]), CPUNS: n[8], CPUCalls: uint64(n[9]), Coverage: coverage,
+		Recorded: uint64(n[4]), CPUNS: n[8], CPUCalls: uint64(n[9]), Coverage: coverage, CallsError: callsError,
 	}
 	if err := old.Latency.UnmarshalBinary(histogram); err != nil {
 		return fmt.Errorf("read statistics: %w: %w", ErrCorrupt, err)

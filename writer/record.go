@@ -224,6 +224,7 @@ func secondRecord(f *FunctionSecond, tried uint64) []byte {
 	m.float(14, f.Coverage)
 	m.number(15, uint64(f.OutermostNS))
 	m.number(16, uint64(f.CopyingNS))
+	m.float(17, f.CallsError)
 	return record(recordSecond, m, tried)
 }
 
@@ -472,6 +473,8 @@ func readSecond(b []byte, known *known) (*FunctionSecond, error) {
 			s.OutermostNS = int64(f.number)
 		case 16:
 			s.CopyingNS = int64(f.number)
+		case 17:
+			s.CallsError = math.Float64frombits(f.number)
 		}
 		return err
 	})

@@ -17,6 +17,8 @@ type FunctionSecond struct {
 	// Coverage is the share of the second in which the function's probes were in place, of
 	// which alone the figures are; 0 stands for 1, all of it.
 	Coverage float64
+	// CallsError is by how many calls Calls / Coverage may be off.
+	CallsError float64
 }
 
 // Accumulator makes FunctionSeconds from what the probes count and from the calls that
@@ -46,11 +48,13 @@ func (a *Accumulator) measured(c *trace.Call) *FunctionSecond {
 	return f
 }
 
-// Cover tells which share of their calls was counted, of functions whose probes were not always in place
-// since the last Take; 0 for others.
-func (a *Accumulator) Cover(share func(*trace.Function) float64) {
+// Cover tells which share of their calls was counted, and how far that is off, relative, of functions whose
+// probes were not always in place since the last Take; 0 for others.
+func (a *Accumulator) Cover(share func(*trace.Function) (share, off float64)) {
 	for fn, f := range a.functions {
-		f.Coverage = share(fn)
+		off := 0.0
+		f.Coverage, off = share(fn)
+		f.CallsError = off * float64(f.Calls) / f.coverage()
 	}
 }
 
@@ -82,6 +86,7 @@ func (a *Accumulator) of(fn *trace.Function) *FunctionSecond {
 // merge adds what other counted in the same second.
 func (f *FunctionSecond) merge(other *FunctionSecond) {
 	f.Coverage = f.mergedCoverage(other)
+	f.CallsError += other.CallsError
 	f.Merge(&other.Tally)
 	f.Recorded += other.Recorded
 	f.CPUNS += other.CPUNS

@@ -148,7 +148,7 @@ func TestColumnOrder(t *testing.T) {
 		"process_trace": "id ts ts_ns process process_group duration_ms overhead_ms status error error_type pid tid goroutine thread exe " +
 			"parent_id depth cpu_ms minor_faults major_faults rss_delta_kb switches sample_rate container pod namespace trace_id span_id",
 		"data_trace":     "id ts process args result stack flags",
-		"function_stats": "ts process process_group calls errors sampled_out dropped recorded timed total_ms mean_ms p50_ms p95_ms p99_ms max_ms cpu_ms overhead_ms histogram function_id session_id cpu_calls coverage seconds",
+		"function_stats": "ts process process_group calls errors sampled_out dropped recorded timed total_ms mean_ms p50_ms p95_ms p99_ms max_ms cpu_ms overhead_ms histogram function_id session_id cpu_calls coverage calls_error seconds",
 		"gaps":           "ts process pid count reason hint session_id",
 		"sessions":       "id started ended version host kernel tracer_pid command settings functions processes",
 	} {
@@ -469,7 +469,7 @@ func TestStats(t *testing.T) {
 		"ts": "2027-01-15 08:00:00", "process": "main.function0", "process_group": nil,
 		"calls": num(1090), "errors": num(10), "sampled_out": num(90), "dropped": num(6), "recorded": num(994), "timed": num(1000),
 		"total_ms": num("500.5"), "max_ms": num("1.0"), "cpu_ms": num("0.007"), "overhead_ms": num("0.01"), "session_id": num(1),
-		"cpu_calls": num(1000), "coverage": num("1.0"), "seconds": num(1),
+		"cpu_calls": num(1000), "coverage": num("1.0"), "calls_error": num("0.0"), "seconds": num(1),
 	})
 	for name, want := range map[string]any{"calls": num(18), "dropped": num(18), "timed": num(0), "mean_ms": nil, "p99_ms": nil, "max_ms": nil, "cpu_ms": nil} {
 		if rows[1][name] != want {

@@ -99,6 +99,9 @@ type warden struct {
 	abandon    context.CancelFunc
 	costs      attach.Costs
 	told       map[*trace.Function]sample.Setting // by the latest step that was told
+	rest       time.Duration                      // what targetTime has yet to give, once it has ended
+	ended      bool
+	started    time.Time
 	at         time.Time
 	cpu        map[int]time.Duration // of the targets, by process
 	own        time.Duration         // of the tracer
@@ -109,7 +112,7 @@ func newWarden(session *attach.Session, b budgets, n *notes, gap func(trace.Gap)
 	w := &warden{
 		session: session, budgets: b, governor: sample.NewGovernor(b.limits), notes: n, gap: gap, slicer: newSlicer(session),
 		calibrated: make(chan attach.Costs, 1), costs: attach.AssumedCosts, told: map[*trace.Function]sample.Setting{},
-		at: time.Now(), cpu: map[int]time.Duration{}, loads: map[uint32]*sample.Load{},
+		started: time.Now(), at: time.Now(), cpu: map[int]time.Duration{}, loads: map[uint32]*sample.Load{},
 	}
 	w.own, _ = ownUse()
 	w.targetTime()
@@ -131,6 +134,35 @@ func newWarden(session *attach.Session, b budgets, n *notes, gap func(trace.Gap)
 	return w
 }
 
+// lastLook has the probes that are not in place be there for a moment before all ends, so that what is
+// counted stands for the time until then.
+func (w *warden) lastLook() {
+	w.slicer.close()
+	if out := w.slicer.out(); len(out) > 0 && w.session.Live() > 0 {
+		if err := w.session.Resume(out, func() { w.slicer.turned(out, true, time.Now()) }); err != nil {
+			w.notes.warn(err)
+			return
+		}
+		time.Sleep(lastSlice)
+	}
+}
+
+// stopped tells that hits no longer count.
+func (w *warden) stopped() {
+	w.rest, w.ended = w.targetTime(), true
+	w.slicer.turned(w.slicer.inPlace(), false, time.Now())
+}
+
+// lastSlice is how long lastLook looks.
+const lastSlice = 20 * time.Millisecond
+
+// unseen tells which calls no estimate stands for.
+func (w *warden) unseen() {
+	for f, n := range w.governor.Unseen() {
+		w.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: f, Count: n, Reason: "its probes were not in place in the end: calls since then, about", Hint: "trace for longer, or raise --max-overhead"})
+	}
+}
+
 // close ends the slices, and waits for what goes on in the background.
 func (w *warden) close() {
 	w.abandon()
@@ -139,9 +171,17 @@ func (w *warden) close() {
 	}
 }
 
+// interval is how long it is between two observations: less at first, when nobody knows yet how hot functions are.
+func (w *warden) interval(now time.Time) time.Duration {
+	if now.Sub(w.started) < 2*time.Second {
+		return 200 * time.Millisecond
+	}
+	return time.Second
+}
+
 // observe takes what was counted since the last time, and, going on, changes what has to change. It gives the
 // share of the calls that was counted, of functions whose probes were not always in place.
-func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time, goingOn bool) map[*trace.Function]float64 {
+func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time, goingOn bool) map[*trace.Function]sample.Estimate {
 	select {
 	case costs, ok := <-w.calibrated:
 		if ok {
@@ -169,9 +209,9 @@ func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time,
 	for _, s := range steps {
 		w.take(s)
 	}
-	covered := map[*trace.Function]float64{}
+	covered := map[*trace.Function]sample.Estimate{}
 	for _, e := range estimates {
-		covered[e.Func] = e.Coverage
+		covered[e.Func] = e
 	}
 	return covered
 }
@@ -228,6 +268,10 @@ func (w *warden) take(s sample.Step) {
 
 // targetTime is the CPU time that the targets have used since the last time.
 func (w *warden) targetTime() (sum time.Duration) {
+	if w.ended {
+		sum, w.rest = w.rest, 0
+		return sum
+	}
 	next := map[int]time.Duration{}
 	for _, pid := range w.session.LiveProcesses() {
 		t, err := attach.ProcessorTime(pid)
@@ -264,13 +308,14 @@ func ownUse() (cpu time.Duration, memory uint64) {
 // slicer has the probes of some functions in place for a part of the time only. It is safe
 // for concurrent use.
 type slicer struct {
-	session *attach.Session
-	mu      sync.Mutex
-	slices  map[uint32]*slice
-	changed chan struct{}
-	stop    chan struct{}
-	done    chan struct{}
-	removed map[uint32]uint64 // when probes were taken out, CLOCK_MONOTONIC in ns: what taken has not given yet
+	session  *attach.Session
+	mu       sync.Mutex
+	slices   map[uint32]*slice
+	changed  chan struct{}
+	stop     chan struct{}
+	stopping sync.Once
+	done     chan struct{}
+	removed  map[uint32]uint64 // when probes were taken out, CLOCK_MONOTONIC in ns: what taken has not given yet
 }
 
 // taken gives of which functions probes were taken out since it was last asked, and when.
@@ -301,9 +346,25 @@ func newSlicer(session *attach.Session) *slicer {
 	return s
 }
 
+// close ends the turns; what is in place stays, and what is not is not put in any more. It may be called again.
 func (s *slicer) close() {
-	close(s.stop)
+	s.stopping.Do(func() { close(s.stop) })
 	<-s.done
+}
+
+// out are the functions whose probes are not in place, inPlace those whose probes are.
+func (s *slicer) out() []uint32     { return s.those(false) }
+func (s *slicer) inPlace() []uint32 { return s.those(true) }
+
+func (s *slicer) those(in bool) (ids []uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, f := range s.slices {
+		if f.in == in {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // set changes how a function is sliced, or, if it no longer is, has its probes put in.
@@ -317,8 +378,11 @@ func (s *slicer) set(id uint32, setting sample.Setting) {
 		s.slices[id] = f
 	}
 	f.setting = setting
-	if !setting.Sliced() {
+	switch soon := time.Now().Add(setting.Period); {
+	case !setting.Sliced():
 		f.due = time.Time{}
+	case soon.Before(f.due):
+		f.due = soon
 	}
 	select {
 	case s.changed <- struct{}{}:

@@ -121,7 +121,7 @@ func (r *recorder) housekeep(idle bool) {
 	for id, at := range r.warden.slicer.taken() {
 		r.decoder.Unseen(id, at)
 	}
-	if now := time.Now(); now.Sub(r.swept) >= time.Second {
+	if now := time.Now(); now.Sub(r.swept) >= r.warden.interval(now) {
 		r.swept = now
 		r.sweep(now, true)
 	}
@@ -148,15 +148,22 @@ func (r *recorder) sweep(now time.Time, goingOn bool) {
 	}
 	r.decoder.Poll()
 	covered := r.warden.observe(counts.Tallies, r.session.Fill(), now, goingOn)
-	r.stats.Cover(func(f *trace.Function) float64 { return covered[r.session.Base(f)] })
+	r.stats.Cover(func(f *trace.Function) (share, off float64) {
+		e := covered[r.session.Base(f)]
+		return e.Coverage, e.Error
+	})
 	r.flush()
 	r.fail(r.store.Stats(r.stats.Take(now)))
 }
 
 // finish stops the probes, reads what they delivered, and stores the rest.
 func (r *recorder) finish(hurry context.Context) error {
+	if hurry.Err() == nil {
+		r.warden.lastLook()
+	}
 	stopped := attach.Monotonic() // until here, calls that have not ended are known to be open
 	r.fail(r.session.Stop())
+	r.warden.stopped()
 	for r.err == nil && !r.full() {
 		if hurry.Err() != nil {
 			r.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Count: 1, Reason: "stopped twice: what was delivered last was not read", Hint: "wait for the first Ctrl-C to end it"})
@@ -175,6 +182,7 @@ func (r *recorder) finish(hurry context.Context) error {
 	r.sweep(time.Now(), false)
 	r.decoder.Close(stopped)
 	r.sweep(time.Now(), false)
+	r.warden.unseen()
 	return r.err
 }
 

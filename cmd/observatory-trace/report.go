@@ -173,11 +173,23 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 			line += ": " + oneLine(m.Hint)
 		}
 	}
+	if slices.ContainsFunc(summaries, func(r query.Summary) bool { return r.Coverage < 1 }) {
+		line += "\nprobes of some functions were in place for a part of the time: their figures are of the calls that were counted then; ALL, ABOUT is how many there were"
+	}
 	if steps > 0 {
 		line += fmt.Sprintf("\nto stay within the budgets, it was changed %s how functions are traced: SELECT ts, process, reason FROM gaps WHERE count = 0", plural(steps, "time"))
 	}
 	_, err = fmt.Fprintln(s.w, line)
 	return err
+}
+
+// formatEstimate tells how many calls there were of which not all were counted.
+func formatEstimate(r *query.Summary) string {
+	if r.Coverage == 1 || r.Calls == 0 {
+		return formatCount(r.Calls)
+	}
+	all := float64(r.Calls) / r.Coverage
+	return fmt.Sprintf("%s ±%.0f%%", formatCount(uint64(all)), min(100, max(1, 100*r.CallsError/all)))
 }
 
 // reportGrid leaves out the columns that say nothing.
@@ -203,6 +215,7 @@ func reportGrid(s screen, summaries []query.Summary) *grid {
 		{column{title: "PROCESS", name: true}, nil, func(r *query.Summary) string { return oneLine(r.Process) }},
 		{column{title: "GROUP", drop: 3}, func(r *query.Summary) bool { return r.Group == "" }, func(r *query.Summary) string { return oneLine(r.Group) }},
 		{column{title: "CALLS", right: true}, nil, count(func(r *query.Summary) uint64 { return r.Calls })},
+		{column{title: "ALL, ABOUT", right: true}, func(r *query.Summary) bool { return r.Coverage == 1 }, formatEstimate},
 		{column{title: "ERRORS", right: true}, nil, count(func(r *query.Summary) uint64 { return r.Errors }, text.FgRed)},
 		{column{title: "SAMPLED OUT", right: true, drop: 7}, func(r *query.Summary) bool { return r.SampledOut == 0 }, count(func(r *query.Summary) uint64 { return r.SampledOut })},
 		{column{title: "DROPPED", right: true, drop: 1}, func(r *query.Summary) bool { return r.Dropped == 0 }, count(func(r *query.Summary) uint64 { return r.Dropped }, text.FgYellow)},

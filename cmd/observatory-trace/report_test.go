@@ -132,8 +132,8 @@ func TestReportJSON(t *testing.T) {
 	code, out, _ := observatory(t, "report", "--db", s.path, "-o", "json", "--sort", "calls")
 	var compact bytes.Buffer
 	must(t, json.Compact(&compact, []byte(out)))
-	want := `[{"process":"main.pay","group":"payments","calls":1235,"errors":1,"sampled_out":0,"dropped":1234,"recorded":1,"mean_ms":2.345678,"p50_ms":2.29376,"p95_ms":2.29376,"p99_ms":2.29376,"max_ms":2.345678,"total_ms":2.345678,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1},` +
-		`{"process":"main.handle","group":"","calls":1,"errors":0,"sampled_out":0,"dropped":0,"recorded":1,"mean_ms":4,"p50_ms":3.997696,"p95_ms":3.997696,"p99_ms":3.997696,"max_ms":4,"total_ms":4,"cpu_ms":1,"cpu_calls":1,"overhead_ms":0.0015,"coverage":1}]`
+	want := `[{"process":"main.pay","group":"payments","calls":1235,"errors":1,"sampled_out":0,"dropped":1234,"recorded":1,"mean_ms":2.345678,"p50_ms":2.29376,"p95_ms":2.29376,"p99_ms":2.29376,"max_ms":2.345678,"total_ms":2.345678,"cpu_ms":null,"cpu_calls":0,"overhead_ms":0,"coverage":1,"calls_error":0},` +
+		`{"process":"main.handle","group":"","calls":1,"errors":0,"sampled_out":0,"dropped":0,"recorded":1,"mean_ms":4,"p50_ms":3.997696,"p95_ms":3.997696,"p99_ms":3.997696,"max_ms":4,"total_ms":4,"cpu_ms":1,"cpu_calls":1,"overhead_ms":0.0015,"coverage":1,"calls_error":0}]`
 	if code != 0 || compact.String() != want {
 		t.Errorf("exit %d,\n%s\nwant\n%s", code, compact.String(), want)
 	}

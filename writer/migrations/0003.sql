@@ -11,6 +11,8 @@ CREATE TABLE mark (
 
 -- Rows of seconds are merged into one of their minute, and these into one of their hour.
 ALTER TABLE stat ADD COLUMN seconds INTEGER NOT NULL DEFAULT 1;
+-- By how many calls the number is off that `calls / coverage` gives, at most as far as that is known.
+ALTER TABLE stat ADD COLUMN calls_error REAL NOT NULL DEFAULT 0;
 CREATE INDEX stat_second ON stat (ts) WHERE seconds = 1;
 CREATE INDEX stat_minute ON stat (ts) WHERE seconds = 60;
 CREATE INDEX stat_hour ON stat (ts) WHERE seconds = 3600;
@@ -44,6 +46,7 @@ SELECT
 	x.session_id,
 	x.cpu_calls,
 	x.coverage,
+	x.calls_error,
 	x.seconds
 FROM stat x
 CROSS JOIN function f ON f.id = x.function_id;
