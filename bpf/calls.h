@@ -89,18 +89,20 @@ static long nothing(__u64 i, void *arg)
 
 /*
  * Adds an element to a map that allocates as it grows: an error, or 0. Its reserve of memory is
- * filled up by an interrupt, which may come late: so it is waited for, each time twice as long,
- * some milliseconds in all.
+ * filled up by an interrupt, which may come late, and its lock may be held by what was interrupted: so it
+ * is waited for, each time twice as long, some milliseconds in all.
  */
 #define ADD(map, key, value, flags) ({						\
 	long __e = -ENOMEM;							\
-	for (int __i = 0; __e == -ENOMEM && __i < 22; __i++) {			\
+	for (int __i = 0; __e && __e != -E2BIG && __e != -EEXIST && __i < 22; __i++) { \
 		__e = bpf_map_update_elem(map, key, value, flags);		\
-		if (__e == -ENOMEM)						\
+		if (__e)							\
 			bpf_loop(1 << __i, nothing, NULL, 0);			\
 	}									\
 	__e;									\
 })
+#define E2BIG 7
+#define EEXIST 17
 #define ENOMEM 12
 
 static __noinline struct latency *new_latency(struct latency_key *key)

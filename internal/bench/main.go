@@ -4,7 +4,7 @@
 //	bench [flags] [PART ...]
 //
 // The parts: cost (of one call, by way of tracing), scale (the same by number of functions, processes and
-// goroutines, and what attaching and detaching take), budget (a hot function under the default budgets), pipeline (ring
+// goroutines, and what attaching and detaching take), latency (how exact recorded durations are), budget (a hot function under the default budgets), pipeline (ring
 // buffer to call to row), steady (a database that is written to and expired from) and query (what people ask of a
 // large database); without one, all but the last.
 //
@@ -45,6 +45,7 @@ type part struct {
 var parts = []part{
 	{"cost", "What one call costs", 99, (*lab).cost},
 	{"scale", "By number of functions, processes and goroutines", 3, (*lab).scale},
+	{"latency", "How exact durations are", 3, (*lab).latency},
 	{"budget", "A hot function under the default budgets", 1, (*lab).budget},
 	{"pipeline", "From the probe to the row", 3, (*lab).pipeline},
 	{"steady", "A database that is written to and expired from", 1, (*lab).steady},
@@ -67,11 +68,11 @@ func run() error {
 	flag.Parse()
 	chosen := flag.Args()
 	if len(chosen) == 0 {
-		chosen = []string{"cost", "scale", "budget", "pipeline", "steady"}
+		chosen = []string{"cost", "scale", "latency", "budget", "pipeline", "steady"}
 	}
 	for _, name := range chosen {
 		if name != "document" && !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
-			return fmt.Errorf("no part %q: cost, scale, budget, pipeline, steady, query, or document to measure nothing", name)
+			return fmt.Errorf("no part %q: cost, scale, latency, budget, pipeline, steady, query, or document to measure nothing", name)
 		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -1,0 +1,92 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/observatory-trace/observatory-trace/internal/testenv"
+)
+
+// TestHotFunction holds that a function which is called far more often than the budget for probes allows is traced
+// for a part of the time only, that this is told and stored, and that what is told of the number of its
+// calls is right within what is told of its error; and that another function is not touched.
+func TestHotFunction(t *testing.T) {
+	testenv.RequireBPF(t)
+	const seconds, every = 6, 100_003
+	program := testenv.Build(t, testenv.Target{Source: "c/hot"})
+	tr := begin(t, "--max-overhead", "5", "-s", "hot", "-s", "cold", "--error", "hot=negative", "--", program, fmt.Sprint(seconds), fmt.Sprint(every))
+	result := tr.Wait()
+	if result.ExitCode != 0 || !strings.Contains(result.Stderr, "hot: attached for ") && !strings.Contains(result.Stderr, "hot: detached but for ") {
+		t.Errorf("exit code %d, said: %s", result.ExitCode, result.Stderr)
+	}
+	made := 0.0
+	for lines := bufio.NewScanner(strings.NewReader(result.Stdout)); lines.Scan(); {
+		var calls float64
+		if n, _ := fmt.Sscan(lines.Text(), &calls); n == 1 {
+			made = max(made, calls)
+		}
+	}
+	db := tr.open()
+	got := text(t, db, `SELECT total(calls / coverage) + (SELECT total(count) FROM gaps WHERE process = 'hot' AND reason LIKE 'its probes were not in place in the end%'),
+		total(calls_error), min(coverage) < 1, sum(calls) FROM function_stats WHERE process = 'hot'`)
+	var estimate, off, counted float64
+	var sliced int
+	if _, err := fmt.Sscan(strings.ReplaceAll(got, "|", " "), &estimate, &off, &sliced, &counted); err != nil {
+		t.Fatalf("%q: %v", got, err)
+	}
+	t.Logf("%.0f calls made, %.0f counted, %.0f ± %.0f estimated", made, counted, estimate, off)
+	// The error is a standard one, of what is summed up: three of them.
+	if sliced != 1 || counted >= made || estimate < made-3*off || estimate > made+3*off {
+		t.Errorf("%.0f calls were made, %.0f counted, %.0f estimated, ± %.0f (sliced: %d)", made, counted, estimate, off, sliced)
+	}
+	if n := number(t, db, "SELECT count(*) FROM gaps WHERE process = 'hot' AND count = 0 AND reason LIKE '%of every%the budget is 5.0 \\%' ESCAPE '\\' OR process = 'hot' AND reason LIKE 'detached but for%'"); n == 0 {
+		t.Errorf("no step is stored: %s", text(t, db, "SELECT * FROM gaps"))
+	}
+	// What failed while it was looked at is recorded, with its arguments.
+	if n := number(t, db, "SELECT sum(errors) - (SELECT count(*) FROM process_trace WHERE process = 'hot' AND status = 'ERR') FROM function_stats WHERE process = 'hot'"); n != 0 {
+		t.Errorf("%d errors are not recorded", n)
+	}
+	if n := number(t, db, "SELECT count(*) FROM data_trace JOIN process_trace USING (id) WHERE process_trace.process = 'hot' AND status = 'ERR' AND (args ->> '$.i' % ? <> 0 OR args ->> '$.name' <> 'hot')", every); n != 0 {
+		t.Errorf("%d errors have other arguments", n)
+	}
+	if n := number(t, db, "SELECT count(*) FROM process_trace WHERE process = 'hot' AND status = 'ERR' AND error_type <> 'negative'"); n != 0 {
+		t.Errorf("%d calls failed that did not", n)
+	}
+	if n := number(t, db, "SELECT count(*) FROM function_stats WHERE process = 'cold' AND coverage <> 1"); n != 0 {
+		t.Error("the other function was not covered whole")
+	}
+}
+
+// TestPauses holds that taking probes out and putting them in does no harm: functions that throw, panic, are
+// unwound, fork and grow their stacks go on as if nothing was, and none of their calls is taken for failed that is not.
+func TestPauses(t *testing.T) {
+	testenv.RequireBPF(t)
+	for _, source := range []string{"go/counts", "c/counts", "cpp/counts", "rust/counts"} {
+		t.Run(source, func(t *testing.T) {
+			t.Parallel()
+			program := testenv.Build(t, testenv.Target{Source: source})
+			plain := testenv.Start(t, program).Wait()
+			whole := begin(t, "--", program)
+			whole.end()
+			failures := statistics(t, whole.open())
+			pauses := int64(0)
+			for deadline := time.Now().Add(8 * time.Second); time.Now().Before(deadline) || pauses == 0; {
+				tr := begin(t, "--max-overhead", "0.001", "--", program)
+				got := tr.Wait()
+				if got.ExitCode != plain.ExitCode || got.Signal != plain.Signal || got.Stdout != plain.Stdout {
+					t.Fatalf("it ended with %d, %v, not %d, %v, and printed\n%s\nnot\n%s", got.ExitCode, got.Signal, plain.ExitCode, plain.Signal, got.Stdout, plain.Stdout)
+				}
+				db := tr.open()
+				pauses += number(t, db, "SELECT count(*) FROM gaps WHERE count = 0 AND reason LIKE '%tached %'")
+				for name, c := range statistics(t, db) {
+					if w := failures[name]; c.errors > w.errors || c.calls > w.calls {
+						t.Errorf("%s: %+v, with all in place %+v", name, c, w)
+					}
+				}
+			}
+		})
+	}
+}
