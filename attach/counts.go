@@ -188,7 +188,7 @@ func (s *Session) endGoroutines(tgid uint32, signal uint8, now uint64) {
 	if signal != 0 && !stops(signal) {
 		status = trace.StatusErr
 	}
-	err := s.objs.EndGoroutines(tgid, func(o bpf.Open) {
+	err := s.objs.EndGoroutines(tgid, now, func(o bpf.Open) {
 		if record := s.open(o, status, now); record != nil {
 			s.pending = append(s.pending, record)
 		}

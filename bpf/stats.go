@@ -142,12 +142,13 @@ func (o *Objects) OpenCalls(f func(Open)) error {
 	return errors.Join(err, each(o.probes.Goroutines, 1, func(_ *probeGoroutineKey, g []probeOwner) error { return o.openCalls(&g[0], f) }))
 }
 
-// EndGoroutines forgets the goroutines of a process that has ended, and calls f for every call
-// that they had not ended.
-func (o *Objects) EndGoroutines(tgid uint32, f func(Open)) error {
+// EndGoroutines forgets the goroutines of a process that has ended, or executed another program, at a time
+// (CLOCK_MONOTONIC, ns), and calls f for every call that they had not ended. Those that were heard of since then
+// are of the program that runs now.
+func (o *Objects) EndGoroutines(tgid uint32, at uint64, f func(Open)) error {
 	var ended []probeGoroutineKey
 	err := each(o.probes.Goroutines, 1, func(k *probeGoroutineKey, g []probeOwner) error {
-		if k.Tgid != tgid {
+		if k.Tgid != tgid || g[0].Last == 0 || g[0].Last > at {
 			return nil
 		}
 		ended = append(ended, *k)
