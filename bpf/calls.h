@@ -33,8 +33,8 @@ struct hit {
 	__u64 high;  /* Go: the upper end of the stack; 0 when it isn't known */
 	__u64 more;  /* as the event has it */
 	__u64 spent; /* time that it took to copy values, ns */
-	__u32 chosen; /* entry: see struct frame */
 	__s32 index; /* exit: of the frame that returns; -1 for none */
+	__u32 pad2;
 };
 
 /* By thread id. */
@@ -488,7 +488,6 @@ static __always_inline void push(struct owner *o, struct hit *h, __u32 flags, __
 	f->saved = kept;
 	f->bias = h->bias;
 	f->counted = h->counted;
-	f->chosen = h->chosen;
 	f->overhead = h->spent;
 	if (o->n < NEAR_FRAMES)
 		o->n++;

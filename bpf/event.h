@@ -398,7 +398,7 @@ struct frame {
 	__u32 func;  /* function id */
 	__u32 flags; /* enum frame_flag */
 	__u32 counted; /* the id under which the call is counted: an instance's of a generic function */
-	__u32 chosen;  /* how likely it was that it, or a caller of it, was chosen, of RATE_ALL */
+	__u32 pad;
 	__u64 overhead; /* what the probes of the calls that it has made took, ns */
 	__u64 words[FLAT_WORDS]; /* FRAME_WORDS: the root block */
 };

@@ -1600,25 +1600,18 @@ __noinline int keep_words(bpf_user_pt_regs_t *ctx, struct side *side, struct own
 
 /*
  * Decides by chance whether a call that begins is recorded: flags of its frame. What was
- * chosen keeps all that it calls, so that a trace is whole; what a function that is always
- * recorded calls, decides for itself.
+ * chosen keeps all that it calls, so that a trace is whole; what is called by others decides
+ * for itself.
  */
 static __always_inline __u32 choose(struct control *c, struct hit *h, struct frame *caller)
 {
-	__u32 keep = c->keep;
-
-	h->chosen = caller && !(c->state & CONTROL_ALONE) ? caller->chosen : 0;
-	if (keep == RATE_ALL) {
-		h->more = RATE_ALL;
-	} else {
-		h->chosen += (__u64)(RATE_ALL - h->chosen) * keep >> 32;
-		h->more = h->chosen;
-	}
+	h->more = RATE_ALL;
 	if (caller && caller->flags & FRAME_CHOSEN && !(c->state & CONTROL_ALONE))
 		return FRAME_CHOSEN;
-	if (keep == RATE_ALL)
+	if (c->keep == RATE_ALL)
 		return 0;
-	return bpf_get_prandom_u32() < keep ? FRAME_CHOSEN : FRAME_LEFT_OUT | FRAME_LATE;
+	h->more = c->keep;
+	return bpf_get_prandom_u32() < c->keep ? FRAME_CHOSEN : FRAME_LEFT_OUT | FRAME_LATE;
 }
 
 /* Why a call is not recorded whose entry was not delivered. */
@@ -1710,6 +1703,8 @@ static __always_inline void charge(struct hit *h, struct control *c, struct fram
 	bool told = frame->flags & FRAME_TOLD;
 
 	h->more = frame->overhead + (told ? c->told_share : c->share);
+	if (h->more > h->ts - frame->ts)
+		h->more = h->ts - frame->ts;
 	h->spent = frame->overhead + (told ? c->told_cost : c->cost);
 }
 

@@ -95,7 +95,7 @@ type probeFrame struct {
 	Func     uint32
 	Flags    uint32
 	Counted  uint32
-	Chosen   uint32
+	Pad      uint32
 	Overhead uint64
 	Words    [8]uint64
 }
@@ -353,8 +353,8 @@ type probeThread struct {
 		High    uint64
 		More    uint64
 		Spent   uint64
-		Chosen  uint32
 		Index   int32
+		Pad2    uint32
 	}
 	Thrown uint64
 	Owner  probeOwner

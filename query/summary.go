@@ -74,7 +74,7 @@ func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 		var cpu *int64
 		var histogram []byte
 		var coverage float64
-		if err := rows.Scan(&key[0], &key[1], &s.Calls, &s.Errors, &s.SampledOut, &s.Dropped, &s.Recorded,
+		if err := rows.Scan(&key[0], &key[1], &s.Calls, &s.Errors, &s.SampledOut, &s.Dropped, &s.recorded,
 			&s.totalNS, &s.maxNS, &cpu, &s.overheadNS, &histogram,
 			&s.CPUCalls, &coverage, &s.CallsError); err != nil {
 			return nil, d.wrap("summarize", err)
@@ -108,6 +108,7 @@ func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 type sum struct {
 	Summary
 	totalNS, maxNS, cpuNS, overheadNS int64
+	recorded                          int64 // of a row it may be negative: what was taken for recorded, and is not
 	hasCPU                            bool
 	allCalls                          float64 // those that coverage makes of Calls
 }
@@ -117,7 +118,7 @@ func (s *sum) add(o *sum) {
 	s.Errors += o.Errors
 	s.SampledOut += o.SampledOut
 	s.Dropped += o.Dropped
-	s.Recorded += o.Recorded
+	s.recorded += o.recorded
 	s.totalNS += o.totalNS
 	s.maxNS = max(s.maxNS, o.maxNS)
 	s.cpuNS += o.cpuNS
@@ -131,6 +132,7 @@ func (s *sum) add(o *sum) {
 
 func (s *sum) finish() Summary {
 	s.TotalMS, s.OverheadMS = ms(s.totalNS), ms(s.overheadNS)
+	s.Recorded = uint64(max(s.recorded, 0))
 	if n := s.Latency.Count(); n > 0 {
 		mean, longest := s.TotalMS/float64(n), ms(s.maxNS)
 		s.MeanMS, s.MaxMS = &mean, &longest

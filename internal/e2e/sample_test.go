@@ -79,18 +79,21 @@ func TestSampling(t *testing.T) {
 					t.Errorf("%d calls of %s are without their callees", got, name)
 				}
 			}
-			// As often as it was to be: a level's calls are chosen with their callers, or by themselves.
-			p := 0.0
-			for _, name := range c.levels {
-				p += (1 - p) * rate
+			// As often as it was to be: a level's calls are chosen with their callers, then all of them, or by themselves.
+			for i, name := range c.levels {
 				ok := float64(calls[name] - errors[name])
-				if got := number(t, db, "SELECT count(*) FROM process_trace WHERE process = ? AND status = 'OK' AND abs(sample_rate - ?) > 1e-6", name, p); got != 0 {
-					t.Errorf("%s: %d calls have another rate than %v", name, got, p)
+				if got := number(t, db, `SELECT count(*) FROM process_trace c WHERE process = ?1 AND status = 'OK' AND
+					abs(sample_rate - CASE WHEN (SELECT p.status FROM process_trace p WHERE p.id = c.parent_id AND p.status = 'OK') IS NULL THEN ?2 ELSE 1 END) > 1e-6 AND
+					NOT EXISTS (SELECT 1 FROM process_trace p WHERE p.id = c.parent_id AND p.status = 'ERR')`, name, rate); got != 0 {
+					t.Errorf("%s: %d calls have another rate than what they were chosen by", name, got)
+				}
+				estimated := float64(number(t, db, "SELECT round(sum(1 / sample_rate)) FROM process_trace WHERE process = ? AND status = 'OK'", name))
+				if off := math.Abs(estimated-ok) / math.Sqrt(ok*(1-rate)/rate); off > 5 {
+					t.Errorf("%s: the rates make %v calls of the rows, there were %v: %.1f deviations off", name, estimated, ok, off)
 				}
 				recorded := float64(number(t, db, "SELECT count(*) FROM process_trace WHERE process = ? AND status = 'OK'", name))
-				// Queries come three at a time: so much further apart.
-				if off := math.Abs(recorded-ok*p) / math.Sqrt(3*ok*p*(1-p)); off > 5 {
-					t.Errorf("%s: %v of %v calls are recorded at a rate of %v: %.1f deviations off", name, recorded, ok, p, off)
+				if p := 1 - math.Pow(1-rate, float64(i+1)); math.Abs(recorded-ok*p) > 5*math.Sqrt(3*ok*p*(1-p)) {
+					t.Errorf("%s: %v of %v calls are recorded", name, recorded, ok)
 				}
 			}
 		})
