@@ -56,6 +56,7 @@ func (s *Session) Next() ([]byte, error) {
 	case bpf.EventDeath:
 		if h.Arg&1 != 0 {
 			s.gone = append(s.gone, h.TGID)
+			s.ended(int(h.TGID), time.Duration(h.More))
 			s.endGoroutines(h.TGID, uint8(h.Arg>>8&0x7f), h.TS)
 		}
 	case bpf.EventEntry:

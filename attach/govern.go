@@ -201,8 +201,33 @@ func (s *Session) switchOver(p plan, number uint8, epoch uint32) error {
 	return s.objs.SetControls(ids, controls)
 }
 
-// ProcessorTime is the CPU time that a process, with all its threads, has used.
-func ProcessorTime(pid int) (time.Duration, error) {
+// TargetTime is the CPU time that the targets, also those that have ended, have used so far.
+func (s *Session) TargetTime() time.Duration {
+	live := s.liveProcesses()
+	s.clocks.Lock()
+	defer s.clocks.Unlock()
+	for _, pid := range live {
+		if t, err := processorTime(pid); err == nil {
+			s.times[pid] = max(t, s.times[pid]) // else it has ended, and its end says the rest
+		}
+	}
+	sum := s.over
+	for _, t := range s.times {
+		sum += t
+	}
+	return sum
+}
+
+// ended takes note of what CPU time a process has used in all.
+func (s *Session) ended(pid int, total time.Duration) {
+	s.clocks.Lock()
+	defer s.clocks.Unlock()
+	s.over += max(total, s.times[pid])
+	delete(s.times, pid)
+}
+
+// processorTime is the CPU time that a process, with all its threads, has used.
+func processorTime(pid int) (time.Duration, error) {
 	// See CPUCLOCK_SCHED in include/linux/posix-timers_types.h: the clock of another process.
 	const scheduler = 2
 	var t unix.Timespec
@@ -212,8 +237,8 @@ func ProcessorTime(pid int) (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// LiveProcesses lists the traced processes that have not ended.
-func (s *Session) LiveProcesses() (pids []int) {
+// liveProcesses lists the traced processes whose end was not read.
+func (s *Session) liveProcesses() (pids []int) {
 	s.pmu.RLock()
 	defer s.pmu.RUnlock()
 	for tgid := range s.processes {

@@ -89,6 +89,10 @@ type Session struct {
 	controls  []bpf.Control
 	costs     Costs
 
+	clocks sync.Mutex            // guards the next two
+	times  map[int]time.Duration // CPU time of processes, as of when it was last asked for, or when they ended
+	over   time.Duration         // of those that have ended, but for what times has
+
 	pmu       sync.RWMutex
 	processes map[uint32]*trace.Process
 	gone      []uint32 // ended, to be forgotten with the next record
@@ -152,7 +156,7 @@ func Start(opts Options) (_ *Session, err error) {
 		opts.Warn = func(error) {}
 	}
 	s := &Session{
-		opts: opts, costs: AssumedCosts, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
+		opts: opts, costs: AssumedCosts, times: map[int]time.Duration{}, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
 		arrivals: make(chan arrival, 4096), spaces: map[uint32]*space{}, biases: map[uint32]map[*image]uint64{},
 		modules: map[FileID]*image{}, libcs: libcs{known: map[libcKey]libc{}}, unlocated: map[uint32]unlocated{},
 	}

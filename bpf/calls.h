@@ -34,7 +34,7 @@ struct hit {
 	__u64 more;  /* as the event has it */
 	__u64 spent; /* time that it took to copy values, ns */
 	__s32 index; /* exit: of the frame that returns; -1 for none */
-	__u32 pad2;
+	__u32 state; /* of its function (enum control_state): one for all of the hit, it may be changed meanwhile */
 };
 
 /* By thread id. */

@@ -25,7 +25,7 @@ enum event_kind {
 	EVENT_EXIT = 2,    /* a call ended by returning or by a tail jump */
 	EVENT_FORK = 3,    /* a traced process forked: pid of the child in `arg` */
 	EVENT_EXEC = 4,    /* a process executed a new image; the thread's former id in `arg` */
-	EVENT_DEATH = 5,   /* a traced thread ended; bit 0 of `arg`: it was the last of its process, from bit 8 on: the signal that killed it */
+	EVENT_DEATH = 5,   /* a traced thread ended; bit 0 of `arg`: it was the last of its process, from bit 8 on: the signal that killed it; `more`: then the CPU time of the process, ns */
 	EVENT_SIGNAL = 6,  /* a thread is about to be killed, with its process, by the signal in `arg` */
 };
 

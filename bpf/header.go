@@ -21,6 +21,7 @@ type Header struct {
 	TS        uint64 // CLOCK_MONOTONIC, ns
 	IP        uint64 // of the probed instruction
 	Arg       uint64
+	More      uint64
 }
 
 // headerSize is sizeof(struct event), bytes.
@@ -40,6 +41,7 @@ func ParseHeader(record []byte) (Header, bool) {
 		TS:   le.Uint64(record[24:]),
 		IP:   le.Uint64(record[48:]),
 		Arg:  le.Uint64(record[64:]),
+		More: le.Uint64(record[88:]),
 	}, true
 }
 

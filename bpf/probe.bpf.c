@@ -36,7 +36,7 @@ struct return_instance { unsigned long stack, orig_ret_vaddr; struct return_inst
 struct uprobe_task { struct return_instance *return_instances; } __attribute__((preserve_access_index));
 struct sigaction { void *sa_handler; } __attribute__((preserve_access_index));
 struct k_sigaction { struct sigaction sa; } __attribute__((preserve_access_index));
-struct signal_struct { struct counter live; int nr_threads; int group_exit_code; } __attribute__((preserve_access_index));
+struct signal_struct { struct counter live; int nr_threads; int group_exit_code; unsigned long long sum_sched_runtime; } __attribute__((preserve_access_index));
 struct percpu_counter { __s64 count; } __attribute__((preserve_access_index));
 enum { MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES, NR_MM_COUNTERS };
 struct vm_area_struct { unsigned long vm_start, vm_end; } __attribute__((preserve_access_index));
@@ -1693,7 +1693,7 @@ __noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, 
 		flags |= FRAME_SYSTEM;
 	if (f->flags & FUNC_RETURNS)
 		flags |= FRAME_RETURNS;
-	push(o, h, flags | (c->state & ~(CONTROL_EPOCH - 1)), f->flags & FUNC_SAVES ? reg_by_number(ctx, f->saved) : 0);
+	push(o, h, flags | (h->state & ~(CONTROL_EPOCH - 1)), f->flags & FUNC_SAVES ? reg_by_number(ctx, f->saved) : 0);
 	return 0;
 }
 
@@ -1741,7 +1741,7 @@ __noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, st
 	h->spent = h->more = 0;
 	if (!frame || !o) {
 		/* It began before it was traced, or in the process that this one was forked from, or while nobody looked. */
-		if (!stats_only && c->state < CONTROL_EPOCH)
+		if (!stats_only && h->state < CONTROL_EPOCH)
 			deliver(ctx, f, t, NULL);
 		if (o)
 			go_on(o, h);
@@ -1821,7 +1821,10 @@ int hit(struct pt_regs *ctx)
 	f = function_of(t->hit.counted);
 	c = control_of(t->hit.counted);
 	/* While a function changes over from one link to another, both are there. */
-	if (!f || !c || (c->state ^ cookie >> COOKIE_LINK_SHIFT) & CONTROL_LINK)
+	if (!f || !c)
+		return 0;
+	t->hit.state = *(volatile __u32 *)&c->state;
+	if ((t->hit.state ^ cookie >> COOKIE_LINK_SHIFT) & CONTROL_LINK)
 		return 0;
 	t->hit.bias = cookie & COOKIE_RETURNED ? 0 : REGS_IP(ctx) - f->address - ((__s64)cookie >> COOKIE_OFFSET_SHIFT);
 	find_place(ctx, f, &t->hit);
@@ -1911,11 +1914,11 @@ int on_signal(struct raw_tracepoint *ctx)
 	return 0;
 }
 
-static __always_inline void tell(__u8 kind, __u32 tgid, __u32 tid, __u64 arg)
+static __always_inline void tell(__u8 kind, __u32 tgid, __u32 tid, __u64 arg, __u64 more)
 {
 	struct stamped s = {
 		.after = bpf_ringbuf_query(&events, BPF_RB_PROD_POS),
-		.event = { .kind = kind, .size = sizeof(s.event), .tgid = tgid, .tid = tid, .ts = bpf_ktime_get_ns(), .arg = arg },
+		.event = { .kind = kind, .size = sizeof(s.event), .tgid = tgid, .tid = tid, .ts = bpf_ktime_get_ns(), .arg = arg, .more = more },
 	};
 
 	if (bpf_ringbuf_output(&errors, &s, sizeof(s), BPF_RB_FORCE_WAKEUP))
@@ -2025,7 +2028,7 @@ int on_fork(struct raw_tracepoint *ctx)
 	place = bpf_map_lookup_elem(&errnos, &tgid);
 	if (place)
 		bpf_map_update_elem(&errnos, &new_tgid, place, BPF_ANY);
-	tell(EVENT_FORK, tgid, BPF_CORE_READ(parent, pid), new_tgid);
+	tell(EVENT_FORK, tgid, BPF_CORE_READ(parent, pid), new_tgid, 0);
 	return 0;
 }
 
@@ -2056,7 +2059,7 @@ int on_exec(struct raw_tracepoint *ctx)
 	}
 	close_thread(before, ENDED_OPEN);
 	if (report)
-		tell(EVENT_EXEC, tgid, BPF_CORE_READ(task, pid), before);
+		tell(EVENT_EXEC, tgid, BPF_CORE_READ(task, pid), before, 0);
 	return 0;
 }
 
@@ -2077,6 +2080,8 @@ int on_exit(struct raw_tracepoint *ctx)
 		bpf_map_delete_elem(&processes, &tgid);
 		bpf_map_delete_elem(&errnos, &tgid);
 	}
-	tell(EVENT_DEATH, tgid, BPF_CORE_READ(task, pid), last | (__u64)code << 8);
+	/* Of the threads that have ended before, and of this one. */
+	tell(EVENT_DEATH, tgid, BPF_CORE_READ(task, pid), last | (__u64)code << 8,
+	     last ? BPF_CORE_READ(task, signal, sum_sched_runtime) + BPF_CORE_READ(task, se.sum_exec_runtime) : 0);
 	return 0;
 }

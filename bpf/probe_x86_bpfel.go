@@ -354,7 +354,7 @@ type probeThread struct {
 		More    uint64
 		Spent   uint64
 		Index   int32
-		Pad2    uint32
+		State   uint32
 	}
 	Thrown uint64
 	Owner  probeOwner

@@ -123,6 +123,7 @@ type function struct {
 	setting Setting
 	rate    float64 // calls in a second of the targets' own CPU time, smoothed
 	idle    int     // observations without a call
+	looked  float64 // calls in a second of the targets' own CPU time, when its probes were last in place
 	// unseen is the targets' own CPU time since its probes were last in place.
 	unseen time.Duration
 	alone  bool // many more of its calls were recorded than it was to be
@@ -152,6 +153,7 @@ const (
 	fewRecords  = 10.0             // a second, of each function, that are recorded rather than slicing
 	forgetAfter = 60               // observations without a call
 	most        = 8                // that less than such a part of the time is the targets' own, costs are too inexact to tell
+	small       = 0.15             // of the budget: what takes less doesn't matter
 	idle        = 5                // what has less than this part of a processor, is idle
 )
 
@@ -171,7 +173,7 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 			f = &function{setting: Setting{Keep: l.Most}}
 			g.functions[l.Func] = f
 		}
-		f.see(float64(l.Calls)/g.within(l, &o).Seconds(), !f.setting.Sliced() || l.Observed > 0)
+		f.see(float64(l.Calls)/g.within(l, &o).Seconds(), !f.setting.Sliced() || l.Observed > leastSlice/4)
 		f.alone = f.setting.Keep < l.Most && (f.alone || float64(l.Recorded) > 3*f.setting.Keep*float64(l.Calls)+100)
 	}
 	g.adjust()
@@ -186,10 +188,20 @@ func (g *Governor) Estimate(o Observation) (estimates []Estimate) {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
 		switch {
-		case f == nil || !f.setting.Sliced():
+		case f == nil:
+		case !f.setting.Sliced():
+			f.looked = f.rate
 		case l.Observed > 0:
 			// What was counted stands for the time that was not, too.
-			estimates = append(estimates, estimate(l, g.within(l, &o), f.unseen+own))
+			within := g.within(l, &o)
+			e := estimate(l, within, f.unseen+own)
+			// A look tells of the time before it as far as it is like the one before.
+			rate := float64(l.Calls) / within.Seconds()
+			if apart := off(rate, f.looked); e.Coverage < 1 {
+				e.Error = math.Hypot(e.Error, apart/max(1-apart, 0.1))
+			}
+			f.looked = rate
+			estimates = append(estimates, e)
 			f.unseen = 0
 		default:
 			f.unseen += own
@@ -203,7 +215,7 @@ func (g *Governor) Estimate(o Observation) (estimates []Estimate) {
 func (g *Governor) Unseen() map[*trace.Function]uint64 {
 	unseen := map[*trace.Function]uint64{}
 	for fn, f := range g.functions {
-		if n := f.rate * f.unseen.Seconds(); f.setting.Sliced() && f.unseen > second/10 && n >= 1 {
+		if n := f.rate * f.unseen.Seconds(); f.setting.Sliced() && n >= 1 {
 			unseen[fn] = uint64(n)
 		}
 	}
@@ -255,7 +267,7 @@ func estimate(l *Load, within, total time.Duration) Estimate {
 	if l.Calls > 0 {
 		e = math.Hypot(e, 1/math.Sqrt(float64(l.Calls)))
 	}
-	return Estimate{Func: l.Func, Coverage: coverage, Error: min(e, 1)}
+	return Estimate{Func: l.Func, Coverage: coverage, Error: e}
 }
 
 // see takes a rate: a rise at once, a fall slowly.
@@ -374,6 +386,8 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		}
 		why := "it has cooled down"
 		switch {
+		case f.setting.duty() == to.duty() && to.Keep == l.Most && to.Keep < f.setting.Keep:
+			why = fmt.Sprintf("that is what --sample says of a function with %.0f calls a second", float64(l.Calls)/o.Elapsed.Seconds())
 		case f.setting.duty() < to.duty() || f.setting.duty() == to.duty() && f.setting.Keep <= to.Keep:
 		case costs[i] > ceilings[i]:
 			why = fmt.Sprintf("all probes would take %s of %s, those of this function %s; the budget is %s",
@@ -456,8 +470,8 @@ func cut(amounts []float64, sum float64) []float64 {
 	}
 	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(amounts[b], amounts[a]) })
 	for _, i := range order {
-		if excess <= 0 {
-			break
+		if excess <= 0 || amounts[i] < sum*small && len(amounts) < 1/small {
+			break // or they are too few and too small to matter
 		}
 		less := min(excess, left[i]*(1-float64(leastSlice)/float64(longest)))
 		left[i] -= less
@@ -482,6 +496,8 @@ func level(amounts []float64, sum float64) float64 {
 // percent writes a share.
 func percent(share float64) string {
 	switch p := 100 * share; {
+	case p >= 1000:
+		return "over 1000 %"
 	case p >= 10:
 		return fmt.Sprintf("%.0f %%", p)
 	case p >= 1:

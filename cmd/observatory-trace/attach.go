@@ -261,13 +261,30 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	view.close()
 	r.warden.close()
 	// The probes go before the command is waited for: it may run on for long.
-	err = errors.Join(runErr, session.Detach(), store.Flush())
+	err = errors.Join(runErr, session.Detach(), flush(store, hurry))
 	<-ended
 	if err != nil {
 		return code, err
 	}
 	sayKept(notes, store.Counters(), keep)
 	return code, f.summary(out, notes, r, started)
+}
+
+// flushPatience is how long attach waits in the end for what it recorded to be in the database, before it goes where it can.
+const flushPatience = 10 * time.Second
+
+// flush waits until what was recorded is in the database, unless that takes long, or hurry ends: closing the
+// store says then what becomes of it.
+func flush(store *writer.Store, hurry context.Context) error {
+	flushed := make(chan error, 1)
+	go func() { flushed <- store.Flush() }()
+	select {
+	case err := <-flushed:
+		return err
+	case <-hurry.Done():
+	case <-time.After(flushPatience):
+	}
+	return nil
 }
 
 // waitsForMore tells whether targets may come that don't run yet.

@@ -98,13 +98,15 @@ type warden struct {
 	calibrated chan attach.Costs // gives the costs, once they are measured
 	abandon    context.CancelFunc
 	costs      attach.Costs
+	measured   bool
+	measuring  time.Time                          // since when costs are being measured; zero when that is over
 	told       map[*trace.Function]sample.Setting // by the latest step that was told
 	rest       time.Duration                      // what targetTime has yet to give, once it has ended
 	ended      bool
 	started    time.Time
 	at         time.Time
-	cpu        map[int]time.Duration // of the targets, by process
-	own        time.Duration         // of the tracer
+	cpu        time.Duration // of the targets, in all
+	own        time.Duration // of the tracer
 	loads      map[uint32]*sample.Load
 }
 
@@ -112,7 +114,7 @@ func newWarden(session *attach.Session, b budgets, n *notes, gap func(trace.Gap)
 	w := &warden{
 		session: session, budgets: b, governor: sample.NewGovernor(b.limits), notes: n, gap: gap, slicer: newSlicer(session),
 		calibrated: make(chan attach.Costs, 1), costs: attach.AssumedCosts, told: map[*trace.Function]sample.Setting{},
-		started: time.Now(), at: time.Now(), cpu: map[int]time.Duration{}, loads: map[uint32]*sample.Load{},
+		started: time.Now(), measuring: time.Now(), at: time.Now(), loads: map[uint32]*sample.Load{},
 	}
 	w.own, _ = ownUse()
 	w.targetTime()
@@ -148,10 +150,7 @@ func (w *warden) lastLook() {
 }
 
 // stopped tells that hits no longer count.
-func (w *warden) stopped() {
-	w.rest, w.ended = w.targetTime(), true
-	w.slicer.turned(w.slicer.inPlace(), false, time.Now())
-}
+func (w *warden) stopped() { w.slicer.turned(w.slicer.inPlace(), false, time.Now()) }
 
 // lastSlice is how long lastLook looks.
 const lastSlice = 20 * time.Millisecond
@@ -159,7 +158,7 @@ const lastSlice = 20 * time.Millisecond
 // unseen tells which calls no estimate stands for.
 func (w *warden) unseen() {
 	for f, n := range w.governor.Unseen() {
-		w.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: f, Count: n, Reason: "its probes were not in place in the end: calls since then, about", Hint: "trace for longer, or raise --max-overhead"})
+		w.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: f, Count: n, Reason: "its probes were not in place in the end: calls since then, by what was seen before; there may have been many more", Hint: "trace for longer, or raise --max-overhead"})
 	}
 }
 
@@ -173,6 +172,9 @@ func (w *warden) close() {
 
 // interval is how long it is between two observations: less at first, when nobody knows yet how hot functions are.
 func (w *warden) interval(now time.Time) time.Duration {
+	if w.slicer.soonOver(now) {
+		return time.Hour // what is counted then belongs together
+	}
 	if now.Sub(w.started) < 2*time.Second {
 		return 200 * time.Millisecond
 	}
@@ -184,6 +186,7 @@ func (w *warden) interval(now time.Time) time.Duration {
 func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time, goingOn bool) map[*trace.Function]sample.Estimate {
 	select {
 	case costs, ok := <-w.calibrated:
+		w.measured = true
 		if ok {
 			w.costs = costs
 			if err := w.session.SetCosts(costs); err != nil {
@@ -194,6 +197,12 @@ func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time,
 	}
 	own, memory := ownUse()
 	o := sample.Observation{Elapsed: now.Sub(w.at), TargetCPU: w.targetTime(), OwnCPU: own - w.own, OwnMemory: memory, Pressure: pressure}
+	if !w.measuring.IsZero() { // which takes the tracer's own time, but not for long
+		o.OwnCPU = 0
+		if w.measured {
+			w.measuring = time.Time{}
+		}
+	}
 	w.at, w.own = now, own
 	w.gather(tallies, &o)
 	for _, l := range w.loads {
@@ -206,8 +215,14 @@ func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time,
 	} else {
 		estimates = w.governor.Estimate(o)
 	}
+	told := 0
 	for _, s := range steps {
-		w.take(s)
+		if w.take(s, told < stepsTold) {
+			told++
+		}
+	}
+	if told > stepsTold {
+		w.notes.step(fmt.Sprintf("%d more functions are traced otherwise now: see the view gaps", told-stepsTold))
 	}
 	covered := map[*trace.Function]sample.Estimate{}
 	for _, e := range estimates {
@@ -246,8 +261,11 @@ func (w *warden) gather(tallies []trace.Tally, o *sample.Observation) {
 	}
 }
 
-// take makes one step.
-func (w *warden) take(s sample.Step) {
+// stepsTold is how many steps are told at once.
+const stepsTold = 4
+
+// take makes one step: true when it is worth telling.
+func (w *warden) take(s sample.Step, tell bool) bool {
 	id := s.Func.ID
 	err := w.session.SetRate(id, s.To.Keep, s.To.Alone)
 	if s.From.Sliced() || s.To.Sliced() {
@@ -255,38 +273,26 @@ func (w *warden) take(s sample.Step) {
 	}
 	if err != nil {
 		w.notes.warn(err)
-		return
+		return false
 	}
 	if told, ok := w.told[s.Func]; ok && told.Like(s.To) {
-		return // not worth telling
+		return false
 	}
 	w.told[s.Func] = s.To
 	text := fmt.Sprintf("%s: %s", s, s.Why)
-	w.notes.step(s.Func.Name + ": " + text)
+	if tell {
+		w.notes.step(s.Func.Name + ": " + text)
+	}
 	w.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: s.Func, Reason: text, Hint: "raise --max-overhead, --max-cpu or --max-memory, leave the function out with -x, or trace --unlimited"})
+	return true
 }
 
 // targetTime is the CPU time that the targets have used since the last time.
-func (w *warden) targetTime() (sum time.Duration) {
-	if w.ended {
-		sum, w.rest = w.rest, 0
-		return sum
-	}
-	next := map[int]time.Duration{}
-	for _, pid := range w.session.LiveProcesses() {
-		t, err := attach.ProcessorTime(pid)
-		if err != nil {
-			continue // it has ended
-		}
-		next[pid] = t
-		if before, ok := w.cpu[pid]; ok {
-			sum += t - before
-		} else {
-			sum += t
-		}
-	}
-	w.cpu = next
-	return sum
+func (w *warden) targetTime() time.Duration {
+	now := w.session.TargetTime()
+	since := now - w.cpu
+	w.cpu = now
+	return max(since, 0)
 }
 
 // ownUse is the CPU time that this process has used, and its resident memory in bytes.
@@ -352,6 +358,18 @@ func (s *slicer) close() {
 	<-s.done
 }
 
+// soonOver says that some function's turn ends in a moment.
+func (s *slicer) soonOver(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.slices {
+		if f.in && f.setting.Sliced() && f.until.Sub(now) < 60*time.Millisecond {
+			return true
+		}
+	}
+	return false
+}
+
 // out are the functions whose probes are not in place, inPlace those whose probes are.
 func (s *slicer) out() []uint32     { return s.those(false) }
 func (s *slicer) inPlace() []uint32 { return s.those(true) }
@@ -374,7 +392,7 @@ func (s *slicer) set(id uint32, setting sample.Setting) {
 	f := s.slices[id]
 	if f == nil {
 		now := time.Now()
-		f = &slice{in: true, until: now, due: now, from: s.processorTime()}
+		f = &slice{in: true, until: now, due: now, from: s.session.TargetTime()}
 		s.slices[id] = f
 	}
 	f.setting = setting
@@ -399,7 +417,7 @@ func (s *slicer) observed(id uint32) time.Duration {
 		return 0
 	}
 	if f.in {
-		f.add(s.processorTime())
+		f.add(s.session.TargetTime())
 	}
 	seen := f.seen
 	f.seen = 0
@@ -409,15 +427,6 @@ func (s *slicer) observed(id uint32) time.Duration {
 func (f *slice) add(now time.Duration) {
 	f.seen += max(0, now-f.from)
 	f.from = now
-}
-
-func (s *slicer) processorTime() (sum time.Duration) {
-	for _, pid := range s.session.LiveProcesses() {
-		if t, err := attach.ProcessorTime(pid); err == nil {
-			sum += t
-		}
-	}
-	return sum
 }
 
 func (s *slicer) run() {
@@ -490,7 +499,7 @@ func (s *slicer) step(now time.Time) time.Duration {
 func (s *slicer) turned(ids []uint32, in bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	cpu := s.processorTime()
+	cpu := s.session.TargetTime()
 	for _, id := range ids {
 		f := s.slices[id]
 		if f == nil {

@@ -189,7 +189,7 @@ func formatEstimate(r *query.Summary) string {
 		return formatCount(r.Calls)
 	}
 	all := float64(r.Calls) / r.Coverage
-	return fmt.Sprintf("%s ±%.0f%%", formatCount(uint64(all)), min(100, max(1, 100*r.CallsError/all)))
+	return fmt.Sprintf("%s ±%.0f%%", formatCount(uint64(all)), max(1, 100*r.CallsError/all))
 }
 
 // reportGrid leaves out the columns that say nothing.
