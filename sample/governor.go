@@ -153,7 +153,7 @@ const (
 	fewRecords  = 10.0             // a second, of each function, that are recorded rather than slicing
 	forgetAfter = 60               // observations without a call
 	most        = 8                // that less than such a part of the time is the targets' own, costs are too inexact to tell
-	small       = 0.15             // of the budget: what takes less doesn't matter
+	negligible  = 6                // so many functions don't matter that take less than such a part of the budget each
 	idle        = 5                // what has less than this part of a processor, is idle
 )
 
@@ -470,7 +470,7 @@ func cut(amounts []float64, sum float64) []float64 {
 	}
 	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(amounts[b], amounts[a]) })
 	for _, i := range order {
-		if excess <= 0 || amounts[i] < sum*small && len(amounts) < 1/small {
+		if excess <= 0 || amounts[i] < sum/negligible && len(amounts) < negligible {
 			break // or they are too few and too small to matter
 		}
 		less := min(excess, left[i]*(1-float64(leastSlice)/float64(longest)))
