@@ -134,9 +134,6 @@ func NewGovernor(limits Limits) *Governor {
 	return &Governor{limits: limits, functions: map[*trace.Function]*function{}, records: math.Inf(1), squeeze: 1, gain: 1}
 }
 
-// Overhead is what the probes took, as Limits has it, as of the last observation.
-func (g *Governor) Overhead() float64 { return g.overhead }
-
 // Setting is how a function is traced.
 func (g *Governor) Setting(f *trace.Function) Setting {
 	if s := g.functions[f]; s != nil {
