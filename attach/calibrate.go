@@ -67,16 +67,18 @@ import (
 type Cost struct {
 	Counted, Told           time.Duration // of a call that is only counted, and of one whose record is delivered
 	CountedShare, ToldShare time.Duration // as much of that as lies between the times that make the call's duration
+	Glimpsed                time.Duration // of a call that a glimpse sees (see Session.Glimpse)
 }
 
+// plus is what both cost; a glimpse is at the first.
 func (c Cost) plus(o Cost) Cost {
-	return Cost{c.Counted + o.Counted, c.Told + o.Told, c.CountedShare + o.CountedShare, c.ToldShare + o.ToldShare}
+	return Cost{c.Counted + o.Counted, c.Told + o.Told, c.CountedShare + o.CountedShare, c.ToldShare + o.ToldShare, c.Glimpsed}
 }
 
 // less is the difference, at least nothing.
 func (c Cost) less(o Cost) Cost {
 	return Cost{
-		max(0, c.Counted-o.Counted), max(0, c.Told-o.Told), max(0, c.CountedShare-o.CountedShare), max(0, c.ToldShare-o.ToldShare),
+		max(0, c.Counted-o.Counted), max(0, c.Told-o.Told), max(0, c.CountedShare-o.CountedShare), max(0, c.ToldShare-o.ToldShare), c.Glimpsed,
 	}
 }
 
@@ -90,11 +92,12 @@ type Costs struct {
 
 // AssumedCosts are those of a virtual machine of 2026 (Linux 6.18, x86-64), for until they are measured.
 var AssumedCosts = func() Costs {
-	emulated := Cost{600 * time.Nanosecond, 700 * time.Nanosecond, 250 * time.Nanosecond, 300 * time.Nanosecond}
-	step := Cost{12 * time.Microsecond, 12 * time.Microsecond, 300 * time.Nanosecond, 350 * time.Nanosecond}
+	emulated := Cost{550 * time.Nanosecond, 700 * time.Nanosecond, 260 * time.Nanosecond, 310 * time.Nanosecond, 480 * time.Nanosecond}
+	step := Cost{17 * time.Microsecond, 17 * time.Microsecond, 300 * time.Nanosecond, 350 * time.Nanosecond, 17 * time.Microsecond}
 	return Costs{
-		Nop5: emulated, Emulated: emulated, ExitEmulated: emulated, Return: emulated, ExitStep: step,
-		SingleStep: Cost{step.Counted, step.Told, 11 * time.Microsecond, 11 * time.Microsecond},
+		Nop5: emulated, Emulated: emulated, ExitEmulated: emulated, ExitStep: step,
+		Return:     Cost{400 * time.Nanosecond, 400 * time.Nanosecond, 100 * time.Nanosecond, 100 * time.Nanosecond, 0},
+		SingleStep: Cost{step.Counted, step.Told, 16 * time.Microsecond, 16 * time.Microsecond, step.Glimpsed},
 	}
 }()
 
@@ -120,6 +123,9 @@ func (c *Costs) Of(f *trace.Function) Cost {
 			exit = c.ExitEmulated
 		}
 		total = total.plus(exit)
+		if glimpsedAtExit(f) {
+			total.Glimpsed = exit.Glimpsed
+		}
 	}
 	return total
 }
@@ -140,7 +146,7 @@ const returned = -1
 
 // Calibrate measures Costs on functions of the tracer's own, in about a second, unless the context ends before.
 func Calibrate(ctx context.Context) (c Costs, err error) {
-	objs, err := bpf.Load(bpf.Settings{Functions: maxCalibrated, Moves: uint32(len(typicalMoves)), RingBytes: 1 << 22})
+	objs, err := bpf.Load(bpf.Settings{Functions: maxCalibrated, Moves: uint32(len(typicalMoves)), RingBytes: 1 << 24})
 	if err != nil {
 		return c, permission(err)
 	}
@@ -162,23 +168,45 @@ func Calibrate(ctx context.Context) (c Costs, err error) {
 	}
 	// An entry and an exit of the same kind: each is half of what both cost.
 	both := of(C.tail(), C.TAIL_OFFSET)
-	c.Emulated = Cost{both.Counted / 2, both.Told / 2, both.CountedShare / 2, both.ToldShare / 2}
+	c.Emulated = Cost{both.Counted / 2, both.Told / 2, both.CountedShare / 2, both.ToldShare / 2, both.Glimpsed}
 	c.ExitEmulated = both.less(c.Emulated)
 	pair := of(C.emulated(), returned)
 	c.Return = pair.less(c.Emulated)
 	c.ExitStep = of(C.emulated(), C.RET_OFFSET).less(c.Emulated)
-	c.Nop5 = c.Emulated.plus(of(C.nop5(), returned)).less(pair)
-	c.SingleStep = c.Emulated.plus(of(C.step(), returned)).less(pair)
+	of5, ofStep := of(C.nop5(), returned), of(C.step(), returned)
+	c.Nop5, c.SingleStep = of5.plus(c.Emulated).less(pair), ofStep.plus(c.Emulated).less(pair)
 	return c, err
 }
 
 // pair gives the cost of a function's probes.
 func (m *calibration) pair(function unsafe.Pointer, exit int64) (cost Cost, err error) {
 	bare := typical(function)
-	if cost.Told, cost.ToldShare, err = m.probed(function, exit, bpf.RateAll); err == nil {
-		cost.Counted, cost.CountedShare, err = m.probed(function, exit, 0)
+	if cost.Told, cost.ToldShare, err = m.probed(function, exit, bpf.RateAll); err != nil {
+		return cost, err
 	}
-	return cost.less(Cost{bare, bare, bare, bare}), err
+	if cost.Counted, cost.CountedShare, err = m.probed(function, exit, 0); err != nil {
+		return cost, err
+	}
+	if cost.Glimpsed, err = m.glimpsed(function); err != nil {
+		return cost, err
+	}
+	cost.Glimpsed = max(0, cost.Glimpsed-bare)
+	return cost.less(Cost{bare, bare, bare, bare, 0}), nil
+}
+
+// glimpsed is what a call takes whose entry a glimpse sees.
+func (m *calibration) glimpsed(function unsafe.Pointer) (took time.Duration, err error) {
+	offset, err := ownOffset(uint64(uintptr(function)))
+	if err != nil {
+		return 0, err
+	}
+	var p plan
+	p.enter.add(offset, bpf.EntryCookie(m.next, 0))
+	links, err := linker{prog: m.objs.Glimpse()}.link("/proc/self/exe", p, 0)
+	if err != nil {
+		return 0, fmt.Errorf("calibrate: %w", err)
+	}
+	return typical(function), closeLinks(links)
 }
 
 // probed is what a call takes with probes, of which the share keep is recorded, and how long it is by them.
@@ -202,7 +230,7 @@ func (m *calibration) probed(function unsafe.Pointer, exit int64, keep uint32) (
 	if err != nil {
 		return 0, 0, err
 	}
-	links, err := linker{objs: m.objs}.link("/proc/self/exe", p, 0)
+	links, err := linker{prog: m.objs.Hit()}.link("/proc/self/exe", p, 0)
 	if err != nil {
 		return 0, 0, fmt.Errorf("calibrate: %w", err)
 	}
@@ -228,17 +256,19 @@ func (m *calibration) duration(function uint32) (time.Duration, error) {
 	return time.Duration(h.Quantile(0.5)), err
 }
 
-// typical is the CPU time that a call of a function takes: the middle one of several rounds, the first left out.
+// typical is the CPU time that a call of a function takes: the middle one of some milliseconds' rounds, the first left
+// out. Neighbours on the machine disturb for about as long.
 func typical(function unsafe.Pointer) time.Duration {
-	const rounds, calls = 11, 200 // their records fit the ring buffer
-	took := make([]time.Duration, 0, rounds)
-	for i := range rounds + 1 {
-		if t := time.Duration(C.time_calls(function, calls)); i > 0 {
-			took = append(took, t)
-		}
+	const calls, least, enough = 200, 11, 8 * time.Millisecond // the records of a round fit the ring buffer
+	var took []time.Duration
+	C.time_calls(function, calls)
+	for sum := time.Duration(0); len(took) < least || sum < enough && len(took) < 1000; {
+		t := time.Duration(C.time_calls(function, calls))
+		took = append(took, t)
+		sum += t
 	}
 	slices.Sort(took)
-	return took[rounds/2] / calls
+	return took[len(took)/2] / calls
 }
 
 // ownOffset is the file offset of an address of the tracer's own code.

@@ -15,6 +15,11 @@ func TestCalibrate(t *testing.T) {
 	if c.SingleStep.Told <= c.Emulated.Told {
 		t.Errorf("single-stepping (%v) is not dearer than emulating (%v)", c.SingleStep, c.Emulated)
 	}
+	for name, site := range map[string]Cost{"emulated": c.Emulated, "single-stepped": c.SingleStep} {
+		if site.Glimpsed <= 0 || site.Glimpsed >= 2*(site.Counted+c.Return.Counted) {
+			t.Errorf("a glimpse of an entry that is %s costs %v, its call %v", name, site.Glimpsed, site.Counted+c.Return.Counted)
+		}
+	}
 	for _, exit := range []Cost{c.Return, c.ExitEmulated, c.ExitStep} {
 		if pair := c.Emulated.plus(exit); pair.CountedShare <= 0 || pair.CountedShare >= pair.Counted || pair.ToldShare <= 0 || pair.ToldShare >= pair.Told {
 			t.Errorf("the share in a call's duration is not a part of its cost: %+v", pair)

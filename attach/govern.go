@@ -32,12 +32,16 @@ func (s *Session) SetRate(id uint32, share float64, alone bool) error {
 	s.governing.Lock()
 	defer s.governing.Unlock()
 	c := s.control(id)
+	setRate(c, share, alone)
+	return s.objs.SetControls([]uint32{id}, []bpf.Control{*c})
+}
+
+func setRate(c *bpf.Control, share float64, alone bool) {
 	c.Keep = keepOf(share)
 	c.State &^= bpf.ControlAlone
 	if alone {
 		c.State |= bpf.ControlAlone
 	}
-	return s.objs.SetControls([]uint32{id}, []bpf.Control{*c})
 }
 
 // keepOf is a share of calls as the probes have it.
@@ -89,55 +93,67 @@ func (s *Session) charge(c *bpf.Control, f *trace.Function) {
 
 func nanoseconds(d time.Duration) uint32 { return uint32(min(max(d, 0), 1<<31)) }
 
+// Moment is the CPU time that all targets had used when something changed for them: give or take Off, since
+// the clock can't be read in the same instant.
+type Moment struct{ CPU, Off time.Duration }
+
+// moment has something done, and tells when.
+func (s *Session) moment(do func() error) (Moment, error) {
+	before := s.TargetTime()
+	err := do()
+	off := (s.TargetTime() - before) / 2
+	return Moment{before + off, off}, err
+}
+
 // Pause takes the probes of functions out, in all processes, until Resume. Calls that go on meanwhile
-// are counted as open. When hits no longer count, done is called.
-func (s *Session) Pause(ids []uint32, done func()) error {
+// are counted as open. It gives when hits no longer counted.
+func (s *Session) Pause(ids []uint32) (m Moment, err error) {
 	if s.linker.perfEvents {
-		return ErrNoPause
+		return m, ErrNoPause
 	}
 	s.attaching.Lock()
 	defer s.attaching.Unlock()
 	wanted := func(id uint32) bool { return slices.Contains(ids, id) }
+	var out plan
 	var old []link.Link
+	defer func() { s.discard(old) }()
 	for _, f := range s.attachedFiles() {
 		for _, g := range f.groups {
-			out, rest := g.plan.only(wanted), g.plan.only(func(id uint32) bool { return !wanted(id) })
-			if out.empty() {
+			part, rest := g.plan.only(wanted), g.plan.only(func(id uint32) bool { return !wanted(id) })
+			if part.empty() {
 				continue
 			}
 			if !rest.empty() {
 				// The others get new links before they lose the old ones.
 				kept, err := s.linkGroup(f, rest)
 				if err != nil {
-					return errors.Join(err, closeLinks(old))
-				}
-				if err := s.switchOver(kept.plan, kept.number, 0); err != nil {
-					return errors.Join(err, closeLinks(append(old, kept.links...)))
+					return m, err
 				}
 				f.groups = append(f.groups, kept)
+				if err := s.switchOver(kept.plan, kept.number, 0); err != nil {
+					return m, err
+				}
 			}
-			if err := s.switchOver(out, paused, bpf.ControlEpoch); err != nil {
-				return errors.Join(err, closeLinks(old))
-			}
+			out.join(part)
 			old = append(old, g.links...)
 			g.links, g.plan = nil, plan{}
 		}
 		f.groups = slices.DeleteFunc(f.groups, func(g *group) bool { return g.plan.empty() })
 	}
-	done()
-	return closeLinks(old)
+	return s.moment(func() error { return s.switchOver(out, paused, bpf.ControlEpoch) })
 }
 
-// Resume puts the probes of functions in again that Pause has taken out. When hits count, done is called.
-func (s *Session) Resume(ids []uint32, done func()) error {
+// Resume puts the probes of functions in again that Pause has taken out. It gives when hits counted.
+func (s *Session) Resume(ids []uint32) (m Moment, err error) {
 	s.attaching.Lock()
 	defer s.attaching.Unlock()
 	s.mu.Lock()
 	detached := s.detached
 	s.mu.Unlock()
 	if detached {
-		return nil
+		return m, nil
 	}
+	var made []*group
 	for _, f := range s.attachedFiles() {
 		p := f.sites.only(func(id uint32) bool {
 			return slices.Contains(ids, id) && s.controlState(id)&bpf.ControlLink == paused
@@ -147,15 +163,30 @@ func (s *Session) Resume(ids []uint32, done func()) error {
 		}
 		g, err := s.linkGroup(f, p)
 		if err != nil {
-			return err
+			return m, err
 		}
-		if err := s.switchOver(p, g.number, 0); err != nil {
-			return errors.Join(err, closeLinks(g.links))
-		}
-		f.groups = append(f.groups, g)
+		f.groups, made = append(f.groups, g), append(made, g)
 	}
-	done()
-	return nil
+	return s.moment(func() error {
+		for _, g := range made {
+			if err := s.switchOver(g.plan, g.number, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// discard takes out links whose hits don't count, while others go on: it takes a grace period.
+func (s *Session) discard(links []link.Link) {
+	if len(links) == 0 {
+		return
+	}
+	s.wait.Go(func() {
+		if err := closeLinks(links); err != nil {
+			s.opts.Warn(err)
+		}
+	})
 }
 
 func (s *Session) controlState(id uint32) uint32 {

@@ -101,7 +101,7 @@ func probes(functions []*trace.Function, offset offsetOf) (plan, error) {
 
 // linker puts probes into files. With perf events, one link holds one site.
 type linker struct {
-	objs       *bpf.Objects
+	prog       *ebpf.Program
 	perfEvents bool
 }
 
@@ -130,7 +130,7 @@ func (l linker) link(path string, p plan, number uint8) (_ []link.Link, err erro
 			part.sites.cookies = bpf.NumberCookies(part.sites.cookies, number)
 		}
 		if l.perfEvents {
-			made, err := perfEvents(ex, l.objs.Hit(), part.sites, part.ret)
+			made, err := perfEvents(ex, l.prog, part.sites, part.ret)
 			links = append(links, made...)
 			if err != nil {
 				return links, fmt.Errorf("attach to %s: %w", path, permission(err))
@@ -142,7 +142,7 @@ func (l linker) link(path string, p plan, number uint8) (_ []link.Link, err erro
 		if part.ret {
 			attach = ex.UretprobeMulti
 		}
-		made, err := attach(nil, l.objs.Hit(), opts)
+		made, err := attach(nil, l.prog, opts)
 		if err != nil {
 			return links, fmt.Errorf("attach %d probes to %s: %w", len(part.sites.offsets), path, permission(err))
 		}

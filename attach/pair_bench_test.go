@@ -88,7 +88,7 @@ func BenchmarkPair(b *testing.B) {
 			p := plan{}
 			p.enter.add(offset, bpf.EntryCookie(1, 0))
 			p.returned.add(offset, bpf.ReturnCookie(1, 0))
-			links, err := linker{objs: objs}.link("/proc/self/exe", p, 0)
+			links, err := linker{prog: objs.Hit()}.link("/proc/self/exe", p, 0)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -51,6 +51,10 @@ type Options struct {
 	// Rate is the share of a function's calls that are recorded, 0 to 1; nil for all. SetRate changes it.
 	Rate func(*trace.Function) float64
 
+	// Begin says, after a glance at a file's functions in processes that run already, how some
+	// of them are traced from the start, by their ids. It may be called from any goroutine. Nil for no glance.
+	Begin func(Glance) map[uint32]Begin
+
 	// Group names the group of a function, by its name; nil for none.
 	Group func(name string) string
 	// Failure says which results of a function mean that it failed, nil when none do by
@@ -200,7 +204,7 @@ func (s *Session) load() error {
 		return permission(err)
 	}
 	s.objs = objs
-	s.linker = linker{objs: objs, perfEvents: perf}
+	s.linker = linker{prog: objs.Hit(), perfEvents: perf}
 	s.cat = newCatalog(objs, types.NewCompiler(int(s.opts.MaxDepth)), s.opts.Precondition)
 	return nil
 }
@@ -411,10 +415,17 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
 	if a.handle, err = os.Open(t.path); err != nil {
 		return fmt.Errorf("attach: %w", err)
 	}
+	now, later, err := s.begin(t.path, traced, file.FileOffset)
+	if err != nil {
+		return err
+	}
 	if err := s.setRates(traced); err != nil {
 		return err
 	}
-	a.groups, err = s.linkAll(t.path, traced, file.FileOffset)
+	if a.sites, err = probes(later, file.FileOffset); err != nil {
+		return err
+	}
+	a.groups, err = s.linkAll(t.path, now, file.FileOffset)
 	for _, g := range a.groups {
 		a.sites.join(g.plan)
 	}

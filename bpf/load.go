@@ -211,7 +211,7 @@ func Load(s Settings) (*Objects, error) {
 		}
 	}
 	for name, n := range map[string]uint32{
-		"functions": s.Functions, "counts": s.Functions, "controls": s.Functions, "checks": s.Functions, "moves": s.Moves, "programs": s.Programs,
+		"functions": s.Functions, "counts": s.Functions, "glimpses": s.Functions, "controls": s.Functions, "checks": s.Functions, "moves": s.Moves, "programs": s.Programs,
 		"edges": s.Edges, "dynamic": s.Dynamic, "pool": slots, "events": s.RingBytes,
 	} {
 		if n != 0 {
@@ -220,6 +220,7 @@ func Load(s Settings) (*Objects, error) {
 	}
 	if s.PerfEvents {
 		spec.Programs["hit"].AttachType = ebpf.AttachNone
+		spec.Programs["glimpse"].AttachType = ebpf.AttachNone
 	}
 	o := &Objects{caps: s}
 	if err := spec.LoadAndAssign(&o.probes, nil); err != nil {
@@ -243,6 +244,9 @@ func (o *Objects) Close() error { return o.probes.Close() }
 
 // Hit is the program of all sites.
 func (o *Objects) Hit() *ebpf.Program { return o.probes.Hit }
+
+// Glimpse is the program that only counts, for sites of any kind; see Glimpsed.
+func (o *Objects) Glimpse() *ebpf.Program { return o.probes.Glimpse }
 
 // OnFork is the raw tracepoint program of sched_process_fork.
 func (o *Objects) OnFork() *ebpf.Program { return o.probes.OnFork }

@@ -383,6 +383,7 @@ const (
 	probeMapErrors            = "errors"
 	probeMapEvents            = "events"
 	probeMapFunctions         = "functions"
+	probeMapGlimpses          = "glimpses"
 	probeMapGoroutines        = "goroutines"
 	probeMapHeld              = "held"
 	probeMapImages            = "images"
@@ -393,6 +394,7 @@ const (
 	probeMapProcesses         = "processes"
 	probeMapPrograms          = "programs"
 	probeMapThreads           = "threads"
+	probeProgGlimpse          = "glimpse"
 	probeProgHit              = "hit"
 	probeProgOnExec           = "on_exec"
 	probeProgOnExit           = "on_exit"
@@ -456,6 +458,7 @@ type probeSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type probeProgramSpecs struct {
+	Glimpse  *ebpf.ProgramSpec `ebpf:"glimpse"`
 	Hit      *ebpf.ProgramSpec `ebpf:"hit"`
 	OnExec   *ebpf.ProgramSpec `ebpf:"on_exec"`
 	OnExit   *ebpf.ProgramSpec `ebpf:"on_exit"`
@@ -478,6 +481,7 @@ type probeMapSpecs struct {
 	Errors     *ebpf.MapSpec `ebpf:"errors"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Functions  *ebpf.MapSpec `ebpf:"functions"`
+	Glimpses   *ebpf.MapSpec `ebpf:"glimpses"`
 	Goroutines *ebpf.MapSpec `ebpf:"goroutines"`
 	Held       *ebpf.MapSpec `ebpf:"held"`
 	Images     *ebpf.MapSpec `ebpf:"images"`
@@ -541,6 +545,7 @@ type probeMaps struct {
 	Errors     *ebpf.Map `ebpf:"errors"`
 	Events     *ebpf.Map `ebpf:"events"`
 	Functions  *ebpf.Map `ebpf:"functions"`
+	Glimpses   *ebpf.Map `ebpf:"glimpses"`
 	Goroutines *ebpf.Map `ebpf:"goroutines"`
 	Held       *ebpf.Map `ebpf:"held"`
 	Images     *ebpf.Map `ebpf:"images"`
@@ -566,6 +571,7 @@ func (m *probeMaps) Close() error {
 		m.Errors,
 		m.Events,
 		m.Functions,
+		m.Glimpses,
 		m.Goroutines,
 		m.Held,
 		m.Images,
@@ -603,6 +609,7 @@ type probeVariables struct {
 //
 // It can be passed to loadProbeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type probePrograms struct {
+	Glimpse  *ebpf.Program `ebpf:"glimpse"`
 	Hit      *ebpf.Program `ebpf:"hit"`
 	OnExec   *ebpf.Program `ebpf:"on_exec"`
 	OnExit   *ebpf.Program `ebpf:"on_exit"`
@@ -612,6 +619,7 @@ type probePrograms struct {
 
 func (p *probePrograms) Close() error {
 	return _ProbeClose(
+		p.Glimpse,
 		p.Hit,
 		p.OnExec,
 		p.OnExit,

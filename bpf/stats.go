@@ -78,6 +78,21 @@ func (o *Objects) Counters(n int) ([]Counters, error) {
 	return sums, nil
 }
 
+// Glimpsed reads how often glimpses have seen functions since the programs were loaded, by their ids.
+func (o *Objects) Glimpsed(ids []uint32) ([]uint64, error) {
+	sums := make([]uint64, len(ids))
+	var each []uint64
+	for i, id := range ids {
+		if err := o.probes.Glimpses.Lookup(id, &each); err != nil {
+			return nil, fmt.Errorf("read what glimpses have seen: %w", err)
+		}
+		for _, n := range each {
+			sums[i] += n
+		}
+	}
+	return sums, nil
+}
+
 func (c *Counters) add(o *Counters) {
 	c.Open += o.Open
 	c.Errors += o.Errors

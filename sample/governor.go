@@ -12,34 +12,54 @@ import (
 
 // Limits are what tracing may take; 0 stands for no limit.
 type Limits struct {
-	// Overhead is a share of what the targets do, 0.05: of their own CPU time; or of the time that
-	// they are in traced calls, in which they may wait; or of a fifth of a processor. The most counts.
+	// Overhead is a share of what each target does, and all do together, 0.05: of its own CPU time; or of
+	// the time that it is in traced calls, in which it may wait; or of a fifth of a processor. The most counts.
 	Overhead float64
-	CPU      float64 // of the tracer's own, in processors: 1
-	Memory   uint64  // the tracer's resident memory, bytes
-	Pressure bool    // less is recorded when buffers fill up, rather than lost
+	// Tolerance is how many times that the overhead may be before anything is done about it, 0 for
+	// DefaultTolerance. Once something is done, Overhead holds.
+	Tolerance float64
+	CPU       float64 // of the tracer's own, in processors: 1
+	Memory    uint64  // the tracer's resident memory, bytes
+	Pressure  bool    // less is recorded when buffers fill up, rather than lost
 }
+
+// DefaultTolerance is about how well it is known what probes cost.
+const DefaultTolerance = 1.2
 
 // Load is what was seen of a function since the last time.
 type Load struct {
 	Func *trace.Function
 	// Calls were counted while its probes were in place.
 	Calls uint64
+	// InCalls is the time that threads and goroutines spent in those of them that no traced call has made.
+	InCalls time.Duration
 	// Recorded of them were delivered.
 	Recorded uint64
 	// Counted is what the probes take of a call that is only counted, Told of one that is recorded.
 	Counted, Told time.Duration
-	// Observed is the targets' CPU time while the probes were in place, the probes' own included.
-	Observed time.Duration
+	// Observed is the targets' CPU time while the probes were in place, the probes' own included, give or take Off.
+	Observed, Off time.Duration
+	// Glimpsed calls were only seen, each at the cost Glimpse, in GlimpsedCPU of the targets' CPU time, give or
+	// take GlimpsedOff.
+	Glimpsed                 uint64
+	Glimpse                  time.Duration
+	GlimpsedCPU, GlimpsedOff time.Duration
 	// Most is the share of its calls that may be recorded, by what was asked for: 0 to 1.
 	Most float64
+}
+
+// Process is what was seen of one target.
+type Process struct {
+	PID    int
+	CPU    time.Duration
+	Shares map[*trace.Function]float64 // which part of a function's calls it made, 0 to 1
 }
 
 // Observation is what was seen since the last time.
 type Observation struct {
 	Elapsed   time.Duration
 	TargetCPU time.Duration // of all targets
-	InCalls   time.Duration // that threads and goroutines spent in traced calls
+	Processes []Process     // nil for one
 	OwnCPU    time.Duration // of the tracer
 	OwnMemory uint64        // bytes
 	// Pressure is how full the fullest buffer between the probes and the database is: 0 to 1.
@@ -113,8 +133,9 @@ type Governor struct {
 	functions map[*trace.Function]*function
 	records   float64 // that the tracer takes a second, at most; +Inf for no limit
 	squeeze   float64 // of the overhead budget, by the tracer's own limits: 1 for all of it
-	overhead  float64 // what the probes took, as Limits has it, as of the last observation
+	overhead  float64 // what the probes take, as Limits has it, smoothed
 	gain      float64 // by which slices are longer than they would be if targets had no time to lose
+	limited   bool    // some function's probes take less than they would
 	reason    string  // why records or squeeze are limited
 }
 
@@ -127,6 +148,10 @@ type function struct {
 	// unseen is the targets' own CPU time since its probes were last in place.
 	unseen time.Duration
 	alone  bool // many more of its calls were recorded than it was to be
+	// cost is what its probes take of a call that is only counted, in the targets, ns; 0 while that is not known.
+	cost   float64
+	off    float64 // how far off numbers of calls may be for that, relative
+	learnt int     // from how many glimpses that is known
 }
 
 // NewGovernor makes a Governor.
@@ -149,10 +174,24 @@ const (
 	longest     = 30 * time.Second // between two looks at a function that is too hot
 	fewRecords  = 10.0             // a second, of each function, that are recorded rather than slicing
 	forgetAfter = 60               // observations without a call
+	smoothing   = 3 * time.Second  // of what probes take
 	most        = 8                // that less than such a part of the time is the targets' own, costs are too inexact to tell
 	negligible  = 6                // so many functions don't matter that take less than such a part of the budget each
 	idle        = 5                // what has less than this part of a processor, is idle
 )
+
+// Adopt takes it that a function is traced so from the start, by a rate in calls a second of the targets' own CPU time.
+func (g *Governor) Adopt(f *trace.Function, s Setting, rate float64) {
+	g.functions[f] = &function{setting: s, rate: rate, looked: rate}
+}
+
+// Rate is how often a function is called in a second of the targets' own CPU time, as far as is known.
+func (g *Governor) Rate(f *trace.Function) float64 {
+	if s := g.functions[f]; s != nil {
+		return s.rate
+	}
+	return 0
+}
 
 // Observe takes what was seen since the last time. It gives what is to change, and of those functions whose
 // probes were not always in place how many of their calls were counted.
@@ -161,8 +200,10 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 		return nil, nil
 	}
 	estimates = g.Estimate(o)
+	o.Loads = g.corrected(&o)
 	own := o.own()
-	g.overhead = float64(o.spent()) / float64(max(own, o.Elapsed/idle, o.InCalls))
+	// Slices may be rarer than observations.
+	g.overhead += (g.worst(&o) - g.overhead) * (1 - math.Exp(-o.Elapsed.Seconds()/smoothing.Seconds()))
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
@@ -173,13 +214,19 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 		f.see(float64(l.Calls)/g.within(l, &o).Seconds(), !f.setting.Sliced() || l.Observed > leastSlice/4)
 		f.alone = f.setting.Keep < l.Most && (f.alone || float64(l.Recorded) > 3*f.setting.Keep*float64(l.Calls)+100)
 	}
-	g.adjust()
+	g.adjust(o.Elapsed)
 	g.restrain(o)
 	return g.plan(o, own), estimates
 }
 
 // Estimate is Observe where nothing is to change any more.
 func (g *Governor) Estimate(o Observation) (estimates []Estimate) {
+	for i := range o.Loads {
+		if l := &o.Loads[i]; g.functions[l.Func] != nil {
+			g.learn(g.functions[l.Func], l, &o)
+		}
+	}
+	o.Loads = g.corrected(&o)
 	own := o.own()
 	for i := range o.Loads {
 		l := &o.Loads[i]
@@ -191,7 +238,7 @@ func (g *Governor) Estimate(o Observation) (estimates []Estimate) {
 		case l.Observed > 0:
 			// What was counted stands for the time that was not, too.
 			within := g.within(l, &o)
-			e := estimate(l, within, f.unseen+own)
+			e := f.estimate(l, within, f.unseen+own)
 			// A look tells of the time before it as far as it is like the one before.
 			rate := float64(l.Calls) / within.Seconds()
 			if apart := off(rate, f.looked); e.Coverage < 1 {
@@ -205,6 +252,41 @@ func (g *Governor) Estimate(o Observation) (estimates []Estimate) {
 		}
 	}
 	return estimates
+}
+
+// learn finds out what a function's probes cost in the targets, where a glimpse at it, which costs less, has
+// told how many calls there are in so much of the targets' own time.
+func (g *Governor) learn(f *function, l *Load, o *Observation) {
+	if !f.setting.Sliced() || l.Calls == 0 || l.Glimpsed == 0 || l.Glimpse == 0 {
+		return
+	}
+	took := float64(l.Glimpsed) * float64(l.Glimpse)
+	own := float64(l.GlimpsedCPU-g.others(l, o, l.GlimpsedCPU)) - took
+	if own < float64(l.GlimpsedCPU)/most {
+		return
+	}
+	calls := float64(l.Calls)
+	recording := float64(min(l.Recorded, l.Calls)) * float64(l.Told-l.Counted)
+	cost := (float64(l.Observed-g.others(l, o, l.Observed)) - recording - calls*own/float64(l.Glimpsed)) / calls
+	cost = min(max(cost, float64(l.Counted)/4), float64(l.Counted)*4)
+	uncertain := math.Hypot(math.Hypot(costError*took, float64(l.GlimpsedOff))/own, 1/math.Sqrt(float64(l.Glimpsed)))
+	f.learnt++
+	weight := max(1/float64(f.learnt), 0.2)
+	f.cost += (cost - f.cost) * weight
+	f.off += (uncertain - f.off) * weight
+}
+
+// corrected are the loads with what their probes cost in the targets, where that is known.
+func (g *Governor) corrected(o *Observation) []Load {
+	loads := slices.Clone(o.Loads)
+	for i := range loads {
+		l := &loads[i]
+		if f := g.functions[l.Func]; f != nil && f.cost > 0 {
+			l.Told += time.Duration(f.cost) - l.Counted
+			l.Counted = time.Duration(f.cost)
+		}
+	}
+	return loads
 }
 
 // Unseen is how many calls of functions there may have been, in the end, that no estimate stands for: since their
@@ -228,39 +310,105 @@ func (o *Observation) spent() (sum time.Duration) {
 }
 
 // own is the targets' CPU time without what probes took.
-func (o *Observation) own() time.Duration {
-	return max(o.TargetCPU-o.spent(), o.TargetCPU/most, time.Microsecond)
+func (o *Observation) own() time.Duration { return without(o.TargetCPU, o.spent()) }
+
+// without is CPU time less what probes took of it, by what they cost: at least a part that can be told from
+// the errors of that.
+func without(cpu, spent time.Duration) time.Duration {
+	return max(cpu-spent, cpu/most, time.Microsecond)
 }
 
-// spent is the time that a function's probes took.
-func (l *Load) spent() time.Duration {
+// use is what targets do, of which probes may take a share.
+type use struct {
+	own, inCalls time.Duration
+	of           string // whose it is
+}
+
+// base is what the share is of, and what that is called.
+func (u use) base(elapsed time.Duration) (time.Duration, string) {
+	switch least := elapsed / idle; {
+	case max(u.own, u.inCalls) < least:
+		return least, "a fifth of a processor"
+	case u.own < u.inCalls:
+		return u.inCalls, u.of + " time in traced calls"
+	}
+	return u.own, u.of + " CPU time"
+}
+
+// use is what all targets do.
+func (o *Observation) use() use {
+	u := use{own: o.own(), of: "the targets'"}
+	for i := range o.Loads {
+		u.inCalls += o.Loads[i].InCalls
+	}
+	return u
+}
+
+// useOf is what one target does, and what probes take of it.
+func (o *Observation) useOf(p *Process) (u use, spent time.Duration) {
+	u.of = fmt.Sprintf("process %d's", p.PID)
+	for i := range o.Loads {
+		share := p.Shares[o.Loads[i].Func]
+		spent += time.Duration(share * float64(o.Loads[i].spent()))
+		u.inCalls += time.Duration(share * float64(o.Loads[i].InCalls))
+	}
+	u.own = without(p.CPU, spent)
+	return u, spent
+}
+
+// worst is what probes took, as Limits has it: of all targets, or of the one that they took the most of.
+func (g *Governor) worst(o *Observation) float64 {
+	base, _ := o.use().base(o.Elapsed)
+	overhead := float64(o.spent()) / float64(base)
+	for i := range o.Processes {
+		u, spent := o.useOf(&o.Processes[i])
+		base, _ := u.base(o.Elapsed)
+		overhead = max(overhead, float64(spent)/float64(base))
+	}
+	return overhead
+}
+
+// probed is the time that a function's probes took.
+func (l *Load) probed() time.Duration {
 	recorded := min(l.Recorded, l.Calls)
 	return time.Duration(l.Calls-recorded)*l.Counted + time.Duration(recorded)*l.Told
 }
 
+// spent is that, and what glimpses took.
+func (l *Load) spent() time.Duration { return l.probed() + time.Duration(l.Glimpsed)*l.Glimpse }
+
 // within is the targets' own CPU time while a function's probes were in place: less what they took of it,
-// and what those took that always are. Others that are sliced, take their turns at other times.
+// and what those took that always are.
 func (g *Governor) within(l *Load, o *Observation) time.Duration {
 	if !g.Setting(l.Func).Sliced() {
 		return o.own()
 	}
-	spent := l.spent()
+	return without(l.Observed, l.probed()+g.others(l, o, l.Observed))
+}
+
+// others is what probes of other functions, those that are always in place, took of so much of the targets' CPU
+// time. Others that are sliced, take their turns at other times.
+func (g *Governor) others(l *Load, o *Observation, cpu time.Duration) (spent time.Duration) {
 	for i := range o.Loads {
 		other := &o.Loads[i]
-		if !g.Setting(other.Func).Sliced() && other.Observed > 0 {
-			spent += time.Duration(float64(l.Observed) / float64(other.Observed) * float64(other.spent()))
+		if other.Func != l.Func && !g.Setting(other.Func).Sliced() && other.Observed > 0 {
+			spent += time.Duration(float64(cpu) / float64(other.Observed) * float64(other.probed()))
 		}
 	}
-	return max(l.Observed-spent, l.Observed/most, time.Microsecond)
+	return spent
 }
 
 // costError is how far off the cost of a call may be that was measured on functions of the tracer's own.
 const costError = 0.15
 
-func estimate(l *Load, within, total time.Duration) Estimate {
+func (f *function) estimate(l *Load, within, total time.Duration) Estimate {
 	coverage := min(float64(within)/float64(max(total, within)), 1)
-	// What the probes took is subtracted from the time that calls are set against.
-	e := costError * float64(l.Observed-within) / float64(within)
+	e := f.off
+	if f.cost == 0 {
+		// What the probes took is subtracted from the time that calls are set against.
+		e = costError * float64(l.Observed-within) / float64(within)
+	}
+	e = math.Hypot(e, float64(l.Off)/float64(within))
 	if l.Calls > 0 {
 		e = math.Hypot(e, 1/math.Sqrt(float64(l.Calls)))
 	}
@@ -281,8 +429,9 @@ func (f *function) see(rate float64, observed bool) {
 }
 
 // adjust makes the slices longer or shorter by what they took: a target that is busy all the time
-// makes fewer calls while probes slow it down, one that waits for its work does not.
-func (g *Governor) adjust() {
+// makes fewer calls while probes slow it down, one that waits for its work does not. What it takes to put probes
+// in and out is not measured: some of the budget is left for that.
+func (g *Governor) adjust(elapsed time.Duration) {
 	sliced := false
 	for _, f := range g.functions {
 		sliced = sliced || f.setting.Sliced()
@@ -290,10 +439,10 @@ func (g *Governor) adjust() {
 	switch {
 	case !sliced || g.limits.Overhead == 0:
 		g.gain = 1
-	case g.overhead > g.limits.Overhead:
-		g.gain = max(g.gain/1.3, 0.2)
-	case g.overhead < 0.8*g.limits.Overhead:
-		g.gain = min(g.gain*1.15, 4)
+	case g.overhead > 0.8*g.limits.Overhead:
+		g.gain = max(g.gain*math.Pow(1/1.3, elapsed.Seconds()), 0.2)
+	case g.overhead < 0.6*g.limits.Overhead:
+		g.gain = min(g.gain*math.Pow(1.15, elapsed.Seconds()), 4)
 	}
 }
 
@@ -340,41 +489,25 @@ func (g *Governor) restrain(o Observation) {
 // plan gives each function its share of the budgets, and tells what changes by that.
 func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 	perSecond := own.Seconds() / o.Elapsed.Seconds() // of the targets' own CPU time
-	// ns in a second of the targets' own CPU time, like all that follows
-	budget, base, of := math.Inf(1), 1e9, "the targets' CPU time"
-	if own < o.InCalls {
-		base, of = 1e9*o.InCalls.Seconds()/own.Seconds(), "the time in traced calls"
-	}
-	if max(own, o.InCalls) < o.Elapsed/idle {
-		base, of = 1e9/idle/perSecond, "a fifth of a processor"
-	}
-	if limit := g.limits.Overhead; limit > 0 || g.squeeze < 1 {
-		if limit == 0 {
-			limit = 1 // of what has none, something to squeeze
-		}
-		budget = limit * base * g.squeeze
-	}
-	records := g.records / perSecond
 	costs, wishes := make([]float64, 0, len(o.Loads)), make([]float64, 0, len(o.Loads))
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		rate := g.functions[l.Func].rate
 		wishes = append(wishes, rate*l.Most)
 	}
-	share := level(wishes, records)
-	total := 0.0
+	share := level(wishes, g.records/perSecond)
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		rate := g.functions[l.Func].rate
 		recorded := min(wishes[i], share)
 		costs = append(costs, (rate-recorded)*float64(l.Counted)+recorded*float64(l.Told))
-		total += costs[i]
 	}
-	ceilings := cut(costs, budget)
+	ceilings := g.ceilings(&o, own, costs)
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
-		to := f.fit(l, min(wishes[i], share), ceilings[i], perSecond, g.gain)
+		ceiling := ceilings[i]
+		to := f.fit(l, min(wishes[i], share), ceiling.cost, perSecond, g.gain)
 		if f.idle >= forgetAfter {
 			to = Setting{Keep: l.Most}
 		}
@@ -382,13 +515,15 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 			continue
 		}
 		why := "it has cooled down"
+		if to.Sliced() {
+			why = "the budget allows more"
+		}
 		switch {
 		case f.setting.duty() == to.duty() && to.Keep == l.Most && to.Keep < f.setting.Keep:
 			why = fmt.Sprintf("that is what --sample says of a function with %.0f calls a second", float64(l.Calls)/o.Elapsed.Seconds())
 		case f.setting.duty() < to.duty() || f.setting.duty() == to.duty() && f.setting.Keep <= to.Keep:
-		case costs[i] > ceilings[i]:
-			why = fmt.Sprintf("all probes would take %s of %s, those of this function %s; the budget is %s",
-				percent(total/base), of, percent(costs[i]/base), percent(budget/base))
+		case costs[i] > ceiling.cost:
+			why = ceiling.why
 			if g.squeeze < 1 {
 				why += ", since " + g.reason
 			}
@@ -402,6 +537,62 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		return int(math.Copysign(1, g.functions[b.Func].rate-g.functions[a.Func].rate))
 	})
 	return steps
+}
+
+// ceiling is what a function's probes may take, in ns in a second of the targets' own CPU time.
+type ceiling struct {
+	cost float64
+	why  string // where that is less than what they would
+}
+
+// ceilings are what the overhead budget, of all targets and of each, allows functions whose probes would take such costs.
+func (g *Governor) ceilings(o *Observation, own time.Duration, all []float64) []ceiling {
+	ceilings := make([]ceiling, len(all))
+	for i, c := range all {
+		ceilings[i].cost = c
+	}
+	limit := g.limits.Overhead
+	if limit == 0 && g.squeeze == 1 {
+		return ceilings
+	}
+	if limit == 0 {
+		limit = 1 // of what has none, something to squeeze
+	}
+	limit *= g.squeeze
+	tolerance := 1.0
+	if !g.limited {
+		tolerance = cmp.Or(g.limits.Tolerance, DefaultTolerance)
+	}
+	g.limited = false
+	restrict := func(u use, costs []float64) {
+		time, of := u.base(o.Elapsed)
+		base := 1e9 * time.Seconds() / own.Seconds() // of a second of all targets' own CPU time
+		total := 0.0
+		for _, c := range costs {
+			total += c
+		}
+		if total <= tolerance*limit*base {
+			return
+		}
+		for i, cost := range cut(costs, limit*base) {
+			if part := cost / costs[i]; costs[i] > 0 && part*all[i] < ceilings[i].cost {
+				g.limited = true
+				ceilings[i] = ceiling{part * all[i], fmt.Sprintf("all probes would take %s of %s, those of this function %s; the budget is %s",
+					percent(total/base), of, percent(costs[i]/base), percent(limit))}
+			}
+		}
+	}
+	restrict(o.use(), all)
+	for i := range o.Processes {
+		p := &o.Processes[i]
+		u, _ := o.useOf(p)
+		its := make([]float64, len(all))
+		for k := range all {
+			its[k] = all[k] * p.Shares[o.Loads[k].Func]
+		}
+		restrict(u, its)
+	}
+	return ceilings
 }
 
 // fit is how a function is traced whose probes may take so many ns in a second of the targets'

@@ -123,6 +123,80 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// TestGlimpses holds that what probes cost in a target, other than where they were calibrated, is learnt from glimpses, which
+// makes numbers of calls right that would be far off.
+func TestGlimpses(t *testing.T) {
+	const work, really, calibrated, glimpse = 360 * time.Nanosecond, 900 * time.Nanosecond, 1150 * time.Nanosecond, 480 * time.Nanosecond
+	g, w := NewGovernor(Limits{Overhead: 0.05}), newWorld(work, really)
+	w.loads[0].Counted, w.loads[0].Told, w.loads[0].Glimpse = calibrated, calibrated, glimpse
+	for i := range 30 {
+		o := w.second(g)
+		if g.Setting(w.loads[0].Func).Sliced() && i%5 == 0 {
+			const cpu = 20 * time.Millisecond
+			l := &o.Loads[0]
+			l.Glimpsed, l.GlimpsedCPU = uint64(cpu/(work+glimpse)), cpu
+		}
+		_, estimates := g.Observe(o)
+		for _, e := range estimates {
+			truth := float64(second) * w.own / float64(work)
+			if got := float64(w.loads[0].Calls) / e.Coverage; i > 10 && math.Abs(got-truth) > 0.1*truth {
+				t.Errorf("second %d: %.0f calls are estimated, ±%.2f; there were %.0f", i, got, e.Error, truth)
+			}
+		}
+	}
+	// Adopted with what a first glance has told, a function need not be slowed down first.
+	g.Adopt(w.loads[0].Func, Setting{Keep: 0.1, Alone: true, Slice: leastSlice, Period: second}, 2.8e6)
+	if steps, _ := g.Observe(w.second(g)); len(steps) > 1 || !g.Setting(w.loads[0].Func).Sliced() {
+		t.Errorf("adopted, then %v", steps)
+	}
+}
+
+// TestTolerance holds that what is a little above the budget is left alone, and brought below it when it is more.
+func TestTolerance(t *testing.T) {
+	for work, sliced := range map[time.Duration]bool{23 * time.Microsecond: false, 20 * time.Microsecond: true} {
+		g, w := NewGovernor(Limits{Overhead: 0.05}), newWorld(work, 1300*time.Nanosecond)
+		w.told[0], w.loads[0].Told = w.costs[0], w.costs[0] // 5.7 % and 6.5 %
+		for range 10 {
+			g.Observe(w.second(g))
+		}
+		if s := g.Setting(w.loads[0].Func); s.Sliced() != sliced {
+			t.Errorf("%v between calls: %+v", work, s)
+		}
+	}
+}
+
+// TestProcesses holds that each of the targets is kept within the budget, however little it is of all that they do.
+func TestProcesses(t *testing.T) {
+	g, w := NewGovernor(Limits{Overhead: 0.05}), newWorld(50*time.Microsecond, 1300*time.Nanosecond, 1300*time.Nanosecond)
+	hot, cold := w.loads[0].Func, w.loads[1].Func
+	var told []string
+	for range 20 {
+		o := w.second(g)
+		// One process makes all calls of the one function, and has little to do but that.
+		o.TargetCPU += 30 * second
+		for i := range o.Loads {
+			o.Loads[i].Observed = o.TargetCPU
+		}
+		o.Processes = []Process{
+			{PID: 1, CPU: o.TargetCPU - 100*time.Millisecond, Shares: map[*trace.Function]float64{cold: 1}},
+			{PID: 2, CPU: 100 * time.Millisecond, Shares: map[*trace.Function]float64{hot: 1}},
+		}
+		steps, _ := g.Observe(o)
+		for _, s := range steps {
+			told = append(told, s.String()+": "+s.Why)
+		}
+	}
+	if s := g.Setting(hot); !s.Sliced() {
+		t.Errorf("what takes 13 %% of a process's time: %+v", s)
+	}
+	if s := g.Setting(cold); s != Always {
+		t.Errorf("what takes nothing of the other's: %+v", s)
+	}
+	if len(told) == 0 || !strings.Contains(told[0], "of process 2's CPU time") && !strings.Contains(told[0], "a fifth of a processor") {
+		t.Errorf("told %q", told)
+	}
+}
+
 // TestCool holds that what has cooled down is recorded whole again, and that each step is told.
 func TestCool(t *testing.T) {
 	g, w := NewGovernor(Limits{Overhead: 0.05}), newWorld(500*time.Nanosecond, 1300*time.Nanosecond)

@@ -105,6 +105,10 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	}
 	opts.Precondition = rules.precondition()
 	opts.Rate = func(f *trace.Function) float64 { return budgets.rates.Most(f, 0) }
+	opener := &opener{budgets: budgets}
+	if budgets.limits.Overhead > 0 {
+		opts.Begin = opener.begin
+	}
 	if len(rules.errors) > 0 {
 		opts.Failure = rules.failure
 	}
@@ -122,7 +126,7 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	}
 	ctx, hurry, cancel := untilSignal(cmd.Context(), opts.Command)
 	defer cancel()
-	code, err := f.record(ctx, hurry, cmd.OutOrStdout(), notes, opts, rules, budgets)
+	code, err := f.record(ctx, hurry, cmd.OutOrStdout(), notes, opts, rules, opener)
 	if err != nil {
 		return err
 	}
@@ -197,7 +201,7 @@ func (f *attachFlags) options(command []string) (attach.Options, error) {
 }
 
 // record attaches, records and detaches. It gives the command's exit code, if there is one.
-func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *notes, opts attach.Options, rules rules, budgets budgets) (code int, err error) {
+func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *notes, opts attach.Options, rules rules, opener *opener) (code int, err error) {
 	command := opts.Command
 	released := false
 	defer func() {
@@ -250,7 +254,7 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	}
 	started := time.Now()
 	r := newRecorder(session, store, f.capture, rules, shower(f.output, out), f.limit)
-	r.warden = newWarden(session, budgets, notes, r.gap)
+	r.warden = newWarden(session, opener, notes, r.gap)
 	var view *live
 	if f.output == "table" && command == nil { // the terminal is the command's, if there is one
 		view = startLive(out, f.db, started)

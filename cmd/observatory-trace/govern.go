@@ -86,10 +86,60 @@ func parsePercent(text string) (float64, error) {
 	return p / 100, nil
 }
 
+// opener says how functions of processes that run already are traced from the start, so that hot ones don't have
+// to be slowed down for that to be found out. It is safe for concurrent use.
+type opener struct {
+	budgets budgets
+	mu      sync.Mutex
+	taken   []opening
+}
+
+// opening is a step that was taken when a file was attached to.
+type opening struct {
+	step sample.Step
+	rate float64 // calls in a second of the targets' own CPU time
+}
+
+// begin is attach.Options.Begin.
+func (o *opener) begin(g attach.Glance) map[uint32]attach.Begin {
+	limits := sample.Limits{Overhead: o.budgets.limits.Overhead, Tolerance: 2} // how long targets are in traced calls is not known yet
+	governor := sample.NewGovernor(limits)
+	costs := attach.AssumedCosts
+	seen := sample.Observation{Elapsed: g.Elapsed, TargetCPU: g.CPU}
+	for _, of := range g.Glimpses {
+		if of.Calls == 0 {
+			continue
+		}
+		cost := costs.Of(of.Func)
+		// As if they had been counted in so much more of the targets' time.
+		seen.TargetCPU += time.Duration(of.Calls) * (cost.Counted - cost.Glimpsed)
+		seen.Loads = append(seen.Loads, sample.Load{Func: of.Func, Calls: of.Calls, Counted: cost.Counted, Told: cost.Told, Most: o.budgets.rates.Most(of.Func, float64(of.Calls)/g.Elapsed.Seconds())})
+	}
+	steps, _ := governor.Observe(seen)
+	begins := map[uint32]attach.Begin{}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, s := range steps {
+		begins[s.Func.ID] = attach.Begin{Share: s.To.Keep, Alone: s.To.Alone, Out: s.To.Sliced()}
+		o.taken = append(o.taken, opening{s, governor.Rate(s.Func)})
+	}
+	return begins
+}
+
+// take gives the steps that were taken since it was last asked.
+func (o *opener) take() []opening {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	taken := o.taken
+	o.taken = nil
+	return taken
+}
+
 // warden keeps a session within its budgets. Its methods are for the recorder's goroutine.
 type warden struct {
 	session  *attach.Session
 	budgets  budgets
+	opener   *opener
 	governor *sample.Governor
 	notes    *notes
 	gap      func(trace.Gap)
@@ -110,14 +160,15 @@ type warden struct {
 	loads      map[uint32]*sample.Load
 }
 
-func newWarden(session *attach.Session, b budgets, n *notes, gap func(trace.Gap)) *warden {
+func newWarden(session *attach.Session, o *opener, n *notes, gap func(trace.Gap)) *warden {
 	w := &warden{
-		session: session, budgets: b, governor: sample.NewGovernor(b.limits), notes: n, gap: gap, slicer: newSlicer(session),
+		session: session, budgets: o.budgets, opener: o, governor: sample.NewGovernor(o.budgets.limits), notes: n, gap: gap, slicer: newSlicer(session),
 		calibrated: make(chan attach.Costs, 1), costs: attach.AssumedCosts, told: map[*trace.Function]sample.Setting{},
 		started: time.Now(), measuring: time.Now(), at: time.Now(), loads: map[uint32]*sample.Load{},
 	}
 	w.own, _ = ownUse()
 	w.targetTime()
+	w.open()
 	ctx, cancel := context.WithCancel(context.Background())
 	w.abandon = cancel
 	// It takes a while, which nobody should have to wait for.
@@ -136,21 +187,43 @@ func newWarden(session *attach.Session, b budgets, n *notes, gap func(trace.Gap)
 	return w
 }
 
+// open takes over how functions are traced that were attached to since the last time.
+func (w *warden) open() {
+	told := 0
+	for _, o := range w.opener.take() {
+		f := o.step.Func
+		w.governor.Adopt(f, o.step.To, o.rate)
+		cost := w.costs.Of(f)
+		w.loads[f.ID] = &sample.Load{Func: f, Counted: cost.Counted, Told: cost.Told}
+		if o.step.To.Sliced() {
+			w.slicer.set(f.ID, o.step.To, false)
+		}
+		if w.tell(o.step, told < stepsTold) {
+			told++
+		}
+	}
+	w.tellRest(told)
+}
+
 // lastLook has the probes that are not in place be there for a moment before all ends, so that what is
 // counted stands for the time until then.
 func (w *warden) lastLook() {
 	w.slicer.close()
 	if out := w.slicer.out(); len(out) > 0 && w.session.Live() > 0 {
-		if err := w.session.Resume(out, func() { w.slicer.turned(out, true, time.Now()) }); err != nil {
+		at, err := w.session.Resume(out)
+		if err != nil {
 			w.notes.warn(err)
 			return
 		}
+		w.slicer.turned(out, true, at)
 		time.Sleep(lastSlice)
 	}
 }
 
 // stopped tells that hits no longer count.
-func (w *warden) stopped() { w.slicer.turned(w.slicer.inPlace(), false, time.Now()) }
+func (w *warden) stopped() {
+	w.slicer.turned(w.slicer.inPlace(), false, attach.Moment{CPU: w.session.TargetTime()})
+}
 
 // lastSlice is how long lastLook looks.
 const lastSlice = 20 * time.Millisecond
@@ -204,6 +277,7 @@ func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time,
 		}
 	}
 	w.at, w.own = now, own
+	w.open()
 	w.gather(tallies, &o)
 	for _, l := range w.loads {
 		o.Loads = append(o.Loads, *l)
@@ -221,9 +295,7 @@ func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time,
 			told++
 		}
 	}
-	if told > stepsTold {
-		w.notes.step(fmt.Sprintf("%d more functions are traced otherwise now: see the view gaps", told-stepsTold))
-	}
+	w.tellRest(told)
 	covered := map[*trace.Function]sample.Estimate{}
 	for _, e := range estimates {
 		covered[e.Func] = e
@@ -234,9 +306,9 @@ func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time,
 // gather sets the loads by what was counted since the last time.
 func (w *warden) gather(tallies []trace.Tally, o *sample.Observation) {
 	for id, l := range w.loads {
-		l.Calls, l.Recorded, l.Observed = 0, 0, o.TargetCPU
+		*l = sample.Load{Func: l.Func, Counted: l.Counted, Told: l.Told, Glimpse: l.Glimpse, Observed: o.TargetCPU}
 		if w.governor.Setting(l.Func).Sliced() {
-			l.Observed = w.slicer.observed(id)
+			w.slicer.seen(id, l)
 		}
 	}
 	for i := range tallies {
@@ -247,17 +319,25 @@ func (w *warden) gather(tallies []trace.Tally, o *sample.Observation) {
 			l = &sample.Load{Func: f, Observed: o.TargetCPU}
 			w.loads[f.ID] = l
 		}
-		o.InCalls += time.Duration(t.OutermostNS)
+		if t.TotalNS > 0 { // without what probes took of it
+			l.InCalls += time.Duration(float64(t.OutermostNS) * (1 - float64(t.OverheadNS)/float64(t.TotalNS)))
+		}
 		l.Calls += t.Calls
 		l.Recorded += t.Calls - min(t.Calls, t.LeftOut+t.Dropped)
 		cost := w.costs.Of(f)
 		l.Counted, l.Told = cost.Counted, max(cost.Told, cost.Counted)
+		if w.measured {
+			l.Glimpse = cost.Glimpsed // what is learnt from it, is as right as this
+		}
 		if l.Recorded > 0 {
 			l.Told += time.Duration(t.CopyingNS / int64(l.Recorded))
 		}
 	}
 	for _, l := range w.loads {
 		l.Most = w.budgets.rates.Most(l.Func, float64(l.Calls))
+		if l.Observed > 0 { // of the rest of the time nothing is known: let it be the same
+			l.InCalls = time.Duration(float64(l.InCalls) * float64(o.TargetCPU) / float64(l.Observed))
+		}
 	}
 }
 
@@ -269,12 +349,17 @@ func (w *warden) take(s sample.Step, tell bool) bool {
 	id := s.Func.ID
 	err := w.session.SetRate(id, s.To.Keep, s.To.Alone)
 	if s.From.Sliced() || s.To.Sliced() {
-		w.slicer.set(id, s.To)
+		w.slicer.set(id, s.To, true)
 	}
 	if err != nil {
 		w.notes.warn(err)
 		return false
 	}
+	return w.tell(s, tell)
+}
+
+// tell stores a step, and tells of it: true when it is worth that.
+func (w *warden) tell(s sample.Step, tell bool) bool {
 	if told, ok := w.told[s.Func]; ok && told.Like(s.To) {
 		return false
 	}
@@ -285,6 +370,13 @@ func (w *warden) take(s sample.Step, tell bool) bool {
 	}
 	w.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: s.Func, Reason: text, Hint: "raise --max-overhead, --max-cpu or --max-memory, leave the function out with -x, or trace --unlimited"})
 	return true
+}
+
+// tellRest tells how many steps were too many to be told.
+func (w *warden) tellRest(steps int) {
+	if steps > stepsTold {
+		w.notes.step(fmt.Sprintf("%d more functions are traced otherwise now: see the view gaps", steps-stepsTold))
+	}
 }
 
 // targetTime is the CPU time that the targets have used since the last time.
@@ -321,7 +413,9 @@ type slicer struct {
 	stop     chan struct{}
 	stopping sync.Once
 	done     chan struct{}
-	removed  map[uint32]uint64 // when probes were taken out, CLOCK_MONOTONIC in ns: what taken has not given yet
+	// glimpsing is the function that is glimpsed at, or will be in a moment; 0 for none.
+	glimpsing uint32
+	removed   map[uint32]uint64 // when probes were taken out, CLOCK_MONOTONIC in ns: what taken has not given yet
 }
 
 // taken gives of which functions probes were taken out since it was last asked, and when.
@@ -343,8 +437,18 @@ type slice struct {
 	in      bool          // they are in place
 	until   time.Time     // when they go out
 	from    time.Duration // CPU time of the targets when they went in, or when it was last asked for
-	seen    time.Duration // what they have used while they were in place
+	seen    time.Duration // what they have used while they were in place, as long as it was not asked for
+	off     time.Duration // how far off that may be
+
+	glimpse  time.Time     // when the next glimpse is due
+	glimpses attach.Glance // what they have seen, as long as it was not asked for
 }
+
+// How long it is between two glimpses at a function, since what they tell of changes slowly, and how long one is.
+const (
+	betweenGlimpses = 5 * time.Second
+	leastGlimpse    = 20 * time.Millisecond
+)
 
 func newSlicer(session *attach.Session) *slicer {
 	s := &slicer{session: session, slices: map[uint32]*slice{}, changed: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
@@ -358,7 +462,7 @@ func (s *slicer) close() {
 	<-s.done
 }
 
-// soonOver says that some function's turn ends in a moment.
+// soonOver says that some function's turn, or the glimpse after it, ends in a moment.
 func (s *slicer) soonOver(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -367,7 +471,7 @@ func (s *slicer) soonOver(now time.Time) bool {
 			return true
 		}
 	}
-	return false
+	return s.glimpsing != 0
 }
 
 // out are the functions whose probes are not in place, inPlace those whose probes are.
@@ -385,14 +489,15 @@ func (s *slicer) those(in bool) (ids []uint32) {
 	return ids
 }
 
-// set changes how a function is sliced, or, if it no longer is, has its probes put in.
-func (s *slicer) set(id uint32, setting sample.Setting) {
+// set changes how a function is sliced, or, if it no longer is, has its probes put in. Where it was not sliced yet,
+// they are in place now, or not.
+func (s *slicer) set(id uint32, setting sample.Setting, in bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.slices[id]
 	if f == nil {
 		now := time.Now()
-		f = &slice{in: true, until: now, due: now, from: s.session.TargetTime()}
+		f = &slice{in: in, until: now, due: now, from: s.session.TargetTime()}
 		s.slices[id] = f
 	}
 	f.setting = setting
@@ -408,20 +513,25 @@ func (s *slicer) set(id uint32, setting sample.Setting) {
 	}
 }
 
-// observed is the CPU time of the targets while a function's probes were in place, since it was last asked for.
-func (s *slicer) observed(id uint32) time.Duration {
+// seen takes note of what was seen of a function since it was last asked for: in how much of the targets' CPU time its
+// probes were in place, and what glimpses saw.
+func (s *slicer) seen(id uint32, l *sample.Load) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	l.Observed, l.Off = 0, 0
 	f := s.slices[id]
 	if f == nil {
-		return 0
+		return
 	}
 	if f.in {
 		f.add(s.session.TargetTime())
 	}
-	seen := f.seen
-	f.seen = 0
-	return seen
+	l.Observed, l.Off = f.seen, f.off
+	for _, g := range f.glimpses.Glimpses {
+		l.Glimpsed += g.Calls
+	}
+	l.GlimpsedCPU, l.GlimpsedOff = f.glimpses.CPU, f.glimpses.Off
+	f.seen, f.off, f.glimpses = 0, 0, attach.Glance{}
 }
 
 func (f *slice) add(now time.Duration) {
@@ -448,6 +558,7 @@ func (s *slicer) run() {
 func (s *slicer) step(now time.Time) time.Duration {
 	var in, out []uint32
 	s.mu.Lock()
+	var due uint32
 	busy := false // they take turns: probes of one slow others down
 	var waits time.Time
 	var longest uint32
@@ -457,6 +568,9 @@ func (s *slicer) step(now time.Time) time.Duration {
 			delete(s.slices, id)
 		case f.in && !now.Before(f.until):
 			out = append(out, id)
+			if now.After(f.glimpse) {
+				due = id
+			}
 		case f.in:
 			busy = true
 		case !f.setting.Sliced():
@@ -467,15 +581,26 @@ func (s *slicer) step(now time.Time) time.Duration {
 	}
 	if longest != 0 && (!busy || now.Sub(waits) > s.slices[longest].setting.Period) {
 		in = append(in, longest)
+	} else if !busy {
+		s.glimpsing = due
 	}
 	s.mu.Unlock()
 	var errs []error
-	if len(out) > 0 {
-		errs = append(errs, s.session.Pause(out, func() { s.turned(out, false, now) }))
+	for _, change := range []struct {
+		ids []uint32
+		do  func([]uint32) (attach.Moment, error)
+		in  bool
+	}{{out, s.session.Pause, false}, {in, s.session.Resume, true}} {
+		if len(change.ids) == 0 {
+			continue
+		}
+		at, err := change.do(change.ids)
+		if err == nil {
+			s.turned(change.ids, change.in, at)
+		}
+		errs = append(errs, err)
 	}
-	if len(in) > 0 {
-		errs = append(errs, s.session.Resume(in, func() { s.turned(in, true, time.Now()) }))
-	}
+	errs = append(errs, s.glimpse(now))
 	if err := errors.Join(errs...); err != nil {
 		s.session.Warn(err)
 	}
@@ -495,24 +620,48 @@ func (s *slicer) step(now time.Time) time.Duration {
 	return next
 }
 
-// turned notes that the probes of functions count from now on, or no longer.
-func (s *slicer) turned(ids []uint32, in bool, now time.Time) {
+// glimpse takes a glimpse at the function that is due for one, whose turn is just over: it tells how many calls
+// there are when probes take less, and so what they take.
+func (s *slicer) glimpse(now time.Time) error {
+	s.mu.Lock()
+	id := s.glimpsing
+	f := s.slices[id]
+	s.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	g, err := s.session.Glimpse([]uint32{id}, leastGlimpse)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	cpu := s.session.TargetTime()
+	s.glimpsing = 0
+	f.glimpse = now.Add(betweenGlimpses)
+	if err == nil {
+		f.glimpses.Glimpses = append(f.glimpses.Glimpses, g.Glimpses...)
+		f.glimpses.CPU += g.CPU
+		f.glimpses.Off += g.Off
+	}
+	return err
+}
+
+// turned notes that the probes of functions count from a moment on, or no longer.
+func (s *slicer) turned(ids []uint32, in bool, at attach.Moment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
 	for _, id := range ids {
 		f := s.slices[id]
 		if f == nil {
 			continue
 		}
 		f.in = in
+		f.off += at.Off
 		if in {
-			f.from = cpu
+			f.from = at.CPU
 			f.until = now.Add(f.setting.Slice)
 			f.due = now.Add(f.setting.Period)
 			continue
 		}
-		f.add(cpu)
+		f.add(at.CPU)
 		if s.removed == nil {
 			s.removed = map[uint32]uint64{}
 		}

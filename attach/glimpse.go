@@ -1,0 +1,145 @@
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cilium/ebpf/link"
+
+	"github.com/observatory-trace/observatory-trace/trace"
+)
+
+// Glimpse is how often a function was called, of which for a time nothing else was looked at.
+type Glimpse struct {
+	Func  *trace.Function
+	Calls uint64
+}
+
+// Glance is glimpses at functions for the same time.
+type Glance struct {
+	Glimpses []Glimpse
+	Elapsed  time.Duration
+	CPU, Off time.Duration // that all targets have used, give or take
+}
+
+// Begin is how a function is traced from the start.
+type Begin struct {
+	Share float64 // of its calls that are recorded, 0 to 1
+	Alone bool    // see SetRate
+	Out   bool    // its probes are not put in before Resume
+}
+
+// firstGlance is how long is looked at functions before probes are put into them.
+const firstGlance = 25 * time.Millisecond
+
+// Glimpse counts for a time how often functions are called, with the least that probes can take, whether or
+// not their own are in place.
+func (s *Session) Glimpse(ids []uint32, d time.Duration) (g Glance, err error) {
+	if s.linker.perfEvents {
+		return g, ErrNoPause
+	}
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	wanted := func(id uint32) bool { return slices.Contains(ids, id) }
+	var links []link.Link
+	for _, f := range s.attachedFiles() {
+		p := f.sites.only(wanted)
+		if p.empty() {
+			continue
+		}
+		made, err := s.linkGlimpse(fmt.Sprintf("/proc/self/fd/%d", f.handle.Fd()), p)
+		links = append(links, made...)
+		if err != nil {
+			return g, errors.Join(err, closeLinks(links))
+		}
+	}
+	return s.glance(ids, links, d)
+}
+
+// linkGlimpse has the program that only counts see each function of a plan, where that costs the least.
+func (s *Session) linkGlimpse(path string, p plan) ([]link.Link, error) {
+	atExit := func(id uint32) bool { return glimpsedAtExit(s.cat.function(id)) }
+	exits := p.only(atExit)
+	entries := p.only(func(id uint32) bool { return !atExit(id) })
+	return linker{prog: s.objs.Glimpse()}.link(path, plan{enter: entries.enter, leave: exits.leave}, 0)
+}
+
+// glimpsedAtExit says that a function's exits cost less to see than its entry.
+func glimpsedAtExit(f *trace.Function) bool {
+	return f.Entry.Site == trace.SiteSingleStep && f.Exit.Kind == trace.ExitSites && len(f.Exit.Sites) > 0 &&
+		!slices.ContainsFunc(f.Exit.Sites, func(s trace.ExitSite) bool { return s.Site == trace.SiteSingleStep })
+}
+
+// glance counts what glimpses see for a time, and takes them out.
+func (s *Session) glance(ids []uint32, links []link.Link, d time.Duration) (g Glance, err error) {
+	defer s.discard(links)
+	var before, after []uint64
+	read := func(into *[]uint64) (Moment, error) {
+		return s.moment(func() (err error) {
+			*into, err = s.objs.Glimpsed(ids)
+			return err
+		})
+	}
+	start := time.Now()
+	from, err := read(&before)
+	if err != nil {
+		return g, err
+	}
+	time.Sleep(d)
+	to, err := read(&after)
+	g.Elapsed, g.CPU, g.Off = time.Since(start), to.CPU-from.CPU, from.Off+to.Off
+	for i, id := range ids {
+		if err == nil {
+			g.Glimpses = append(g.Glimpses, Glimpse{s.cat.function(id), after[i] - before[i]})
+		}
+	}
+	return g, err
+}
+
+// begin takes a glance at functions before probes are put into them, where anything runs yet, and tells
+// those that get probes now from those that get them later.
+func (s *Session) begin(path string, functions []*trace.Function, offset offsetOf) (now, later []*trace.Function, err error) {
+	if s.opts.Begin == nil || s.linker.perfEvents || s.opts.Command != nil || s.Live() == 0 {
+		return functions, nil, nil
+	}
+	var ids []uint32
+	var called []*trace.Function
+	for _, f := range functions {
+		if f.Role == trace.RoleCall {
+			ids, called = append(ids, f.ID), append(called, f)
+		}
+	}
+	p, err := probes(called, offset)
+	if err != nil {
+		return nil, nil, err
+	}
+	links, err := s.linkGlimpse(path, p)
+	if refused(err) {
+		return functions, nil, nil // linkAll finds which is to blame
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := s.glance(ids, links, firstGlance)
+	if err != nil {
+		return nil, nil, err
+	}
+	begins := s.opts.Begin(g)
+	s.governing.Lock()
+	defer s.governing.Unlock()
+	for _, f := range functions {
+		b, ok := begins[f.ID]
+		if ok {
+			setRate(s.control(f.ID), b.Share, b.Alone)
+		}
+		if b.Out {
+			s.control(f.ID).State |= paused
+			later = append(later, f)
+		} else {
+			now = append(now, f)
+		}
+	}
+	return now, later, nil
+}
