@@ -67,10 +67,10 @@ import (
 type Cost struct {
 	Counted, Told           time.Duration // of a call that is only counted, and of one whose record is delivered
 	CountedShare, ToldShare time.Duration // as much of that as lies between the times that make the call's duration
-	Glimpsed                time.Duration // of a call that a glimpse sees (see Session.Glimpse)
+	Glimpsed                time.Duration // of a call whose entry a glimpse sees (see Session.Glimpse)
 }
 
-// plus is what both cost; a glimpse is at the first.
+// plus is what both cost; a glimpse sees the first.
 func (c Cost) plus(o Cost) Cost {
 	return Cost{c.Counted + o.Counted, c.Told + o.Told, c.CountedShare + o.CountedShare, c.ToldShare + o.ToldShare, c.Glimpsed}
 }
@@ -123,9 +123,6 @@ func (c *Costs) Of(f *trace.Function) Cost {
 			exit = c.ExitEmulated
 		}
 		total = total.plus(exit)
-		if glimpsedAtExit(f) {
-			total.Glimpsed = exit.Glimpsed
-		}
 	}
 	return total
 }

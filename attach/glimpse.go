@@ -58,18 +58,9 @@ func (s *Session) Glimpse(ids []uint32, d time.Duration) (g Glance, err error) {
 	return s.glance(ids, links, d)
 }
 
-// linkGlimpse has the program that only counts see each function of a plan, where that costs the least.
+// linkGlimpse has the program that only counts see the functions of a plan.
 func (s *Session) linkGlimpse(path string, p plan) ([]link.Link, error) {
-	atExit := func(id uint32) bool { return glimpsedAtExit(s.cat.function(id)) }
-	exits := p.only(atExit)
-	entries := p.only(func(id uint32) bool { return !atExit(id) })
-	return linker{prog: s.objs.Glimpse()}.link(path, plan{enter: entries.enter, leave: exits.leave}, 0)
-}
-
-// glimpsedAtExit says that a function's exits cost less to see than its entry.
-func glimpsedAtExit(f *trace.Function) bool {
-	return f.Entry.Site == trace.SiteSingleStep && f.Exit.Kind == trace.ExitSites && len(f.Exit.Sites) > 0 &&
-		!slices.ContainsFunc(f.Exit.Sites, func(s trace.ExitSite) bool { return s.Site == trace.SiteSingleStep })
+	return linker{prog: s.objs.Glimpse()}.link(path, plan{enter: p.enter}, 0)
 }
 
 // glance counts what glimpses see for a time, and takes them out.
@@ -110,6 +101,9 @@ func (s *Session) begin(path string, functions []*trace.Function, offset offsetO
 		if f.Role == trace.RoleCall {
 			ids, called = append(ids, f.ID), append(called, f)
 		}
+	}
+	if len(called) == 0 {
+		return functions, nil, nil
 	}
 	p, err := probes(called, offset)
 	if err != nil {

@@ -60,6 +60,35 @@ func TestHotFunction(t *testing.T) {
 	}
 }
 
+// TestGlance holds that a hot function of a process that runs already is not traced whole for even a moment.
+func TestGlance(t *testing.T) {
+	testenv.RequireBPF(t)
+	const seconds = 4
+	p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/hot"}), fmt.Sprint(seconds))
+	tr := begin(t, "--max-overhead", "5", "-s", "hot", "-s", "cold", "-p", fmt.Sprint(p.PID))
+	result, target := tr.Wait(), p.Wait()
+	if !strings.Contains(result.Stderr, "hot: attached for ") || !strings.Contains(result.Stderr, "of every") {
+		t.Errorf("said: %s", result.Stderr)
+	}
+	lines := strings.Split(strings.TrimSpace(target.Stdout), "\n")
+	var made float64
+	if _, err := fmt.Sscan(lines[len(lines)-1], &made); err != nil || target.ExitCode != 0 {
+		t.Fatalf("%q, exit code %d: %v", lines[len(lines)-1], target.ExitCode, err)
+	}
+	db := tr.open()
+	// 2.8 million a second: 20 ms of each, and some of the last moments.
+	if n := number(t, db, "SELECT sum(calls) FROM function_stats WHERE process = 'hot'"); n == 0 || float64(n) > made/10 {
+		t.Errorf("%d of %.0f calls were counted", n, made)
+	}
+	if n := number(t, db, "SELECT count(*) FROM function_stats WHERE process = 'cold' AND coverage <> 1"); n != 0 {
+		t.Error("the other function was not covered whole")
+	}
+	// The first thing that is told of it.
+	if got := text(t, db, "SELECT reason FROM gaps WHERE process = 'hot' ORDER BY ts LIMIT 1"); !strings.HasPrefix(got, "attached for 2") {
+		t.Errorf("first: %s", got)
+	}
+}
+
 // TestPauses holds that taking probes out and putting them in does no harm: functions that throw, panic, are
 // unwound, fork and grow their stacks go on as if nothing was, and none of their calls is taken for failed that is not.
 func TestPauses(t *testing.T) {
