@@ -16,15 +16,18 @@ type Limits struct {
 	// the time that it is in traced calls, in which it may wait; or of a fifth of a processor. The most counts.
 	Overhead float64
 	// Tolerance is how many times that the overhead may be before anything is done about it, 0 for
-	// DefaultTolerance. Once something is done, Overhead holds.
+	// DefaultTolerance. Once something is done, Overhead holds, until without that less than Relief of it were taken.
 	Tolerance float64
 	CPU       float64 // of the tracer's own, in processors: 1
 	Memory    uint64  // the tracer's resident memory, bytes
 	Pressure  bool    // less is recorded when buffers fill up, rather than lost
 }
 
-// DefaultTolerance is about how well it is known what probes cost.
-const DefaultTolerance = 1.2
+// DefaultTolerance and Relief are apart by about as much as it is uncertain what probes take.
+const (
+	DefaultTolerance = 1.2
+	Relief           = 0.8
+)
 
 // Load is what was seen of a function since the last time.
 type Load struct {
@@ -136,6 +139,7 @@ type Governor struct {
 	overhead  float64 // what the probes take, as Limits has it, smoothed
 	gain      float64 // by which slices are longer than they would be if targets had no time to lose
 	limited   bool    // some function's probes take less than they would
+	watched   time.Duration
 	reason    string  // why records or squeeze are limited
 }
 
@@ -148,6 +152,10 @@ type function struct {
 	// unseen is the targets' own CPU time since its probes were last in place.
 	unseen time.Duration
 	alone  bool // many more of its calls were recorded than it was to be
+	// inCalls is which part of the time it is running, by one or more threads, as far as no traced call made it; smoothed.
+	inCalls float64
+	// calm is for how long its slices could have been longer than they are.
+	calm time.Duration
 	// cost is what its probes take of a call that is only counted, in the targets, ns; 0 while that is not known.
 	cost   float64
 	off    float64 // how far off numbers of calls may be for that, relative
@@ -174,7 +182,8 @@ const (
 	longest     = 30 * time.Second // between two looks at a function that is too hot
 	fewRecords  = 10.0             // a second, of each function, that are recorded rather than slicing
 	forgetAfter = 60               // observations without a call
-	smoothing   = 3 * time.Second  // of what probes take
+	smoothing   = 3 * time.Second  // of what probes take, and of what it is measured by
+	patience    = 3 * time.Second  // until more is traced again
 	most        = 8                // that less than such a part of the time is the targets' own, costs are too inexact to tell
 	negligible  = 6                // so many functions don't matter that take less than such a part of the budget each
 	idle        = 5                // what has less than this part of a processor, is idle
@@ -199,21 +208,26 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 	if o.Elapsed <= 0 {
 		return nil, nil
 	}
+	g.watched += o.Elapsed
 	estimates = g.Estimate(o)
 	o.Loads = g.corrected(&o)
 	own := o.own()
-	// Slices may be rarer than observations.
-	g.overhead += (g.worst(&o) - g.overhead) * (1 - math.Exp(-o.Elapsed.Seconds()/smoothing.Seconds()))
+	weight := 1 - math.Exp(-o.Elapsed.Seconds()/smoothing.Seconds())
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
+		part := l.InCalls.Seconds() / o.Elapsed.Seconds()
 		if f == nil {
-			f = &function{setting: Setting{Keep: l.Most}}
+			f = &function{setting: Setting{Keep: l.Most}, inCalls: part}
 			g.functions[l.Func] = f
 		}
+		f.inCalls += (part - f.inCalls) * weight
+		l.InCalls = time.Duration(f.inCalls * float64(o.Elapsed))
 		f.see(float64(l.Calls)/g.within(l, &o).Seconds(), !f.setting.Sliced() || l.Observed > leastSlice/4)
 		f.alone = f.setting.Keep < l.Most && (f.alone || float64(l.Recorded) > 3*f.setting.Keep*float64(l.Calls)+100)
 	}
+	// Slices may be rarer than observations.
+	g.overhead += (g.worst(&o) - g.overhead) * weight
 	g.adjust(o.Elapsed)
 	g.restrain(o)
 	return g.plan(o, own), estimates
@@ -478,7 +492,7 @@ func (g *Governor) restrain(o Observation) {
 		g.records = max(min(g.records, recorded)/over, few)
 		g.reason = reason
 	case o.Pressure < 0.25 && g.squeeze < 1:
-		g.squeeze = min(g.squeeze*1.2, 1)
+		g.squeeze = min(g.squeeze*1.1, 1)
 	case o.Pressure < 0.25 && !math.IsInf(g.records, 1):
 		if g.records *= 1.2; g.records > 4*recorded && recorded > 0 {
 			g.records = math.Inf(1)
@@ -512,8 +526,14 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 			to = Setting{Keep: l.Most}
 		}
 		if !differs(f.setting, to) {
+			f.calm = 0
 			continue
 		}
+		// Shorter slices at once; longer ones when it has been so for a while.
+		if f.calm += o.Elapsed; to.duty() > f.setting.duty() && f.calm < patience {
+			continue
+		}
+		f.calm = 0
 		why := "it has cooled down"
 		if to.Sliced() {
 			why = "the budget allows more"
@@ -559,9 +579,12 @@ func (g *Governor) ceilings(o *Observation, own time.Duration, all []float64) []
 		limit = 1 // of what has none, something to squeeze
 	}
 	limit *= g.squeeze
-	tolerance := 1.0
+	tolerance := Relief
 	if !g.limited {
 		tolerance = cmp.Or(g.limits.Tolerance, DefaultTolerance)
+	}
+	if !g.limited && g.watched <= second {
+		tolerance *= 2 // long calls have not ended yet, and so are not seen
 	}
 	g.limited = false
 	restrict := func(u use, costs []float64) {

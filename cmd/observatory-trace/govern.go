@@ -102,7 +102,9 @@ type opening struct {
 
 // begin is attach.Options.Begin.
 func (o *opener) begin(g attach.Glance) map[uint32]attach.Begin {
-	limits := sample.Limits{Overhead: o.budgets.limits.Overhead, Tolerance: 2} // how long targets are in traced calls is not known yet
+	// How long targets are in traced calls is not known yet: all the time, say, and only what is far beyond the
+	// budget then must not wait until it is.
+	limits := sample.Limits{Overhead: o.budgets.limits.Overhead, Tolerance: 2.5}
 	governor := sample.NewGovernor(limits)
 	costs := attach.AssumedCosts
 	seen := sample.Observation{Elapsed: g.Elapsed, TargetCPU: g.CPU}
@@ -114,6 +116,9 @@ func (o *opener) begin(g attach.Glance) map[uint32]attach.Begin {
 		// As if they had been counted in so much more of the targets' time.
 		seen.TargetCPU += time.Duration(of.Calls) * (cost.Counted - cost.Glimpsed)
 		seen.Loads = append(seen.Loads, sample.Load{Func: of.Func, Calls: of.Calls, Counted: cost.Counted, Told: cost.Told, Most: o.budgets.rates.Most(of.Func, float64(of.Calls)/g.Elapsed.Seconds())})
+	}
+	if len(seen.Loads) > 0 {
+		seen.Loads[0].InCalls = g.Elapsed
 	}
 	steps, _ := governor.Observe(seen)
 	begins := map[uint32]attach.Begin{}
