@@ -11,6 +11,7 @@
 #ifndef OBSERVATORY_TRACE_CALLS_H
 #define OBSERVATORY_TRACE_CALLS_H
 
+#define SHARE_EVERY 64
 #define MAX_DOUBTS 32 /* frames of one thread that may be gone */
 
 /* What is known of a hit before its values are. */
@@ -41,6 +42,8 @@ struct hit {
 struct thread {
 	struct hit hit;
 	__u64 thrown; /* where an exception was last thrown: the unwinder, which is called next, need not tell it again */
+	__u32 entries; /* of calls, modulo 2^32 */
+	__u32 pick;    /* which of SHARE_EVERY of them is one of the shares */
 	struct owner owner;
 };
 
@@ -56,6 +59,11 @@ struct latency_key {
 	__u32 octave;
 };
 
+struct share_key {
+	__u32 tgid;
+	__u32 func;
+};
+
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, __u32); __type(value, struct thread); __uint(max_entries, 1 << 16); } threads SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct goroutine_key); __type(value, struct owner); __uint(max_entries, 1 << 18); } goroutines SEC(".maps");
 /* The frames beyond NEAR_FRAMES, and the entries that are held back. */
@@ -63,6 +71,8 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); 
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct frame_key); __type(value, struct held); __uint(max_entries, 1 << 16); } held SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __type(value, struct counters); __uint(max_entries, 1); } counts SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct latency_key); __type(value, struct latency); __uint(max_entries, 1 << 17); } latencies SEC(".maps");
+/* Which process makes which function's calls: of SHARE_EVERY calls that a thread begins one, by chance, is counted. */
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct share_key); __type(value, __u64); __uint(max_entries, 1 << 16); } shares SEC(".maps");
 /* All zero: what new entries of the maps above begin as. */
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct thread); __uint(max_entries, 1); } blank SEC(".maps");
 
@@ -520,6 +530,36 @@ static __always_inline void finish(struct owner *o, __u32 i, __u64 at, __u64 spe
 	if (f->pos == at)
 		f->flags |= FRAME_PASSED;
 	f->overhead += spent;
+}
+
+/* Counts a call for its process. Without room for it, it is not. */
+static __noinline void add_share(struct thread *t)
+{
+	struct share_key key = { .tgid = t->owner.tgid, .func = (__u32)t->hit.cookie & COOKIE_FUNC };
+	__u64 *n = bpf_map_lookup_elem(&shares, &key);
+	__u32 zero = 0;
+	void *none;
+
+	if (!n) {
+		none = bpf_map_lookup_elem(&blank, &zero);
+		if (none)
+			ADD(&shares, &key, none, BPF_NOEXIST);
+		n = bpf_map_lookup_elem(&shares, &key);
+	}
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+/*
+ * Has one of each SHARE_EVERY calls of a thread counted, whichever it is: so that calls which take
+ * turns, and threads that make few of them, have their share.
+ */
+static __always_inline void share(struct thread *t)
+{
+	if (!(t->entries % SHARE_EVERY))
+		t->pick = bpf_get_prandom_u32() % SHARE_EVERY;
+	if (t->entries++ % SHARE_EVERY == t->pick)
+		add_share(t);
 }
 
 /* A thread that is traced; NULL when its process is not, or there is no room. */

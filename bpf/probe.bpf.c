@@ -1664,6 +1664,7 @@ __noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, 
 	h = &t->hit;
 	h->spent = 0;
 	h->more = RATE_ALL;
+	share(t);
 	if (!o) {
 		__sync_fetch_and_add(&untracked, 1);
 		flags = stats_only ? ENDED_LEFT_OUT : 0;

@@ -331,6 +331,12 @@ type probeScratch struct {
 	Data [32768]uint8
 }
 
+type probeShareKey struct {
+	_    structs.HostLayout
+	Tgid uint32
+	Func uint32
+}
+
 type probeThread struct {
 	_   structs.HostLayout
 	Hit struct {
@@ -356,8 +362,10 @@ type probeThread struct {
 		Index   int32
 		State   uint32
 	}
-	Thrown uint64
-	Owner  probeOwner
+	Thrown  uint64
+	Entries uint32
+	Pick    uint32
+	Owner   probeOwner
 }
 
 type probeTypeProg struct {
@@ -393,6 +401,7 @@ const (
 	probeMapPool              = "pool"
 	probeMapProcesses         = "processes"
 	probeMapPrograms          = "programs"
+	probeMapShares            = "shares"
 	probeMapThreads           = "threads"
 	probeProgGlimpse          = "glimpse"
 	probeProgHit              = "hit"
@@ -491,6 +500,7 @@ type probeMapSpecs struct {
 	Pool       *ebpf.MapSpec `ebpf:"pool"`
 	Processes  *ebpf.MapSpec `ebpf:"processes"`
 	Programs   *ebpf.MapSpec `ebpf:"programs"`
+	Shares     *ebpf.MapSpec `ebpf:"shares"`
 	Threads    *ebpf.MapSpec `ebpf:"threads"`
 }
 
@@ -555,6 +565,7 @@ type probeMaps struct {
 	Pool       *ebpf.Map `ebpf:"pool"`
 	Processes  *ebpf.Map `ebpf:"processes"`
 	Programs   *ebpf.Map `ebpf:"programs"`
+	Shares     *ebpf.Map `ebpf:"shares"`
 	Threads    *ebpf.Map `ebpf:"threads"`
 }
 
@@ -581,6 +592,7 @@ func (m *probeMaps) Close() error {
 		m.Pool,
 		m.Processes,
 		m.Programs,
+		m.Shares,
 		m.Threads,
 	)
 }

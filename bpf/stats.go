@@ -126,6 +126,41 @@ func (o *Objects) Latencies(f func(Latency)) error {
 	})
 }
 
+// Share is how many calls of a function one process has made, as far as a sample tells.
+type Share struct {
+	TGID, Func uint32
+	Calls      uint64 // one of every ShareEvery that a thread began, by chance
+}
+
+// ShareEvery is of how many calls one is counted in Share.Calls (SHARE_EVERY).
+const ShareEvery = 64
+
+// Shares reads which process makes which function's calls, as far as there was room for that.
+func (o *Objects) Shares() (shares []Share, err error) {
+	err = each(o.probes.Shares, 1, func(k *probeShareKey, calls []uint64) error {
+		shares = append(shares, Share{k.Tgid, k.Func, calls[0]})
+		return nil
+	})
+	return shares, err
+}
+
+// EndShares forgets what the functions' calls were that a process made, which has ended.
+func (o *Objects) EndShares(tgid uint32) error {
+	var ended []probeShareKey
+	err := each(o.probes.Shares, 1, func(k *probeShareKey, _ []uint64) error {
+		if k.Tgid == tgid {
+			ended = append(ended, *k)
+		}
+		return nil
+	})
+	for i := range ended {
+		if e := o.probes.Shares.Delete(&ended[i]); e != nil && !errors.Is(e, ebpf.ErrKeyNotExist) {
+			err = errors.Join(err, fmt.Errorf("forget the calls of process %d: %w", tgid, e))
+		}
+	}
+	return err
+}
+
 // each reads all of a hash map, which has so many values for each key. While it is being
 // changed, a key may come twice or not at all.
 func each[K, V any](m *ebpf.Map, values int, f func(*K, []V) error) error {
