@@ -72,7 +72,7 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); 
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __type(value, struct counters); __uint(max_entries, 1); } counts SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct latency_key); __type(value, struct latency); __uint(max_entries, 1 << 17); } latencies SEC(".maps");
 /* Which process makes which function's calls: of SHARE_EVERY calls that a thread begins one, by chance, is counted. */
-struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct share_key); __type(value, __u64); __uint(max_entries, 1 << 16); } shares SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct share_key); __type(value, __u64); __uint(max_entries, 1 << 15); } shares SEC(".maps");
 /* All zero: what new entries of the maps above begin as. */
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct thread); __uint(max_entries, 1); } blank SEC(".maps");
 
@@ -536,14 +536,10 @@ static __always_inline void finish(struct owner *o, __u32 i, __u64 at, __u64 spe
 static __noinline void add_share(struct thread *t)
 {
 	struct share_key key = { .tgid = t->owner.tgid, .func = (__u32)t->hit.cookie & COOKIE_FUNC };
-	__u64 *n = bpf_map_lookup_elem(&shares, &key);
-	__u32 zero = 0;
-	void *none;
+	__u64 *n = bpf_map_lookup_elem(&shares, &key), none = 0;
 
 	if (!n) {
-		none = bpf_map_lookup_elem(&blank, &zero);
-		if (none)
-			ADD(&shares, &key, none, BPF_NOEXIST);
+		bpf_map_update_elem(&shares, &key, &none, BPF_NOEXIST);
 		n = bpf_map_lookup_elem(&shares, &key);
 	}
 	if (n)
