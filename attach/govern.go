@@ -249,6 +249,36 @@ func (s *Session) TargetTime() time.Duration {
 	return sum
 }
 
+// Target is what a process that is alive has done so far.
+type Target struct {
+	PID   int
+	CPU   time.Duration
+	Calls map[uint32]uint64 // about one of bpf.ShareEvery, by function, while their probes were in place
+}
+
+// Targets tells what each process does.
+func (s *Session) Targets() ([]Target, error) {
+	s.TargetTime()
+	byPID := map[uint32]int{}
+	var targets []Target
+	s.clocks.Lock()
+	for _, pid := range s.liveProcesses() {
+		byPID[uint32(pid)] = len(targets)
+		targets = append(targets, Target{pid, s.times[pid], map[uint32]uint64{}})
+	}
+	s.clocks.Unlock()
+	shares, err := s.objs.Shares(func(tgid uint32) bool {
+		_, ok := byPID[tgid]
+		return ok
+	})
+	for _, share := range shares {
+		if i, ok := byPID[share.TGID]; ok {
+			targets[i].Calls[share.Func] = share.Calls
+		}
+	}
+	return targets, err
+}
+
 // ended takes note of what CPU time a process has used in all.
 func (s *Session) ended(pid int, total time.Duration) {
 	s.clocks.Lock()

@@ -39,8 +39,8 @@ func TestShares(t *testing.T) {
 	for _, p := range processes {
 		p.Wait()
 	}
-	of := func() map[uint32]map[string]uint64 {
-		shares, err := s.objs.Shares()
+	of := func(ended uint32) map[uint32]map[string]uint64 {
+		shares, err := s.objs.Shares(func(tgid uint32) bool { return tgid != ended })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +53,8 @@ func TestShares(t *testing.T) {
 		}
 		return by
 	}
-	shares := of()
+	ended := uint32(processes[0].PID)
+	shares := of(ended)
 	for pid, n := range calls {
 		ints, doubles := shares[pid]["ints"], shares[pid]["doubles"]
 		want := uint64(n / bpf.ShareEvery)
@@ -68,11 +69,7 @@ func TestShares(t *testing.T) {
 	if len(shares) != len(calls) {
 		t.Errorf("shares of other processes: %v", shares)
 	}
-	ended := uint32(processes[0].PID)
-	if err := s.objs.EndShares(ended); err != nil {
-		t.Fatal(err)
-	}
-	if left := of(); len(left) != len(calls)-1 || left[ended] != nil {
+	if left := of(0); len(left) != len(calls)-1 || left[ended] != nil {
 		t.Errorf("after process %d has ended: %v", ended, left)
 	}
 }

@@ -135,30 +135,23 @@ type Share struct {
 // ShareEvery is of how many calls one is counted in Share.Calls (SHARE_EVERY).
 const ShareEvery = 64
 
-// Shares reads which process makes which function's calls, as far as there was room for that.
-func (o *Objects) Shares() (shares []Share, err error) {
+// Shares reads which process makes which function's calls, as far as there was room for that. What processes did that are
+// not alive is forgotten then.
+func (o *Objects) Shares(alive func(tgid uint32) bool) (shares []Share, err error) {
+	var ended []probeShareKey
 	err = each(o.probes.Shares, 1, func(k *probeShareKey, calls []uint64) error {
 		shares = append(shares, Share{k.Tgid, k.Func, calls[0]})
-		return nil
-	})
-	return shares, err
-}
-
-// EndShares forgets what the functions' calls were that a process made, which has ended.
-func (o *Objects) EndShares(tgid uint32) error {
-	var ended []probeShareKey
-	err := each(o.probes.Shares, 1, func(k *probeShareKey, _ []uint64) error {
-		if k.Tgid == tgid {
+		if !alive(k.Tgid) {
 			ended = append(ended, *k)
 		}
 		return nil
 	})
 	for i := range ended {
 		if e := o.probes.Shares.Delete(&ended[i]); e != nil && !errors.Is(e, ebpf.ErrKeyNotExist) {
-			err = errors.Join(err, fmt.Errorf("forget the calls of process %d: %w", tgid, e))
+			err = errors.Join(err, fmt.Errorf("forget the calls of process %d: %w", ended[i].Tgid, e))
 		}
 	}
-	return err
+	return shares, err
 }
 
 // each reads all of a hash map, which has so many values for each key. While it is being

@@ -140,7 +140,7 @@ type Governor struct {
 	gain      float64 // by which slices are longer than they would be if targets had no time to lose
 	limited   bool    // some function's probes take less than they would
 	watched   time.Duration
-	reason    string  // why records or squeeze are limited
+	reason    string // why records or squeeze are limited
 }
 
 // function is what is known of a function.

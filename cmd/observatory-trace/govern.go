@@ -163,6 +163,7 @@ type warden struct {
 	cpu        time.Duration // of the targets, in all
 	own        time.Duration // of the tracer
 	loads      map[uint32]*sample.Load
+	targets    []target
 }
 
 func newWarden(session *attach.Session, o *opener, n *notes, gap func(trace.Gap)) *warden {
@@ -287,6 +288,9 @@ func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time,
 	for _, l := range w.loads {
 		o.Loads = append(o.Loads, *l)
 	}
+	if goingOn && w.session.Live() > 1 {
+		o.Processes = w.processes()
+	}
 	var steps []sample.Step
 	var estimates []sample.Estimate
 	if goingOn {
@@ -344,6 +348,66 @@ func (w *warden) gather(tallies []trace.Tally, o *sample.Observation) {
 			l.InCalls = time.Duration(float64(l.InCalls) * float64(o.TargetCPU) / float64(l.Observed))
 		}
 	}
+}
+
+// processes is what each target did since the last time.
+func (w *warden) processes() []sample.Process {
+	targets, err := w.session.Targets()
+	if err != nil {
+		w.notes.warn(err)
+		return nil
+	}
+	before := map[int]*target{}
+	for i := range w.targets {
+		before[w.targets[i].PID] = &w.targets[i]
+	}
+	now := make([]target, 0, len(targets))
+	fresh, sums := map[uint32]bool{}, map[uint32]float64{}
+	for _, t := range targets {
+		old := before[t.PID]
+		if old == nil {
+			old = &target{}
+		}
+		next := target{Target: t, used: max(t.CPU-old.CPU, 0), calls: old.calls}
+		if next.calls == nil {
+			next.calls = map[uint32]float64{}
+		}
+		for id, n := range t.Calls {
+			if n -= min(n, old.Calls[id]); n > 0 {
+				next.calls[id] += float64(n)
+				fresh[id] = true
+			}
+		}
+		now = append(now, next)
+	}
+	w.targets = now
+	for i := range now {
+		for id, n := range now[i].calls {
+			if fresh[id] { // of others nothing is known that is newer
+				n *= 0.8
+				now[i].calls[id] = n
+			}
+			sums[id] += n
+		}
+	}
+	processes := make([]sample.Process, 0, len(now))
+	for _, t := range now {
+		p := sample.Process{PID: t.PID, CPU: t.used, Shares: map[*trace.Function]float64{}}
+		for id, n := range t.calls {
+			if f := w.session.Function(id); f != nil {
+				p.Shares[f] = n / sums[id]
+			}
+		}
+		processes = append(processes, p)
+	}
+	return processes
+}
+
+// target is what is known of one.
+type target struct {
+	attach.Target
+	used  time.Duration      // CPU time since the last time
+	calls map[uint32]float64 // a sample of them, of the latest seconds, by function
 }
 
 // stepsTold is how many steps are told at once.

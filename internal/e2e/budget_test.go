@@ -89,6 +89,23 @@ func TestGlance(t *testing.T) {
 	}
 }
 
+// TestEachProcess holds that a process is kept within the budget by what it does itself, however much others do.
+func TestEachProcess(t *testing.T) {
+	testenv.RequireBPF(t)
+	program := testenv.Build(t, testenv.Target{Source: "c/hot"})
+	busy := testenv.Start(t, "/bin/sh", "-c", "while :; do :; done")
+	tr := attach(t, "--max-overhead", "5", "-s", "hot", "-p", fmt.Sprint(busy.PID), "--exe", program)
+	hot := testenv.Start(t, program, "3") // there is no glance at it: it begins to run when probes are in place
+	if target := hot.Wait(); target.ExitCode != 0 {
+		t.Errorf("exit code %d", target.ExitCode)
+	}
+	result := tr.stop()
+	db := tr.open()
+	if n := number(t, db, "SELECT count(*) FROM gaps WHERE process = 'hot' AND count = 0 AND reason LIKE ?", fmt.Sprintf("%%would take %%of process %d's%%", hot.PID)); n == 0 {
+		t.Errorf("steps: %s\nsaid: %s", text(t, db, "SELECT group_concat(reason) FROM gaps"), result.Stderr)
+	}
+}
+
 // TestPauses holds that taking probes out and putting them in does no harm: functions that throw, panic, are
 // unwound, fork and grow their stacks go on as if nothing was, and none of their calls is taken for failed that is not.
 func TestPauses(t *testing.T) {
