@@ -249,6 +249,9 @@ func (s *Session) TargetTime() time.Duration {
 	return sum
 }
 
+// Begun is how many calls began so far while their probes were in place, about. It costs little to ask.
+func (s *Session) Begun() (uint64, error) { return s.objs.Begun() }
+
 // Target is what a process that is alive has done so far.
 type Target struct {
 	PID   int

@@ -76,6 +76,9 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct share_key); __type(
 /* All zero: what new entries of the maps above begin as. */
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct thread); __uint(max_entries, 1); } blank SEC(".maps");
 
+/* Of SHARE_EVERY calls that a thread has begun one, of all functions and processes. */
+__u64 begun = 0;
+
 /* Calls that have no frame, since a map was full, and durations that are in no histogram. */
 __u64 untracked = 0;
 __u64 unmeasured = 0;
@@ -544,6 +547,7 @@ static __noinline void add_share(struct thread *t)
 	}
 	if (n)
 		__sync_fetch_and_add(n, 1);
+	__sync_fetch_and_add(&begun, 1);
 }
 
 /*

@@ -410,6 +410,7 @@ const (
 	probeProgOnFork           = "on_fork"
 	probeProgOnSignal         = "on_signal"
 	probeVarActive            = "active"
+	probeVarBegun             = "begun"
 	probeVarFollowChildren    = "follow_children"
 	probeVarLeaveOthers       = "leave_others"
 	probeVarLostProcessEvents = "lost_process_events"
@@ -509,6 +510,7 @@ type probeMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type probeVariableSpecs struct {
 	Active            *ebpf.VariableSpec `ebpf:"active"`
+	Begun             *ebpf.VariableSpec `ebpf:"begun"`
 	FollowChildren    *ebpf.VariableSpec `ebpf:"follow_children"`
 	LeaveOthers       *ebpf.VariableSpec `ebpf:"leave_others"`
 	LostProcessEvents *ebpf.VariableSpec `ebpf:"lost_process_events"`
@@ -602,6 +604,7 @@ func (m *probeMaps) Close() error {
 // It can be passed to loadProbeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type probeVariables struct {
 	Active            *ebpf.Variable `ebpf:"active"`
+	Begun             *ebpf.Variable `ebpf:"begun"`
 	FollowChildren    *ebpf.Variable `ebpf:"follow_children"`
 	LeaveOthers       *ebpf.Variable `ebpf:"leave_others"`
 	LostProcessEvents *ebpf.Variable `ebpf:"lost_process_events"`

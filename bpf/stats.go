@@ -263,6 +263,14 @@ const (
 	maxHeld      = 1024
 )
 
+// Begun is how many calls began, about: a multiple of ShareEvery.
+func (o *Objects) Begun() (n uint64, err error) {
+	if err := o.probes.Begun.Get(&n); err != nil {
+		return 0, fmt.Errorf("read BPF variable begun: %w", err)
+	}
+	return n * ShareEvery, nil
+}
+
 // Untracked counts the calls that could not be followed to their end, since there were too many
 // threads, goroutines or open calls, and those whose duration is in no histogram.
 func (o *Objects) Untracked() (calls, durations uint64, err error) {

@@ -164,6 +164,8 @@ type warden struct {
 	own        time.Duration // of the tracer
 	loads      map[uint32]*sample.Load
 	targets    []target
+	begun      uint64 // calls, as of the last observation
+	alarmed    time.Time
 }
 
 func newWarden(session *attach.Session, o *opener, n *notes, gap func(trace.Gap)) *warden {
@@ -249,15 +251,34 @@ func (w *warden) close() {
 	}
 }
 
-// interval is how long it is between two observations: less at first, when nobody knows yet how hot functions are.
-func (w *warden) interval(now time.Time) time.Duration {
-	if w.slicer.soonOver(now) {
-		return time.Hour // what is counted then belongs together
+// due says whether it is time for an observation: every second, sooner at first, when nobody knows yet how hot functions
+// are, and when many calls begin all of a sudden.
+func (w *warden) due(now time.Time) bool {
+	since := now.Sub(w.at)
+	switch {
+	case since < leastInterval || w.slicer.soonOver(now): // what is counted in a turn belongs together
+		return false
+	case now.Sub(w.started) < 2*time.Second:
+		return since >= 200*time.Millisecond || w.alarming(now, since)
 	}
-	if now.Sub(w.started) < 2*time.Second {
-		return 200 * time.Millisecond
+	return since >= time.Second || w.alarming(now, since)
+}
+
+// leastInterval is between two observations at least: what is told of less, is not exact enough.
+const leastInterval = 50 * time.Millisecond
+
+// alarming says that since the last observation so many calls have begun that their probes took a quarter of a
+// processor, or more. It doesn't say so again for a second.
+func (w *warden) alarming(now time.Time, since time.Duration) bool {
+	if w.budgets.limits.Overhead == 0 || now.Sub(w.alarmed) < time.Second {
+		return false
 	}
-	return time.Second
+	begun, err := w.session.Begun()
+	if err != nil || begun < w.begun || time.Duration(begun-w.begun)*(w.costs.Emulated.Counted+w.costs.Return.Counted) < since/4 {
+		return false
+	}
+	w.alarmed = now
+	return true
 }
 
 // observe takes what was counted since the last time, and, going on, changes what has to change. It gives the
@@ -283,6 +304,9 @@ func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time,
 		}
 	}
 	w.at, w.own = now, own
+	if begun, err := w.session.Begun(); err == nil {
+		w.begun = begun
+	}
 	w.open()
 	w.gather(tallies, &o)
 	for _, l := range w.loads {

@@ -31,7 +31,6 @@ type recorder struct {
 	crowded   uint64 // entries that the probes had no memory for
 	ids       idBlock
 	err       error // of a callback; ends the run
-	swept     time.Time
 }
 
 // idBlock is ids reserved in the store and not yet given to calls.
@@ -44,7 +43,7 @@ const (
 )
 
 func newRecorder(session *attach.Session, store *writer.Store, capture captureFlags, rules rules, show func(*trace.Call) error, limit uint64) *recorder {
-	r := &recorder{session: session, store: store, rules: rules, show: show, limit: limit, swept: time.Now()}
+	r := &recorder{session: session, store: store, rules: rules, show: show, limit: limit}
 	config := decoding(session, capture, rules)
 	config.NextID, config.Emit, config.Gap = r.nextID, r.emit, r.gap
 	r.decoder = decode.New(config)
@@ -121,8 +120,7 @@ func (r *recorder) housekeep(idle bool) {
 	for id, at := range r.warden.slicer.taken() {
 		r.decoder.Unseen(id, at)
 	}
-	if now := time.Now(); now.Sub(r.swept) >= r.warden.interval(now) {
-		r.swept = now
+	if now := time.Now(); r.warden.due(now) {
 		r.sweep(now, true)
 	}
 }

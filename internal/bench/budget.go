@@ -31,8 +31,8 @@ func (l *lab) budget() ([]*Table, error) {
 		About: "A C function that is called as fast as it can be. By how much more CPU time its thread takes for a call than untraced, %, in each second.",
 	}
 	counted := &Table{
-		Title: "What was counted meanwhile", First: "how", Columns: []string{"calls made", "calls counted", "by the share that was counted", "that is off by, %", "rows"},
-		About: "Probes that are in place for a part of the time count a part of the calls, which `function_stats` tells as `coverage`.",
+		Title: "What was counted meanwhile", First: "how", Columns: []string{"calls made", "calls counted", "by the share that was counted", "that is off by, %", "marked error, %", "rows"},
+		About: "Probes that are in place for a part of the time count a part of the calls, which `function_stats` tells as `coverage`, and how far off that may be as `calls_error`.",
 	}
 	ways := []struct {
 		name  string
@@ -48,14 +48,14 @@ func (l *lab) budget() ([]*Table, error) {
 		if err != nil {
 			return nil, err
 		}
-		share, off := missing, missing
-		if estimated, ok := l.estimated(db); ok {
-			share, off = single(estimated), single((estimated/float64(made)-1)*100)
+		share, off, marked := missing, missing, missing
+		if estimated, stray, ok := l.estimated(db); ok {
+			share, off, marked = single(estimated), single((estimated/float64(made)-1)*100), single(stray/estimated*100)
 		}
 		curve.Columns = append(curve.Columns, way.name)
 		columns = append(columns, slower)
 		counted.Rows = append(counted.Rows, &Row{Name: way.name, Command: attachCommand("busy", way.flags), Cells: []Cell{
-			single(float64(made)), single(float64(n)), share, off, single(float64(rows)),
+			single(float64(made)), single(float64(n)), share, off, marked, single(float64(rows)),
 		}})
 	}
 	for second := range int(budgetTime.Seconds()) {
@@ -68,14 +68,15 @@ func (l *lab) budget() ([]*Table, error) {
 	return []*Table{curve, counted}, nil
 }
 
-// estimated is how many calls there were by the share of them that was counted; false where the build doesn't tell.
-func (l *lab) estimated(db string) (n float64, ok bool) {
-	out, err := exec.CommandContext(l.ctx, "sqlite3", "-readonly", db, "SELECT sum(calls / coalesce(coverage, 1)) FROM function_stats").Output()
+// estimated is how many calls there were by the share of them that was counted, and how far off that may be; false where
+// the build doesn't tell.
+func (l *lab) estimated(db string) (n, off float64, ok bool) {
+	out, err := exec.CommandContext(l.ctx, "sqlite3", "-readonly", "-separator", " ", db, "SELECT sum(calls / coalesce(coverage, 1)), total(calls_error) FROM function_stats").Output()
 	if err != nil {
-		return 0, false
+		return 0, 0, false
 	}
-	_, err = fmt.Sscan(string(out), &n)
-	return n, err == nil
+	_, err = fmt.Sscan(string(out), &n, &off)
+	return n, off, err == nil
 }
 
 func (l *lab) bareBusy(w *load) (cost, error) {
