@@ -13,6 +13,7 @@ import (
 type Counts struct {
 	Tallies []trace.Tally
 	Losses  []trace.Gap // events that were not delivered
+	At      Moment
 }
 
 // counted is what Counts has told of.
@@ -30,14 +31,18 @@ type latencyKey struct{ function, octave uint32 }
 // goroutine that calls Next.
 func (s *Session) Counts() (Counts, error) {
 	var c Counts
-	latencies, err := s.latencies()
+	var latencies map[uint32]*trace.Tally
+	var sums []bpf.Counters
+	at, err := s.moment(func() (err error) {
+		if latencies, err = s.latencies(); err == nil {
+			sums, err = s.objs.Counters(s.cat.len())
+		}
+		return err
+	})
 	if err != nil {
 		return c, err
 	}
-	sums, err := s.objs.Counters(s.cat.len())
-	if err != nil {
-		return c, err
-	}
+	c.At = at
 	now := time.Now().UnixNano()
 	for len(s.counted.counters) < len(sums) {
 		s.counted.counters = append(s.counted.counters, bpf.Counters{})

@@ -223,7 +223,13 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 		}
 		f.inCalls += (part - f.inCalls) * weight
 		l.InCalls = time.Duration(f.inCalls * float64(o.Elapsed))
-		f.see(float64(l.Calls)/g.within(l, &o).Seconds(), !f.setting.Sliced() || l.Observed > leastSlice/4)
+		within := g.within(l, &o)
+		switch rate := float64(l.Calls) / within.Seconds(); {
+		case !f.setting.Sliced():
+			f.see(rate, 0)
+		case l.Observed > leastSlice/4:
+			f.see(rate, f.estimate(l, within, within).Error)
+		}
 		f.alone = f.setting.Keep < l.Most && (f.alone || float64(l.Recorded) > 3*f.setting.Keep*float64(l.Calls)+100)
 	}
 	// Slices may be rarer than observations.
@@ -288,6 +294,13 @@ func (g *Governor) learn(f *function, l *Load, o *Observation) {
 	weight := max(1/float64(f.learnt), 0.2)
 	f.cost += (cost - f.cost) * weight
 	f.off += (uncertain - f.off) * weight
+}
+
+// Recalibrated tells that Load.Glimpse is no longer what it was: what was learnt from it is forgotten.
+func (g *Governor) Recalibrated() {
+	for _, f := range g.functions {
+		f.cost, f.off, f.learnt = 0, 0, 0
+	}
 }
 
 // corrected are the loads with what their probes cost in the targets, where that is known.
@@ -429,17 +442,18 @@ func (f *function) estimate(l *Load, within, total time.Duration) Estimate {
 	return Estimate{Func: l.Func, Coverage: coverage, Error: e}
 }
 
-// see takes a rate: a rise at once, a fall slowly.
-func (f *function) see(rate float64, observed bool) {
-	if !observed {
-		return
-	}
+// see takes a rate, which is off by such a part, maybe: a rise at once as far as that is little, a fall slowly.
+func (f *function) see(rate, off float64) {
 	if rate == 0 {
 		f.idle++
 	} else {
 		f.idle = 0
 	}
-	f.rate = max(rate, (f.rate+rate)/2)
+	if rate < f.rate {
+		f.rate = (f.rate + rate) / 2
+	} else {
+		f.rate += (rate - f.rate) / (1 + 4*off*off)
+	}
 }
 
 // adjust makes the slices longer or shorter by what they took: a target that is busy all the time

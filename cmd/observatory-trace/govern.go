@@ -163,6 +163,7 @@ type warden struct {
 	cpu        time.Duration // of the targets, in all
 	own        time.Duration // of the tracer
 	loads      map[uint32]*sample.Load
+	copied     map[uint32]*copied
 	targets    []target
 	begun      uint64 // calls, as of the last observation
 	alarmed    time.Time
@@ -172,10 +173,10 @@ func newWarden(session *attach.Session, o *opener, n *notes, gap func(trace.Gap)
 	w := &warden{
 		session: session, budgets: o.budgets, opener: o, governor: sample.NewGovernor(o.budgets.limits), notes: n, gap: gap, slicer: newSlicer(session),
 		calibrated: make(chan attach.Costs, 1), costs: attach.AssumedCosts, told: map[*trace.Function]sample.Setting{},
-		started: time.Now(), measuring: time.Now(), at: time.Now(), loads: map[uint32]*sample.Load{},
+		started: time.Now(), measuring: time.Now(), at: time.Now(), loads: map[uint32]*sample.Load{}, copied: map[uint32]*copied{},
 	}
 	w.own, _ = ownUse()
-	w.targetTime()
+	w.cpu = session.TargetTime()
 	w.open()
 	ctx, cancel := context.WithCancel(context.Background())
 	w.abandon = cancel
@@ -202,9 +203,9 @@ func (w *warden) open() {
 		f := o.step.Func
 		w.governor.Adopt(f, o.step.To, o.rate)
 		cost := w.costs.Of(f)
-		w.loads[f.ID] = &sample.Load{Func: f, Counted: cost.Counted, Told: cost.Told}
+		w.loads[f.ID] = &sample.Load{Func: f, Counted: cost.Counted, Told: cost.Told, Glimpse: cost.Glimpsed}
 		if o.step.To.Sliced() {
-			w.slicer.set(f.ID, o.step.To, false)
+			w.slicer.set(f.ID, o.step.To, false, w.cpu)
 		}
 		if w.tell(o.step, told < stepsTold) {
 			told++
@@ -283,12 +284,13 @@ func (w *warden) alarming(now time.Time, since time.Duration) bool {
 
 // observe takes what was counted since the last time, and, going on, changes what has to change. It gives the
 // share of the calls that was counted, of functions whose probes were not always in place.
-func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time, goingOn bool) map[*trace.Function]sample.Estimate {
+func (w *warden) observe(counts *attach.Counts, pressure float64, now time.Time, goingOn bool) map[*trace.Function]sample.Estimate {
 	select {
 	case costs, ok := <-w.calibrated:
 		w.measured = true
 		if ok {
 			w.costs = costs
+			w.governor.Recalibrated()
 			if err := w.session.SetCosts(costs); err != nil {
 				w.notes.warn(err)
 			}
@@ -296,19 +298,19 @@ func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time,
 	default:
 	}
 	own, memory := ownUse()
-	o := sample.Observation{Elapsed: now.Sub(w.at), TargetCPU: w.targetTime(), OwnCPU: own - w.own, OwnMemory: memory, Pressure: pressure}
+	o := sample.Observation{Elapsed: now.Sub(w.at), TargetCPU: max(counts.At.CPU-w.cpu, 0), OwnCPU: own - w.own, OwnMemory: memory, Pressure: pressure}
 	if !w.measuring.IsZero() { // which takes the tracer's own time, but not for long
 		o.OwnCPU = 0
 		if w.measured {
 			w.measuring = time.Time{}
 		}
 	}
-	w.at, w.own = now, own
+	w.at, w.own, w.cpu = now, own, counts.At.CPU
 	if begun, err := w.session.Begun(); err == nil {
 		w.begun = begun
 	}
 	w.open()
-	w.gather(tallies, &o)
+	w.gather(counts, &o)
 	for _, l := range w.loads {
 		o.Loads = append(o.Loads, *l)
 	}
@@ -337,15 +339,15 @@ func (w *warden) observe(tallies []trace.Tally, pressure float64, now time.Time,
 }
 
 // gather sets the loads by what was counted since the last time.
-func (w *warden) gather(tallies []trace.Tally, o *sample.Observation) {
+func (w *warden) gather(counts *attach.Counts, o *sample.Observation) {
 	for id, l := range w.loads {
 		*l = sample.Load{Func: l.Func, Counted: l.Counted, Told: l.Told, Glimpse: l.Glimpse, Observed: o.TargetCPU}
 		if w.governor.Setting(l.Func).Sliced() {
-			w.slicer.seen(id, l)
+			w.slicer.seen(id, counts.At, l)
 		}
 	}
-	for i := range tallies {
-		t := &tallies[i]
+	for i := range counts.Tallies {
+		t := &counts.Tallies[i]
 		f := w.session.Base(t.Func)
 		l := w.loads[f.ID]
 		if l == nil {
@@ -356,22 +358,41 @@ func (w *warden) gather(tallies []trace.Tally, o *sample.Observation) {
 			l.InCalls += time.Duration(float64(t.OutermostNS) * (1 - float64(t.OverheadNS)/float64(t.TotalNS)))
 		}
 		l.Calls += t.Calls
-		l.Recorded += t.Calls - min(t.Calls, t.LeftOut+t.Dropped)
+		recorded := t.Calls - min(t.Calls, t.LeftOut+t.Dropped)
+		l.Recorded += recorded
 		cost := w.costs.Of(f)
-		l.Counted, l.Told = cost.Counted, max(cost.Told, cost.Counted)
-		if w.measured {
-			l.Glimpse = cost.Glimpsed // what is learnt from it, is as right as this
-		}
-		if l.Recorded > 0 {
-			l.Told += time.Duration(t.CopyingNS / int64(l.Recorded))
-		}
+		l.Counted, l.Told, l.Glimpse = cost.Counted, max(cost.Told, cost.Counted), cost.Glimpsed
+		l.Told += w.copying(f.ID, t.CopyingNS, recorded)
 	}
 	for _, l := range w.loads {
-		l.Most = w.budgets.rates.Most(l.Func, float64(l.Calls))
+		whole := 1.0
 		if l.Observed > 0 { // of the rest of the time nothing is known: let it be the same
-			l.InCalls = time.Duration(float64(l.InCalls) * float64(o.TargetCPU) / float64(l.Observed))
+			whole = float64(o.TargetCPU) / float64(l.Observed)
 		}
+		l.InCalls = time.Duration(whole * float64(l.InCalls))
+		l.Most = w.budgets.rates.Most(l.Func, whole*float64(l.Calls)/o.Elapsed.Seconds())
 	}
+}
+
+// copying is how long it takes to copy the values of a recorded call of a function that aren't all in registers, by the
+// latest thousands, to which these are added.
+func (w *warden) copying(id uint32, ns int64, calls uint64) time.Duration {
+	c := w.copied[id]
+	if c == nil {
+		c = &copied{}
+		w.copied[id] = c
+	}
+	if c.calls > 10_000 {
+		c.ns, c.calls = c.ns/2, c.calls/2
+	}
+	c.ns, c.calls = c.ns+ns, c.calls+calls
+	return time.Duration(c.ns / int64(max(c.calls, 1)))
+}
+
+// copied is how long it took to copy the values of so many calls.
+type copied struct {
+	ns    int64
+	calls uint64
 }
 
 // processes is what each target did since the last time.
@@ -442,7 +463,7 @@ func (w *warden) take(s sample.Step, tell bool) bool {
 	id := s.Func.ID
 	err := w.session.SetRate(id, s.To.Keep, s.To.Alone)
 	if s.From.Sliced() || s.To.Sliced() {
-		w.slicer.set(id, s.To, true)
+		w.slicer.set(id, s.To, true, w.cpu)
 	}
 	if err != nil {
 		w.notes.warn(err)
@@ -470,14 +491,6 @@ func (w *warden) tellRest(steps int) {
 	if steps > stepsTold {
 		w.notes.step(fmt.Sprintf("%d more functions are traced otherwise now: see the view gaps", steps-stepsTold))
 	}
-}
-
-// targetTime is the CPU time that the targets have used since the last time.
-func (w *warden) targetTime() time.Duration {
-	now := w.session.TargetTime()
-	since := now - w.cpu
-	w.cpu = now
-	return max(since, 0)
 }
 
 // ownUse is the CPU time that this process has used, and its resident memory in bytes.
@@ -583,14 +596,14 @@ func (s *slicer) those(in bool) (ids []uint32) {
 }
 
 // set changes how a function is sliced, or, if it no longer is, has its probes put in. Where it was not sliced yet,
-// they are in place now, or not.
-func (s *slicer) set(id uint32, setting sample.Setting, in bool) {
+// they are in place now, since the targets had used so much CPU time, or not.
+func (s *slicer) set(id uint32, setting sample.Setting, in bool, from time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.slices[id]
 	if f == nil {
 		now := time.Now()
-		f = &slice{in: in, until: now, due: now, from: s.session.TargetTime()}
+		f = &slice{in: in, until: now, due: now, from: from}
 		s.slices[id] = f
 	}
 	f.setting = setting
@@ -606,9 +619,9 @@ func (s *slicer) set(id uint32, setting sample.Setting, in bool) {
 	}
 }
 
-// seen takes note of what was seen of a function since it was last asked for: in how much of the targets' CPU time its
-// probes were in place, and what glimpses saw.
-func (s *slicer) seen(id uint32, l *sample.Load) {
+// seen takes note of what was seen of a function until a moment, since it was last asked for: in how much of the targets'
+// CPU time its probes were in place, and what glimpses saw.
+func (s *slicer) seen(id uint32, at attach.Moment, l *sample.Load) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.Observed, l.Off = 0, 0
@@ -616,8 +629,9 @@ func (s *slicer) seen(id uint32, l *sample.Load) {
 	if f == nil {
 		return
 	}
-	if f.in {
-		f.add(s.session.TargetTime())
+	if f.in && at.CPU > f.from {
+		f.add(at.CPU)
+		f.off += at.Off
 	}
 	l.Observed, l.Off = f.seen, f.off
 	for _, g := range f.glimpses.Glimpses {

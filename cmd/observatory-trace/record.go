@@ -145,7 +145,7 @@ func (r *recorder) sweep(now time.Time, goingOn bool) {
 		r.gap(g)
 	}
 	r.decoder.Poll()
-	covered := r.warden.observe(counts.Tallies, r.session.Fill(), now, goingOn)
+	covered := r.warden.observe(&counts, r.session.Fill(), now, goingOn)
 	r.stats.Cover(func(f *trace.Function) (share, off float64) {
 		e := covered[r.session.Base(f)]
 		return e.Coverage, e.Error
