@@ -89,38 +89,54 @@ func (s *Session) glance(ids []uint32, links []link.Link, d time.Duration) (g Gl
 	return g, err
 }
 
+// beginnings takes glances at functions, until it is known how they begin.
+func (s *Session) beginnings(path string, functions []*trace.Function, offset offsetOf) (begins map[uint32]Begin, err error) {
+	all, err := probes(functions, offset)
+	if err != nil {
+		return nil, err
+	}
+	var glances []Glance
+	for at := all.functions(); len(at) > 0; {
+		wanted := map[uint32]bool{}
+		for _, id := range at {
+			wanted[id] = true
+		}
+		links, err := s.linkGlimpse(path, all.only(func(id uint32) bool { return wanted[id] }))
+		if err != nil {
+			return nil, err
+		}
+		g, err := s.glance(at, links, firstGlance)
+		if err != nil {
+			return nil, err
+		}
+		glances = append(glances, g)
+		begins, at = s.opts.Begin(glances)
+	}
+	return begins, nil
+}
+
 // begin takes a glance at functions before probes are put into them, where anything runs yet, and tells
 // those that get probes now from those that get them later.
 func (s *Session) begin(path string, functions []*trace.Function, offset offsetOf) (now, later []*trace.Function, err error) {
 	if s.opts.Begin == nil || s.linker.perfEvents || s.opts.Command != nil || s.Live() == 0 {
 		return functions, nil, nil
 	}
-	var ids []uint32
 	var called []*trace.Function
 	for _, f := range functions {
 		if f.Role == trace.RoleCall {
-			ids, called = append(ids, f.ID), append(called, f)
+			called = append(called, f)
 		}
 	}
 	if len(called) == 0 {
 		return functions, nil, nil
 	}
-	p, err := probes(called, offset)
-	if err != nil {
-		return nil, nil, err
-	}
-	links, err := s.linkGlimpse(path, p)
+	begins, err := s.beginnings(path, called, offset)
 	if refused(err) {
 		return functions, nil, nil // linkAll finds which is to blame
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	g, err := s.glance(ids, links, firstGlance)
-	if err != nil {
-		return nil, nil, err
-	}
-	begins := s.opts.Begin(g)
 	s.governing.Lock()
 	defer s.governing.Unlock()
 	for _, f := range functions {

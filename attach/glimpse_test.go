@@ -81,15 +81,22 @@ func TestBegin(t *testing.T) {
 	begin := Begin{Out: true}
 	var seen Glance
 	o := Options{PIDs: []int{p.PID}, Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile("hot"), pattern.MustCompile("cold")}}}
-	o.Begin = func(g Glance) map[uint32]Begin {
-		seen = g
+	var last Glance
+	o.Begin = func(glances []Glance) (map[uint32]Begin, []uint32) {
+		seen, last = glances[0], glances[len(glances)-1]
 		begins := map[uint32]Begin{}
-		for _, of := range g.Glimpses {
+		var others []uint32
+		for _, of := range seen.Glimpses {
 			if of.Func.Name == "hot" {
 				begins[of.Func.ID] = begin
+			} else {
+				others = append(others, of.Func.ID)
 			}
 		}
-		return begins
+		if len(glances) == 1 {
+			return nil, others
+		}
+		return begins, nil
 	}
 	s, err := Start(o)
 	if err != nil {
@@ -107,6 +114,9 @@ func TestBegin(t *testing.T) {
 	}
 	if calls["cold"] == 0 || calls["hot"] < 500*calls["cold"] || seen.CPU <= 0 {
 		t.Errorf("at a glance: %v in %v", calls, seen.CPU)
+	}
+	if len(last.Glimpses) != 1 || last.Glimpses[0].Func.Name != "cold" {
+		t.Errorf("%v, then, without the hot function, %+v", calls, last.Glimpses)
 	}
 	counted := func() map[string]uint64 {
 		t.Helper()

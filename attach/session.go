@@ -51,9 +51,10 @@ type Options struct {
 	// Rate is the share of a function's calls that are recorded, 0 to 1; nil for all. SetRate changes it.
 	Rate func(*trace.Function) float64
 
-	// Begin says, after a glance at a file's functions in processes that run already, how some
-	// of them are traced from the start, by their ids. It may be called from any goroutine. Nil for no glance.
-	Begin func(Glance) map[uint32]Begin
+	// Begin says, after glances at a file's functions in processes that run already, how some of them are traced
+	// from the start, by their ids; or which are to be glanced at once more, by themselves. It may be called from
+	// any goroutine. Nil for no glance.
+	Begin func([]Glance) (begins map[uint32]Begin, again []uint32)
 
 	// Group names the group of a function, by its name; nil for none.
 	Group func(name string) string

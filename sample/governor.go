@@ -179,12 +179,13 @@ const (
 	leastSlice  = 20 * time.Millisecond // putting probes in and out takes a part of that
 	leastDuty   = 0.02                  // below it the pauses grow instead
 	second      = time.Second
-	longest     = 30 * time.Second // between two looks at a function that is too hot
+	longest     = 30 * time.Second // between two looks at a function that is too hot, unless there are very many
 	fewRecords  = 10.0             // a second, of each function, that are recorded rather than slicing
 	forgetAfter = 60               // observations without a call
 	smoothing   = 3 * time.Second  // of what probes take, and of what it is measured by
 	patience    = 3 * time.Second  // until more is traced again
-	most        = 8                // that less than such a part of the time is the targets' own, costs are too inexact to tell
+	most        = 8                // that less than such a part of a slice is the targets' own, costs are too inexact to tell
+	utmost      = 50               // nor that less than such a part of all their time is; but what is too hot must go at once
 	negligible  = 6                // so many functions don't matter that take less than such a part of the budget each
 	idle        = 5                // what has less than this part of a processor, is idle
 )
@@ -337,12 +338,11 @@ func (o *Observation) spent() (sum time.Duration) {
 }
 
 // own is the targets' CPU time without what probes took.
-func (o *Observation) own() time.Duration { return without(o.TargetCPU, o.spent()) }
+func (o *Observation) own() time.Duration { return without(o.TargetCPU, o.spent(), utmost) }
 
-// without is CPU time less what probes took of it, by what they cost: at least a part that can be told from
-// the errors of that.
-func without(cpu, spent time.Duration) time.Duration {
-	return max(cpu-spent, cpu/most, time.Microsecond)
+// without is CPU time less what probes took of it, by what they cost: at least such a part of it.
+func without(cpu, spent, part time.Duration) time.Duration {
+	return max(cpu-spent, cpu/part, time.Microsecond)
 }
 
 // use is what targets do, of which probes may take a share.
@@ -379,7 +379,7 @@ func (o *Observation) useOf(p *Process) (u use, spent time.Duration) {
 		spent += time.Duration(share * float64(o.Loads[i].spent()))
 		u.inCalls += time.Duration(share * float64(o.Loads[i].InCalls))
 	}
-	u.own = without(p.CPU, spent)
+	u.own = without(p.CPU, spent, utmost)
 	return u, spent
 }
 
@@ -410,7 +410,7 @@ func (g *Governor) within(l *Load, o *Observation) time.Duration {
 	if !g.Setting(l.Func).Sliced() {
 		return o.own()
 	}
-	return without(l.Observed, l.probed()+g.others(l, o, l.Observed))
+	return without(l.Observed, l.probed()+g.others(l, o, l.Observed), most)
 }
 
 // others is what probes of other functions, those that are always in place, took of so much of the targets' CPU
@@ -531,11 +531,12 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		costs = append(costs, (rate-recorded)*float64(l.Counted)+recorded*float64(l.Told))
 	}
 	ceilings := g.ceilings(&o, own, costs)
+	pause := g.pause()
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
 		ceiling := ceilings[i]
-		to := f.fit(l, min(wishes[i], share), ceiling.cost, perSecond, g.gain)
+		to := f.fit(l, min(wishes[i], share), ceiling.cost, perSecond, g.gain, pause)
 		if f.idle >= forgetAfter {
 			to = Setting{Keep: l.Most}
 		}
@@ -632,9 +633,21 @@ func (g *Governor) ceilings(o *Observation, own time.Duration, all []float64) []
 	return ceilings
 }
 
+// pause is how long it is between two looks at most: longer than usual, where they would take up the budget by their number.
+func (g *Governor) pause() time.Duration {
+	n := 0
+	for _, f := range g.functions {
+		if f.setting.Sliced() {
+			n++
+		}
+	}
+	limit := min(cmp.Or(g.limits.Overhead, 1)*g.squeeze, 1)
+	return max(longest, time.Duration(float64(n)*float64(leastSlice)/limit).Round(second))
+}
+
 // fit is how a function is traced whose probes may take so many ns in a second of the targets'
-// own CPU time, and of which so many calls may be recorded in it.
-func (f *function) fit(l *Load, recorded, ceiling, perSecond, gain float64) Setting {
+// own CPU time, and of which so many calls may be recorded in it; between two looks at it there may be such a pause.
+func (f *function) fit(l *Load, recorded, ceiling, perSecond, gain float64, pause time.Duration) Setting {
 	if f.rate == 0 {
 		return Setting{Keep: l.Most}
 	}
@@ -659,7 +672,7 @@ func (f *function) fit(l *Load, recorded, ceiling, perSecond, gain float64) Sett
 	slice := time.Duration(duty * float64(period))
 	if duty < leastDuty {
 		slice = leastSlice
-		period = min(time.Duration(float64(slice)/duty).Round(second), longest)
+		period = min(time.Duration(float64(slice)/duty).Round(second), pause)
 	}
 	return Setting{Keep: keep, Alone: true, Slice: max(slice, leastSlice).Round(time.Millisecond), Period: max(period, second)}
 }

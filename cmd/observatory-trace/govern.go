@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -101,34 +104,96 @@ type opening struct {
 }
 
 // begin is attach.Options.Begin.
-func (o *opener) begin(g attach.Glance) map[uint32]attach.Begin {
+func (o *opener) begin(glances []attach.Glance) (begins map[uint32]attach.Begin, again []uint32) {
+	g := glances[len(glances)-1]
+	if again = o.again(&g); again != nil && len(glances) < mostGlances {
+		return nil, again
+	}
+	costs := attach.AssumedCosts
+	rates := rates(glances)
+	own := g.CPU - took(&g)
 	// How long targets are in traced calls is not known yet: all the time, say, and only what is far beyond the
 	// budget then must not wait until it is.
-	limits := sample.Limits{Overhead: o.budgets.limits.Overhead, Tolerance: 2.5}
-	governor := sample.NewGovernor(limits)
-	costs := attach.AssumedCosts
-	seen := sample.Observation{Elapsed: g.Elapsed, TargetCPU: g.CPU}
-	for _, of := range g.Glimpses {
-		if of.Calls == 0 {
-			continue
+	governor := sample.NewGovernor(sample.Limits{Overhead: o.budgets.limits.Overhead, Tolerance: 2.5})
+	seen := sample.Observation{Elapsed: g.Elapsed, TargetCPU: max(own, g.CPU/50)}
+	for f, rate := range rates {
+		cost := costs.Of(f)
+		l := sample.Load{Func: f, Calls: uint64(rate * seen.TargetCPU.Seconds()), Counted: cost.Counted, Told: cost.Told, Most: o.budgets.rates.Most(f, rate)}
+		if l.Calls > 0 {
+			seen.Loads = append(seen.Loads, l)
 		}
-		cost := costs.Of(of.Func)
-		// As if they had been counted in so much more of the targets' time.
-		seen.TargetCPU += time.Duration(of.Calls) * (cost.Counted - cost.Glimpsed)
-		seen.Loads = append(seen.Loads, sample.Load{Func: of.Func, Calls: of.Calls, Counted: cost.Counted, Told: cost.Told, Most: o.budgets.rates.Most(of.Func, float64(of.Calls)/g.Elapsed.Seconds())})
+	}
+	for i := range seen.Loads { // as if they had been counted in so much more of the targets' time
+		seen.TargetCPU += time.Duration(seen.Loads[i].Calls) * seen.Loads[i].Counted
 	}
 	if len(seen.Loads) > 0 {
 		seen.Loads[0].InCalls = g.Elapsed
 	}
 	steps, _ := governor.Observe(seen)
-	begins := map[uint32]attach.Begin{}
+	begins = map[uint32]attach.Begin{}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, s := range steps {
 		begins[s.Func.ID] = attach.Begin{Share: s.To.Keep, Alone: s.To.Alone, Out: s.To.Sliced()}
 		o.taken = append(o.taken, opening{s, governor.Rate(s.Func)})
 	}
-	return begins
+	return begins, nil
+}
+
+const mostGlances = 8
+
+// took is what glimpses took of the targets' time.
+func took(g *attach.Glance) (sum time.Duration) {
+	for _, of := range g.Glimpses {
+		sum += time.Duration(of.Calls) * attach.AssumedCosts.Of(of.Func).Glimpsed
+	}
+	return sum
+}
+
+// again is which functions are to be glanced at once more, since the hottest ones took so much of the targets' time
+// that not much is seen of the others; nil for none.
+func (o *opener) again(g *attach.Glance) (ids []uint32) {
+	left := took(g)
+	if left < g.CPU/2 {
+		return nil
+	}
+	byCalls := slices.Clone(g.Glimpses)
+	slices.SortFunc(byCalls, func(a, b attach.Glimpse) int { return cmp.Compare(b.Calls, a.Calls) })
+	for _, of := range byCalls {
+		if left < g.CPU/10 {
+			ids = append(ids, of.Func.ID)
+			continue
+		}
+		left -= time.Duration(of.Calls) * attach.AssumedCosts.Of(of.Func).Glimpsed
+	}
+	return ids
+}
+
+// rates is how often functions are called, in a second of the targets' own CPU time. That is known by the last glance,
+// and by what was seen before of the functions that it is at.
+func rates(glances []attach.Glance) map[*trace.Function]float64 {
+	rates := map[*trace.Function]float64{}
+	sum := 0.0
+	for i := len(glances) - 1; i >= 0; i-- {
+		g := &glances[i]
+		own := max(g.CPU-took(g), g.CPU/50).Seconds()
+		known := 0.0
+		for _, of := range g.Glimpses {
+			if _, ok := rates[of.Func]; ok {
+				known += float64(of.Calls)
+			}
+		}
+		if known > 0 && sum > 0 {
+			own = known / sum
+		}
+		for _, of := range g.Glimpses {
+			if _, ok := rates[of.Func]; !ok {
+				rates[of.Func] = float64(of.Calls) / max(own, 1e-9)
+				sum += rates[of.Func]
+			}
+		}
+	}
+	return rates
 }
 
 // take gives the steps that were taken since it was last asked.
@@ -255,23 +320,27 @@ func (w *warden) close() {
 // due says whether it is time for an observation: every second, sooner at first, when nobody knows yet how hot functions
 // are, and when many calls begin all of a sudden.
 func (w *warden) due(now time.Time) bool {
-	since := now.Sub(w.at)
-	switch {
-	case since < leastInterval || w.slicer.soonOver(now): // what is counted in a turn belongs together
-		return false
-	case now.Sub(w.started) < 2*time.Second:
-		return since >= 200*time.Millisecond || w.alarming(now, since)
+	since, want := now.Sub(w.at), time.Second
+	if now.Sub(w.started) < 2*time.Second {
+		want = 200 * time.Millisecond
 	}
-	return since >= time.Second || w.alarming(now, since)
+	switch {
+	case since < leastInterval:
+		return false
+	case since > want+100*time.Millisecond:
+		return true
+	}
+	// What is counted in a turn belongs together.
+	return (since >= want || w.alarming(now, since)) && !w.slicer.soonOver(now)
 }
 
 // leastInterval is between two observations at least: what is told of less, is not exact enough.
 const leastInterval = 50 * time.Millisecond
 
 // alarming says that since the last observation so many calls have begun that their probes took a quarter of a
-// processor, or more. It doesn't say so again for a second.
+// processor, or more. But in the beginning, when one hot function hides others, it doesn't say so again for a second.
 func (w *warden) alarming(now time.Time, since time.Duration) bool {
-	if w.budgets.limits.Overhead == 0 || now.Sub(w.alarmed) < time.Second {
+	if w.budgets.limits.Overhead == 0 || now.Sub(w.alarmed) < time.Second && now.Sub(w.started) > 2*time.Second {
 		return false
 	}
 	begun, err := w.session.Begun()
@@ -603,11 +672,12 @@ func (s *slicer) set(id uint32, setting sample.Setting, in bool, from time.Durat
 	f := s.slices[id]
 	if f == nil {
 		now := time.Now()
-		f = &slice{in: in, until: now, due: now, from: from}
+		f = &slice{in: in, until: now, due: now.Add(setting.Period), from: from}
 		s.slices[id] = f
 	}
 	f.setting = setting
-	switch soon := time.Now().Add(setting.Period); {
+	// Those that are set together don't have their turns at once.
+	switch soon := time.Now().Add(setting.Period/4 + rand.N(setting.Period+1)*3/4); {
 	case !setting.Sliced():
 		f.due = time.Time{}
 	case soon.Before(f.due):
