@@ -65,7 +65,8 @@ func (l *lab) budget() ([]*Table, error) {
 		}
 		curve.Rows = append(curve.Rows, row)
 	}
-	return []*Table{curve, counted}, nil
+	redis, err := l.redis()
+	return []*Table{curve, counted, redis}, err
 }
 
 // estimated is how many calls there were by the share of them that was counted, and how far off that may be; false where

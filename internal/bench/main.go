@@ -46,7 +46,7 @@ var parts = []part{
 	{"cost", "What one call costs", 99, (*lab).cost},
 	{"scale", "By number of functions, processes and goroutines", 3, (*lab).scale},
 	{"latency", "How exact durations are", 3, (*lab).latency},
-	{"budget", "A hot function under the default budgets", 1, (*lab).budget},
+	{"budget", "Hot functions under the default budgets", 1, (*lab).budget},
 	{"pipeline", "From the probe to the row", 3, (*lab).pipeline},
 	{"steady", "A database that is written to and expired from", 1, (*lab).steady},
 	{"query", "Asking a large database", 99, (*lab).query},
