@@ -37,6 +37,7 @@ type attachFlags struct {
 	quiet    bool
 	verbose  bool
 	dryRun   bool
+	given    func(flag string) bool // whether it was written
 }
 
 func newAttachCommand() *cobra.Command {
@@ -66,11 +67,13 @@ like is withheld: {"$redacted": "password"}.`,
 		},
 	}
 	f.target.register(cmd)
+	f.target.registerTracing(cmd)
 	f.capture.register(cmd)
 	f.rules.register(cmd)
 	f.keep.register(cmd)
 	f.budgets.register(cmd)
 	fl := cmd.Flags()
+	f.given = fl.Changed
 	fl.StringVar(&f.db, "db", defaultDB, "write to this SQLite database, created when missing")
 	fl.StringVar(&f.spillDir, "spill-dir", "", "keep errors here while the database can't be written (default: beside it)")
 	fl.StringVarP(&f.output, "output", "o", "table", "what to print: table (a summary at the end), json (a call a line), tree (calls, indented) or none")
@@ -91,7 +94,7 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	if err != nil {
 		return usageError{err}
 	}
-	budgets, err := f.budgets.compile()
+	budgets, err := f.budgets.compile(f.given, f.capture.ringBytes)
 	if err != nil {
 		return usageError{err}
 	}
@@ -189,15 +192,37 @@ func (f *attachFlags) options(command []string) (attach.Options, error) {
 	case targets > 0 && len(command) > 0:
 		return opts, usageError{errors.New("trace either running processes or a command, not both at once")}
 	}
-	if f.capture.statsOnly && (f.output == "json" || f.output == "tree" || f.limit > 0 || f.rules.filter != "" || f.rules.minimum > 0) {
-		return opts, usageError{errors.New("--stats-only records no calls that could be printed, limited or filtered: leave out --output json or tree, --max-calls, --filter and --min-duration")}
-	}
 	switch f.output {
 	case "table", "json", "tree", "none":
 	default:
 		return opts, usageError{fmt.Errorf("--output %q: one of table, json, tree, none", f.output)}
 	}
-	return opts, nil
+	return opts, f.contradiction()
+}
+
+// ofCalls are the flags that say something of recorded calls.
+var ofCalls = []string{"sample", "filter", "min-duration", "max-calls", "depth", "max-string", "max-items", "max-bytes"}
+
+// contradiction refuses flags that don't fit together, and those that would have nothing happen.
+func (f *attachFlags) contradiction() error {
+	switch {
+	case f.given("duration") && f.duration <= 0:
+		return usageError{fmt.Errorf("--duration %s: give a time above 0, for instance 10s; without it Ctrl-C ends the recording", f.duration)}
+	case f.given("max-calls") && f.limit == 0:
+		return usageError{errors.New("--max-calls 0: give a number above 0; without it all calls are recorded, and --stats-only records none")}
+	case f.quiet && f.verbose:
+		return usageError{errors.New("--quiet and --verbose: give one of them")}
+	case !f.capture.statsOnly:
+		return nil
+	case f.output == "json" || f.output == "tree":
+		return usageError{fmt.Errorf("--stats-only and --output %s: no calls are recorded that could be printed; leave out one of them", f.output)}
+	}
+	for _, flag := range ofCalls {
+		if f.given(flag) {
+			return usageError{fmt.Errorf("--stats-only and --%s: all calls are counted and none recorded, so that --%[1]s has no effect; leave out one of them", flag)}
+		}
+	}
+	return nil
 }
 
 // record attaches, records and detaches. It gives the command's exit code, if there is one.
@@ -232,8 +257,9 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 		return 0, err
 	}
 	notes.attached(session, functions, processes, f.verbose)
-	for _, text := range rules.idle(session.Functions()) {
-		notes.say("%s", text)
+	idle := func() []string { return append(budgets.idle(session.Functions()), rules.idle(session.Functions())...) }
+	if functions > 0 {
+		notes.sayAll(idle())
 	}
 
 	ended := make(chan struct{})
@@ -269,6 +295,9 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	<-ended
 	if err != nil {
 		return code, err
+	}
+	if functions == 0 { // when recording began: then it was too early to tell
+		notes.sayAll(idle())
 	}
 	sayKept(notes, store.Counters(), keep)
 	return code, f.summary(out, notes, r, started)
@@ -392,6 +421,12 @@ func (n *notes) say(format string, args ...any) {
 	}
 }
 
+func (n *notes) sayAll(texts []string) {
+	for _, text := range texts {
+		n.say("%s", text)
+	}
+}
+
 // attached says that recording has begun. The line is an interface: scripts wait for it.
 func (n *notes) attached(s *attach.Session, functions, processes int, verbose bool) {
 	if verbose {
@@ -402,6 +437,9 @@ func (n *notes) attached(s *attach.Session, functions, processes int, verbose bo
 		}
 	}
 	n.say("attached: %d functions in %d processes", functions, processes)
+	if processes == 0 {
+		n.say("no process matches --name or --exe yet: waiting until one starts")
+	}
 	undescribed := 0
 	for _, f := range s.Functions() {
 		if f.Traceable && f.Undescribed {

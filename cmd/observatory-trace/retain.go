@@ -56,7 +56,7 @@ func parseWindow(text string) (time.Duration, error) {
 			window = time.Duration(n) * 24 * time.Hour
 		}
 	}
-	if err != nil || window < 0 || window > 0 && window < time.Second {
+	if err != nil || window < time.Second { // 0 could mean that nothing is kept, or everything
 		return 0, fmt.Errorf("%q is no such time: write, for example, 6h, 30m or 7d, at least 1s, or off", text)
 	}
 	return window, nil
@@ -65,7 +65,7 @@ func parseWindow(text string) (time.Duration, error) {
 // parseLimit reads the size in bytes that a database at path may have; 0 is any.
 func parseLimit(text, path string) (int64, error) {
 	switch text {
-	case keepOff, "0":
+	case keepOff:
 		return 0, nil
 	case sizeAuto:
 		return autoLimit(path), nil
@@ -191,9 +191,15 @@ func (f *keepFlags) fromLast(read *readFlags, cmd *cobra.Command) error {
 		_ = json.Unmarshal([]byte(text), &last) // an older session's says nothing of it
 		if last.Retention != "" && !cmd.Flags().Changed("retention") {
 			f.window = last.Retention
+			if window, err := time.ParseDuration(f.window); err == nil && window == 0 {
+				f.window = keepOff
+			}
 		}
 		if last.Size != nil && !cmd.Flags().Changed("max-db-size") {
 			f.size = strconv.FormatInt(*last.Size, 10)
+			if *last.Size == 0 {
+				f.size = keepOff
+			}
 		}
 		return nil
 	})

@@ -23,7 +23,8 @@ func TestKeepFlags(t *testing.T) {
 	}{
 		{"6h", "auto", 6 * time.Hour, -1, ""},
 		{"off", "off", 0, 0, ""},
-		{"0", "0", 0, 0, ""},
+		{"0", "off", 0, 0, "at least 1s, or off"},
+		{"off", "0", 0, 0, "at least 32 MiB, or off"},
 		{"7d", "2GB", 7 * 24 * time.Hour, 2 << 30, ""},
 		{"90s", "32MiB", 90 * time.Second, 32 << 20, ""},
 		{"1ms", "off", 0, 0, "--retention"},

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -33,6 +34,11 @@ func (f *targetFlags) register(cmd *cobra.Command) {
 	fl.StringArrayVarP(&f.exclude, "exclude", "x", nil, "but not those that match this `PATTERN`")
 	fl.StringArrayVarP(&f.libs, "lib", "l", nil, "trace shared objects whose path or name matches this `GLOB`, also those loaded later")
 	fl.StringArrayVar(&f.files, "file", nil, "trace functions whose source file matches this `GLOB`")
+}
+
+// registerTracing adds the flags that only say something of what is traced.
+func (f *targetFlags) registerTracing(cmd *cobra.Command) {
+	fl := cmd.Flags()
 	fl.StringArrayVar(&f.groups, "group", nil, "name a group of functions: `NAME=PATTERN`")
 	fl.BoolVar(&f.noFollow, "no-follow", false, "do not trace the children of traced processes")
 }
@@ -41,6 +47,11 @@ func (f *targetFlags) register(cmd *cobra.Command) {
 func (f *targetFlags) options() (attach.Options, error) {
 	o := attach.Options{PIDs: f.pids, FollowChildren: !f.noFollow}
 	var errs []error
+	for _, pid := range f.pids {
+		if pid <= 0 {
+			errs = append(errs, fmt.Errorf("--pid %d: process ids are above 0; pgrep -l NAME finds them, or trace by --name", pid))
+		}
+	}
 	compile := func(texts []string) (out []*pattern.Pattern) {
 		for _, t := range texts {
 			p, err := pattern.Compile(t)
@@ -111,6 +122,7 @@ func groupsOf(texts []string) (func(string) string, error) {
 type captureFlags struct {
 	depth, maxString, maxItems, maxBytes uint32
 	ring                                 string
+	ringBytes                            uint64 // of ring, as apply reads it
 	statsOnly                            bool
 }
 
@@ -146,28 +158,28 @@ func (f *captureFlags) apply(o *attach.Options) error {
 		return usageError{fmt.Errorf("--max-items %d: between 1 and 4096", f.maxItems)}
 	}
 	o.StatsOnly = f.statsOnly
-	o.RingBytes = 1 << bits.Len64(ring-1)
+	f.ringBytes = 1 << bits.Len64(ring-1)
+	o.RingBytes = uint32(f.ringBytes)
 	o.MaxDepth, o.MaxString, o.MaxItems, o.MaxBytes = f.depth, f.maxString, f.maxItems, f.maxBytes
 	return nil
 }
 
-// parseSize reads a number of bytes: 4096, 512KiB, 32MiB, 1GiB (also K, M, G).
+// parseSize reads a number of bytes: 4096, 512KiB, 32MiB, 1GiB, 2TiB (also K, M, G, T, and KB, MB, GB, TB, which are the same).
 func parseSize(s string) (uint64, error) {
-	number := strings.TrimRight(s, "KMGiB")
-	n, err := strconv.ParseUint(number, 10, 40)
-	if err != nil {
-		return 0, fmt.Errorf("%q is no size: write, for example, 64MiB", s)
+	number := strings.TrimRight(s, "KMGTiB")
+	n, err := strconv.ParseUint(number, 10, 64)
+	shift, known := sizeUnits[s[len(number):]]
+	if err != nil || !known || n > math.MaxInt64>>shift {
+		return 0, fmt.Errorf("%q is no size: write a whole number of bytes, or of KiB, MiB, GiB or TiB, for example 64MiB", s)
 	}
-	switch unit := strings.TrimSuffix(strings.TrimSuffix(s[len(number):], "B"), "i"); unit {
-	case "":
-		return n, nil
-	case "K":
-		return n << 10, nil
-	case "M":
-		return n << 20, nil
-	case "G":
-		return n << 30, nil
-	default:
-		return 0, fmt.Errorf("%q is no size: write, for example, 64MiB", s)
-	}
+	return n << shift, nil
+}
+
+// sizeUnits are the powers of two that units stand for.
+var sizeUnits = map[string]uint{
+	"": 0, "B": 0,
+	"K": 10, "KB": 10, "KiB": 10,
+	"M": 20, "MB": 20, "MiB": 20,
+	"G": 30, "GB": 30, "GiB": 30,
+	"T": 40, "TB": 40, "TiB": 40,
 }

@@ -1,0 +1,119 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/observatory-trace/observatory-trace/internal/testenv"
+)
+
+// TestRefusedFlags holds that flags which contradict one another, or would have nothing happen, are refused before
+// anything is attached, with the way out in one line.
+func TestRefusedFlags(t *testing.T) {
+	db := filepath.Join(t.TempDir(), "calls.db")
+	for _, c := range []struct {
+		flags string
+		wants string // on stderr
+	}{
+		{"--unlimited --max-overhead 5", "leave out one of them"},
+		{"--unlimited --max-cpu 100", "--max-cpu 100"},
+		{"--max-memory 1GiB --unlimited", "--max-memory 1GiB"},
+		{"--stats-only --sample 0.1", "--sample has no effect"},
+		{"--stats-only --filter n>1", "--filter has no effect"},
+		{"--stats-only --min-duration 1ms", "--min-duration has no effect"},
+		{"--stats-only --max-calls 5", "--max-calls has no effect"},
+		{"--stats-only --depth 3", "--depth has no effect"},
+		{"--stats-only --max-string 9", "--max-string has no effect"},
+		{"--stats-only --max-items 9", "--max-items has no effect"},
+		{"--stats-only --max-bytes 512", "--max-bytes has no effect"},
+		{"--stats-only -o json", "no calls are recorded"},
+		{"--stats-only -o tree", "no calls are recorded"},
+		{"--sample conservative=1", "--sample conservative, or"},
+		{"--sample auto=0.5", "/^auto$/=0.5"},
+		{"--sample 0.1 --sample auto", "the same functions"},
+		{"--sample f=0.1 --sample f=1", "the same functions"},
+		{"--sample 1.5", "0 to 1"},
+		{"--sample -1", "0 to 1"},
+		{"--sample f=", "0 to 1"},
+		{"--max-memory 0", "give at least that, or unlimited"},
+		{"--max-memory 1", "take 128 MiB"},
+		{"--max-memory 64MiB", "take 128 MiB"},
+		{"--ring-buffer 512MiB", "--ring-buffer take 1.1 GiB"},
+		{"--max-memory much", "64MiB, or unlimited"},
+		{"--max-memory -1GiB", "no size"},
+		{"--max-memory 1.5GiB", "no size"},
+		{"--max-memory 1KM", "no size"},
+		{"--max-memory 9000000TiB", "no size"},
+		{"--max-overhead 0", "above 0"},
+		{"--max-overhead 1001", "up to 1000, or unlimited"},
+		{"--max-overhead -5", "above 0"},
+		{"--max-overhead NaN", "above 0"},
+		{"--max-cpu 0", "above 0"},
+		{"-d -1s", "Ctrl-C"},
+		{"-d 0", "Ctrl-C"},
+		{"-d 5", "missing unit"},
+		{"-n 0", "above 0"},
+		{"-n -1", "max-calls"},
+		{"--depth 0", "between 1 and 16"},
+		{"--depth 17", "between 1 and 16"},
+		{"--depth -1", "--depth"},
+		{"--max-string 0", "between 1 and 4096"},
+		{"--max-items 0", "between 1 and 4096"},
+		{"--max-bytes 255", "between 256 and 8192"},
+		{"--ring-buffer 0", "between 4KiB and 1GiB"},
+		{"--ring-buffer 1TiB", "between 4KiB and 1GiB"},
+		{"--ring-buffer -1", "no size"},
+		{"--min-duration -1ms", "above 0"},
+		{"--retention 0", "or off"},
+		{"--retention -1h", "or off"},
+		{"--max-db-size 0", "or off"},
+		{"--max-db-size -1GiB", "auto or off"},
+		{"--max-db-size 1MiB", "at least 32 MiB"},
+		{"-q -v", "one of them"},
+		{"-o xml", "one of table, json, tree, none"},
+		{"-p 0", "above 0"},
+		{"-p -7", "above 0"},
+	} {
+		args := append([]string{"attach", "--db", db, "-p", strconv.Itoa(os.Getpid()), "-s", "nothing_of_this_name"}, strings.Fields(c.flags)...)
+		got := testenv.Run(t, testenv.Binary(t), args...)
+		if got.ExitCode != 2 || !strings.Contains(got.Stderr, c.wants) || strings.Count(got.Stderr, "\n") != 1 {
+			t.Errorf("%s: exit code %d; it should say %q: %s", c.flags, got.ExitCode, c.wants, got.Stderr)
+		}
+		if _, err := os.Stat(db); err == nil {
+			t.Fatalf("%s: there is a database", c.flags)
+		}
+	}
+}
+
+// TestTakenFlags holds that what looks like those, and makes sense, is taken: what ends it is that nothing matches.
+func TestTakenFlags(t *testing.T) {
+	testenv.RequireBPF(t)
+	for _, flags := range []string{
+		"--unlimited --max-overhead unlimited", "--unlimited --sample 0.1", "--stats-only --max-overhead 1", "--stats-only -o none",
+		"--sample conservative --sample f=0.1", "--sample auto", "--sample /^auto$/=1", "--sample operator==0.5", "--sample 0",
+		"--max-memory 128MiB", "--max-memory 1TiB", "--max-memory 134217728", "--max-memory 1G", "--max-memory 200MB", "--max-memory 900000K",
+		"--max-memory 2GiB --ring-buffer 512MiB", "--max-overhead 1000", "--max-overhead 0.1%", "--max-cpu 400", "-d 1ns", "--retention off --max-db-size off", "--max-db-size 1TiB",
+	} {
+		args := append([]string{"attach", "--db", filepath.Join(t.TempDir(), "calls.db"), "-p", strconv.Itoa(os.Getpid()), "-s", "nothing_of_this_name"}, strings.Fields(flags)...)
+		if got := testenv.Run(t, testenv.Binary(t), args...); got.ExitCode != 3 {
+			t.Errorf("%s: exit code %d: %s", flags, got.ExitCode, got.Stderr)
+		}
+	}
+}
+
+// TestIdlePatterns holds that patterns which match no traced function are told, by name, and only those.
+func TestIdlePatterns(t *testing.T) {
+	tr := begin(t, "-s", "in_*", "--sample", "in_c*=1", "--sample", "cache_*=0.5", "--", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-n", "1")
+	if got := tr.end(); strings.Count(got.Stderr, "cache_*=0.5: matches no traced function") != 1 || strings.Contains(got.Stderr, "in_c*=1") {
+		t.Errorf("it said\n%s", got.Stderr)
+	}
+	// As long as nothing is traced, there is nothing to tell.
+	program := filepath.Join(t.TempDir(), "later")
+	tr = attach(t, "--exe", program+"*", "-d", "300ms", "--sample", "cache_*=0.5")
+	if got := tr.end(); strings.Count(got.Stderr, "cache_*=0.5: matches no traced function") != 1 || strings.Index(got.Stderr, "waiting until one starts") > strings.Index(got.Stderr, "cache_*=0.5") {
+		t.Errorf("of a program that never came, it said\n%s", got.Stderr)
+	}
+}
