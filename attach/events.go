@@ -292,15 +292,15 @@ func program(path string) (string, error) {
 	for range 5 { // the kernel's own limit (BINPRM_MAX_RECURSION is 4)
 		resolved, err := filepath.EvalSymlinks(path)
 		if err != nil {
-			return "", fmt.Errorf("start command: %w", err)
+			return "", fmt.Errorf("open program: %w", err)
 		}
 		resolved, err = filepath.Abs(resolved)
 		if err != nil {
-			return "", fmt.Errorf("start command: %w", err)
+			return "", fmt.Errorf("open program: %w", err)
 		}
 		f, err := os.Open(resolved)
 		if err != nil {
-			return "", fmt.Errorf("start command: %w", err)
+			return "", fmt.Errorf("open program: %w", err)
 		}
 		head := make([]byte, 256)
 		n, _ := f.Read(head)

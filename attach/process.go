@@ -263,7 +263,7 @@ func processError(pid int, err error) error {
 		if _, statErr := os.Stat("/proc/" + strconv.Itoa(pid)); statErr == nil {
 			return fmt.Errorf("process %d: it is a kernel thread or a zombie and has no executable: %w", pid, ErrNoProcess)
 		}
-		return fmt.Errorf("process %d: %w", pid, ErrNoProcess)
+		return fmt.Errorf("process %d: %w; pgrep -l NAME lists those that run, --name GLOB traces by name", pid, ErrNoProcess)
 	}
 	return fmt.Errorf("process %d: %w", pid, err)
 }

@@ -176,6 +176,23 @@ func Nearest(o Options, command string, n int) (names []string) {
 	return names
 }
 
+// Named is a file that functions are selected from, and what is known of their names.
+type Named struct {
+	Module string // its path, as the process sees it
+	symbols.Naming
+}
+
+// Names says of the targets' files how their functions are named.
+func Names(o Options, command string) (files []Named) {
+	// What can't be read has been reported already.
+	_ = eachFile(o, command, func(f *symbols.File) error {
+		n, err := f.Naming()
+		files = append(files, Named{f.Module(), n})
+		return err
+	})
+	return files
+}
+
 // eachFile opens the files of the targets that functions are selected from, each once.
 func eachFile(o Options, command string, do func(*symbols.File) error) error {
 	files, err := targetFiles(o, command)

@@ -1,6 +1,7 @@
 package symbols
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,6 +35,43 @@ func (f *File) Nearest(p string, n int) (names []string, err error) {
 		return err
 	})
 	return names, err
+}
+
+// Naming says what is known of the names of a file's functions.
+type Naming struct {
+	Functions int // that have one
+	// Stripped says that there is no symbol table of all of them, in the file or in a debug file: of what is no
+	// Go program only exported ones have names then.
+	Stripped bool
+	// Sources says that it is known from which source files functions are.
+	Sources bool
+	// DebugFile is where the file's debug file would be, below Options.Root; empty where there is one, or
+	// the file doesn't tell.
+	DebugFile string
+}
+
+// Naming says what is known of the names of the file's functions.
+func (f *File) Naming() (n Naming, err error) {
+	err = f.read(func() error {
+		t, err := f.functions()
+		if err != nil {
+			return err
+		}
+		debug := f.debugInfo()
+		n.Functions = len(t.entries)
+		n.Stripped = t.pcln == nil && !f.img.has(elf.SHT_SYMTAB) && (debug.img == nil || !debug.img.has(elf.SHT_SYMTAB))
+		n.Sources = t.pcln != nil || debug.img != nil
+		if paths := f.debugPaths(); debug.img == nil && len(paths) > 0 {
+			n.DebugFile = paths[0]
+		}
+		return nil
+	})
+	return n, err
+}
+
+// has reports whether the file has a section of a kind.
+func (m *image) has(kind elf.SectionType) bool {
+	return slices.ContainsFunc(m.elf.Sections, func(s *elf.Section) bool { return s.Type == kind })
 }
 
 // NameAt is the name, as list shows it, of the function that a virtual address

@@ -440,14 +440,8 @@ func (n *notes) attached(s *attach.Session, functions, processes int, verbose bo
 	if processes == 0 {
 		n.say("no process matches --name or --exe yet: waiting until one starts")
 	}
-	undescribed := 0
-	for _, f := range s.Functions() {
-		if f.Traceable && f.Undescribed {
-			undescribed++
-		}
-	}
-	if undescribed > 0 {
-		n.say("of %d functions there is no debug information: their values are registers, and errors that they return are not seen; install debug symbols, or build without stripping", undescribed)
+	if hint := undescribedHint(s.Functions()); hint != "" {
+		n.say("%s", hint)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/observatory-trace/observatory-trace/attach"
+	"github.com/observatory-trace/observatory-trace/symbols"
 	"github.com/observatory-trace/observatory-trace/trace"
 )
 
@@ -35,7 +36,8 @@ and why some can't be traced. Nothing is attached. FILE is an executable or a sh
 			if err != nil {
 				return err
 			}
-			opts.Warn = (&notes{w: cmd.ErrOrStderr()}).warn
+			notes := &notes{w: cmd.ErrOrStderr()}
+			opts.Warn = notes.warn
 			var file string
 			switch {
 			case len(args) > 1:
@@ -56,7 +58,13 @@ and why some can't be traced. Nothing is attached. FILE is an executable or a sh
 			if output == "json" {
 				return listJSON(cmd.OutOrStdout(), found)
 			}
-			return listTable(cmd.OutOrStdout(), found)
+			if err := listTable(cmd.OutOrStdout(), found); err != nil {
+				return err
+			}
+			if hint := undescribedHint(found); hint != "" {
+				notes.say("%s", hint)
+			}
+			return nil
 		},
 	}
 	target.register(cmd)
@@ -64,13 +72,64 @@ and why some can't be traced. Nothing is attached. FILE is an executable or a sh
 	return cmd
 }
 
-// noMatch says that nothing matched, with the nearest names.
+// noMatch says that nothing matched, why, and with the nearest names.
 func noMatch(opts attach.Options, command string) error {
-	names := attach.Nearest(opts, command, 5)
-	if len(names) == 0 {
-		return nothingMatchedError{errors.New("no function matched; see what there is with: observatory-trace list FILE -s '*' (none at all: its symbol table is stripped or damaged; use the program as it was built, or install its debug package)")}
+	text := "no function matched"
+	files := attach.Names(opts, command)
+	if len(files) == 0 {
+		text += ": no file that functions are selected from is there; -l selects shared objects by their path or its last element"
 	}
-	return nothingMatchedError{fmt.Errorf("no function matched; the nearest names are:\n  %s", strings.Join(names, "\n  "))}
+	const most = 3
+	for i, f := range files {
+		if i == most {
+			text += fmt.Sprintf("; and %d more files", len(files)-most)
+			break
+		}
+		text += "; " + unmatched(f, opts.Selection)
+	}
+	if names := attach.Nearest(opts, command, 5); len(names) > 0 {
+		text += "; the nearest names are:\n  " + strings.Join(names, "\n  ")
+	}
+	return nothingMatchedError{errors.New(text)}
+}
+
+// unmatched says why nothing of a file matched, and the way out.
+func unmatched(f attach.Named, selection symbols.Selection) string {
+	switch {
+	case f.Stripped && f.Functions == 0:
+		return f.Module + " is stripped, and its functions have no names: " + symbolsHint(f)
+	case f.Stripped:
+		return fmt.Sprintf("%s is stripped, and only those %d of its functions have names that it exports: %s", f.Module, f.Functions, symbolsHint(f))
+	case f.Functions == 0:
+		return f.Module + " has no functions with names, its symbol table may be damaged: use the program as it was built"
+	case len(selection.Files) > 0 && !f.Sources:
+		return fmt.Sprintf("--file goes by debug information, and %s has none: %s", f.Module, symbolsHint(f))
+	case len(selection.Include)+len(selection.Files) == 0:
+		return fmt.Sprintf("none of the %d functions of %s is known to be the application's own: choose some with -s", f.Functions, f.Module)
+	}
+	return fmt.Sprintf("see the %d functions of %s with: observatory-trace list %[2]s -s '*'", f.Functions, f.Module)
+}
+
+// symbolsHint says how to have the symbols of a stripped file.
+func symbolsHint(f attach.Named) string {
+	if f.DebugFile == "" {
+		return "use the program as it was built, before it was stripped"
+	}
+	return fmt.Sprintf("install its debug symbols (which would be %s), or use the program as it was built", f.DebugFile)
+}
+
+// undescribedHint says what is missing where there is no debug information; empty where there is.
+func undescribedHint(functions []*trace.Function) string {
+	n := 0
+	for _, f := range functions {
+		if f.Traceable && f.Undescribed {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("of %s there is no debug information: their values are registers, and errors that they return are not seen; install debug symbols, or build without stripping", plural(uint64(n), "function"))
 }
 
 // listed is a function as list -o json prints it.

@@ -117,3 +117,69 @@ func TestIdlePatterns(t *testing.T) {
 		t.Errorf("of a program that never came, it said\n%s", got.Stderr)
 	}
 }
+
+// TestNothingMatched holds that a pattern which matches nothing is answered by why, and by the way out, which of a stripped
+// file are its symbols.
+func TestNothingMatched(t *testing.T) {
+	testenv.RequireBPF(t)
+	stripped := testenv.Target{Source: "c/counts", Strip: testenv.StripAll, Flags: []string{"-Wl,--build-id"}}
+	for _, c := range []struct {
+		name    string
+		target  testenv.Target
+		flags   []string
+		says    []string
+		unasked string // what it must not say
+	}{
+		{"stripped", stripped, []string{"-s", "in_child"}, []string{"its functions have no names", "/usr/lib/debug/.build-id/", ".debug)"}, "see the"},
+		{"stripped, all", stripped, []string{"-s", "*"}, []string{"its functions have no names"}, "see the"},
+		{"stripped, the application's own", stripped, nil, []string{"its functions have no names"}, "see the"},
+		{
+			"stripped, without a build id", testenv.Target{Source: "c/counts", Strip: testenv.StripAll, Flags: []string{"-Wl,--build-id=none"}},
+			[]string{"-s", "in_child"}, []string{"use the program as it was built, before it was stripped"}, "/usr/lib/debug",
+		},
+		{
+			"stripped, exporting", testenv.Target{Source: "c/counts", Strip: testenv.StripAll, Flags: []string{"-rdynamic", "-Wl,--build-id"}},
+			[]string{"-s", "nothing_like_it"}, []string{"that it exports", "/usr/lib/debug/.build-id/"}, "see the",
+		},
+		{"a misspelt name", testenv.Target{Source: "c/counts"}, []string{"-s", "in_chold"}, []string{"\n  in_child\n"}, "stripped"},
+		{"debug information elsewhere", testenv.Target{Source: "c/counts", Split: testenv.SplitLink}, []string{"-s", "in_chold"}, []string{"\n  in_child\n"}, "stripped"},
+		{"no such name", testenv.Target{Source: "c/counts"}, []string{"-s", "/nothing like it/"}, []string{"see the ", "list "}, "stripped"},
+		{"no sources", testenv.Target{Source: "c/counts", Strip: testenv.StripDebug}, []string{"--file", "counts.c"}, []string{"--file goes by debug information"}, "see the"},
+		{"stripped Go", testenv.Target{Source: "go/counts", Strip: testenv.StripAll}, []string{"-s", "main.nothing_like_it"}, []string{"see the "}, "stripped"},
+		{"no such library", testenv.Target{Source: "c/counts"}, []string{"-l", "libnothing*"}, []string{"-l selects shared objects"}, "stripped"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			program := testenv.Build(t, c.target)
+			db := filepath.Join(t.TempDir(), "calls.db")
+			for _, args := range [][]string{
+				append([]string{"list", program}, c.flags...),
+				append(append([]string{"attach", "--db", db}, c.flags...), "--", program, "-n", "1"),
+			} {
+				got := testenv.Run(t, testenv.Binary(t), args...)
+				if got.ExitCode != 3 || c.unasked != "" && strings.Contains(got.Stderr, c.unasked) {
+					t.Errorf("%s: exit code %d: %s", args[0], got.ExitCode, got.Stderr)
+				}
+				for _, want := range c.says {
+					if !strings.Contains(got.Stderr, want) {
+						t.Errorf("%s says nothing of %q: %s", args[0], want, got.Stderr)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestUndescribed holds that attach and list tell of functions without debug information, and of the way out.
+func TestUndescribed(t *testing.T) {
+	program := testenv.Build(t, testenv.Target{Source: "c/counts", Strip: testenv.StripDebug})
+	const want = "there is no debug information: their values are registers"
+	if got := testenv.Run(t, testenv.Binary(t), "list", program, "-s", "in_*"); got.ExitCode != 0 || !strings.Contains(got.Stderr, want) || strings.Contains(got.Stdout, want) {
+		t.Errorf("list says %q", got.Stderr)
+	}
+	if got := begin(t, "-s", "in_*", "--", program, "-n", "1").end(); !strings.Contains(got.Stderr, want) {
+		t.Errorf("attach says %q", got.Stderr)
+	}
+	if got := testenv.Run(t, testenv.Binary(t), "list", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-s", "in_*"); got.ExitCode != 0 || got.Stderr != "" {
+		t.Errorf("of a described program, list says %q", got.Stderr)
+	}
+}
