@@ -366,7 +366,11 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 		return nil
 	}
 	if r.unwanted > 0 {
-		notes.say("counted %d calls that were sampled out, or left out by --filter or --min-duration", r.unwanted)
+		why := "sampled out"
+		if r.rules.filter != nil || r.rules.minimum > 0 {
+			why = "left out by --filter or --min-duration, or sampled out"
+		}
+		notes.say("counted %d calls more, which are not recorded: %s", r.unwanted, why)
 	}
 	if dropped := r.store.Counters().Dropped; dropped > 0 {
 		r.recorded -= min(r.recorded, dropped)
@@ -394,7 +398,9 @@ func (n *notes) showing(view *live) {
 func (n *notes) write(text string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.view != nil && newScreen(n.w).width > 0 {
+	s := newScreen(n.w)
+	text = s.wrap(text)
+	if n.view != nil && s.width > 0 {
 		_, _ = io.WriteString(n.view, text)
 		return
 	}
@@ -412,8 +418,19 @@ func (n *notes) notice(notice writer.Notice) {
 	n.say("%s", notice.Text)
 }
 
-// step tells of a change in how a function is traced.
-func (n *notes) step(text string) { n.say("%s", text) }
+// step tells of a change in how a function is traced: of many, the latest stay on a terminal.
+func (n *notes) step(text string) {
+	if n.quiet {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.view != nil {
+		n.view.step(text)
+		return
+	}
+	_, _ = fmt.Fprintln(n.w, text)
+}
 
 func (n *notes) say(format string, args ...any) {
 	if !n.quiet {

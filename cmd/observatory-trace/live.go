@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,14 +15,18 @@ import (
 )
 
 // live shows the report of a running recording on a terminal, and shows it anew
-// every second. What is written to it stands above the report.
+// every second, with the latest changes in how functions are traced below. What is
+// written to it stands above the report. It is safe for concurrent use.
 type live struct {
 	out     *os.File
 	db      string
 	started time.Time
 
-	mu    sync.Mutex
-	lines int // of the report that is on the screen
+	mu     sync.Mutex
+	lines  int      // that are on the screen, and taken from it
+	report []string // the latest, as writeReport prints it
+	steps  []string // the latest changes, the last one last
+	told   int      // how many there were
 
 	stop chan struct{}
 	done chan struct{}
@@ -34,6 +39,7 @@ func startLive(out io.Writer, db string, started time.Time) *live {
 		return nil
 	}
 	l := &live{out: out.(*os.File), db: db, started: started, stop: make(chan struct{}), done: make(chan struct{})}
+	_, _ = l.Write(nil) // the terminal may be gone: then so it is in a second
 	go l.run()
 	return l
 }
@@ -55,49 +61,96 @@ func (l *live) run() {
 // show reads the report and puts it in the place of the one before. A report
 // that can't be read, for a busy database say, is tried again in a second.
 func (l *live) show() {
-	s := newScreen(l.out)
-	_, height, err := term.GetSize(int(l.out.Fd()))
-	if err != nil || height < 4 {
-		return
-	}
 	var report bytes.Buffer
+	s := newScreen(l.out)
 	s.w = &report
 	if err := reportSince(s, l.db, l.started); err != nil {
 		return
 	}
-	lines := fit(strings.Split(strings.TrimSuffix(report.String(), "\n"), "\n"), height-2)
-	for i := range lines {
-		lines[i] = s.cut(lines[i])
-	}
-	lines = append(lines, s.paint(fmt.Sprintf("recording for %s; Ctrl-C stops", time.Since(l.started).Round(time.Second)), text.Faint))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fmt.Fprint(l.out, l.erased()+strings.Join(lines, "\n")+"\n")
-	l.lines = len(lines)
+	if text := strings.TrimSuffix(report.String(), "\n"); text != noCalls {
+		l.report = strings.Split(text, "\n")
+	}
+	fmt.Fprint(l.out, l.erased()+l.drawn())
 }
 
-// fit leaves out lines of a report that is higher than the screen: the table's
-// last ones, since what stands below it sums it up.
-func fit(lines []string, height int) []string {
-	over := len(lines) - height
-	if over <= 0 {
-		return lines
+// drawn is what is on the screen from now on. It is for those who hold mu.
+func (l *live) drawn() string {
+	s := newScreen(l.out)
+	_, height, err := term.GetSize(int(l.out.Fd()))
+	if err != nil || height < 4 {
+		return ""
 	}
-	end := len(lines)
-	for i, line := range lines {
-		if line == "" { // between the table and what is below
-			end = i
+	// The cursor stands in the last line.
+	lines := layout(s, l.report, l.steps, l.told, height-2)
+	lines = append(lines, s.paint(s.cut(fmt.Sprintf("recording for %s; Ctrl-C stops", time.Since(l.started).Round(time.Second))), text.Faint))
+	l.lines = len(lines)
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// layout fits a report, and the latest of told changes in how functions are traced, into a height: the table
+// first, then its sum, then the changes, and what there is to know of the figures. Of the height at
+// least a third is for what stands below the table, as far as that needs it.
+func layout(s screen, report, steps []string, told, height int) []string {
+	end := slices.Index(report, "") // between the table and what is below
+	table, sum := report[:max(end, 0)], report[end+1:]
+	var notes []string
+	for i, line := range sum {
+		if i > 0 && !strings.HasPrefix(line, wrapMargin) {
+			sum, notes = sum[:i], sum[i:]
 			break
 		}
 	}
-	cut := max(end-over-1, 1)
-	out := append([]string{}, lines[:cut]...)
-	out = append(out, fmt.Sprintf("… %d more", end-cut))
-	out = append(out, lines[end:]...)
-	return out[:min(len(out), height)]
+	sum = sum[:min(len(sum), max(height/7, 1))]
+	room := height - len(sum)
+	wanted := len(notes) + len(steps)
+	if told > len(steps) {
+		wanted++ // to say so
+	}
+	rest := min(wanted, max(room/3, room-len(table)))
+	changes := latest(steps, told, max(rest-len(notes), (rest+1)/2))
+	notes = fit(notes, rest-len(changes), "… %d more lines: see report")
+	table = fit(table, room-len(changes)-len(notes), "… %d more functions")
+	lines := slices.Clone(table)
+	if len(lines) > 0 && len(lines)+1+len(sum)+len(changes)+len(notes) <= height {
+		lines = append(lines, "")
+	}
+	lines = append(lines, sum...)
+	for _, change := range changes {
+		lines = append(lines, s.paint(change, text.Faint))
+	}
+	lines = append(lines, notes...)
+	for i := range lines {
+		lines[i] = s.cut(lines[i])
+	}
+	return lines[:min(len(lines), height)]
 }
 
-// erased is what takes the report from the screen.
+// latest gives the last of so many changes, as many as there is room for, and how many came before.
+func latest(steps []string, told, room int) []string {
+	if told == len(steps) && told <= room {
+		return steps
+	}
+	if room < 2 {
+		return steps[len(steps)-min(max(room, 0), len(steps)):]
+	}
+	shown := steps[len(steps)-min(room-1, len(steps)):]
+	return append([]string{fmt.Sprintf("… %d changes before: see the view gaps", told-len(shown))}, shown...)
+}
+
+// fit leaves out the last lines of more than there is room for, and says how many.
+func fit(lines []string, height int, more string) []string {
+	if len(lines) <= height {
+		return lines
+	}
+	if height <= 0 {
+		return nil
+	}
+	return append(slices.Clone(lines[:height-1]), fmt.Sprintf(more, len(lines)-height+1))
+}
+
+// erased is what takes the report from the screen. It is for those who hold mu.
 func (l *live) erased() string {
 	if l.lines == 0 {
 		return ""
@@ -110,14 +163,26 @@ func (l *live) erased() string {
 // eraseBelow clears the screen from the cursor on (ECMA-48, ED).
 const eraseBelow = "\x1b[J"
 
-// Write puts text above the report, which comes back with its next turn.
+// Write puts lines of text above the report.
 func (l *live) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, err := io.WriteString(l.out, l.erased()); err != nil {
+	if _, err := io.WriteString(l.out, l.erased()+string(b)+l.drawn()); err != nil {
 		return 0, fmt.Errorf("write to terminal: %w", err)
 	}
-	return l.out.Write(b)
+	return len(b), nil
+}
+
+// stepsKept is how many changes are shown at most.
+const stepsKept = 8
+
+// step shows a change in how a function is traced, as long as there are not many later ones.
+func (l *live) step(change string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.told++
+	l.steps = append(l.steps[max(0, len(l.steps)-stepsKept+1):], oneLine(change))
+	fmt.Fprint(l.out, l.erased()+l.drawn())
 }
 
 // close ends the showing and takes the report from the screen.

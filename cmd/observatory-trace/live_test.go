@@ -1,24 +1,67 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/jedib0t/go-pretty/v6/text"
 )
 
-// TestFit holds that a report which is higher than the screen loses the end of
-// its table, and says so.
-func TestFit(t *testing.T) {
-	report := []string{"PROCESS", "a", "b", "c", "d", "", "4 functions", "missing: 1"}
-	for height, want := range map[int]string{
-		20: "PROCESS a b c d  4 functions missing: 1",
-		8:  "PROCESS a b c d  4 functions missing: 1",
-		7:  "PROCESS a b … 2 more  4 functions missing: 1",
-		6:  "PROCESS a … 3 more  4 functions missing: 1",
-		4:  "PROCESS … 4 more  4 functions",
-		2:  "PROCESS … 4 more",
+// TestLayout holds that on a screen that is too low the table comes first, that the latest changes and what is to be known of
+// the figures keep a share of it, and that what is left out is told.
+func TestLayout(t *testing.T) {
+	report := []string{"PROCESS", "a", "b", "c", "d", "", "4 functions", "missing: 1", "  of two lines", "marks"}
+	steps := []string{"s3", "s4"}
+	for _, c := range []struct {
+		height, told int
+		want         string
+	}{
+		{40, 0, "PROCESS|a|b|c|d||4 functions|missing: 1|  of two lines|marks"},
+		{10, 0, "PROCESS|a|b|c|d||4 functions|missing: 1|  of two lines|marks"},
+		{9, 0, "PROCESS|a|b|c|d|4 functions|missing: 1|  of two lines|marks"},
+		{8, 0, "PROCESS|a|b|c|d|4 functions|missing: 1|… 2 more lines: see report"},
+		{7, 0, "PROCESS|a|b|… 2 more functions|4 functions|missing: 1|… 2 more lines: see report"},
+		{5, 0, "PROCESS|a|… 3 more functions|4 functions|… 3 more lines: see report"},
+		{3, 0, "PROCESS|… 4 more functions|4 functions"},
+		{40, 2, "PROCESS|a|b|c|d||4 functions|s3|s4|missing: 1|  of two lines|marks"},
+		{40, 4, "PROCESS|a|b|c|d||4 functions|… 2 changes before: see the view gaps|s3|s4|missing: 1|  of two lines|marks"},
+		{10, 4, "PROCESS|a|b|c|d|4 functions|… 3 changes before: see the view gaps|s4|missing: 1|… 2 more lines: see report"},
+		{6, 4, "PROCESS|a|b|… 2 more functions|4 functions|s4"},
 	} {
-		if got := strings.Join(fit(report, height), " "); got != want {
-			t.Errorf("%d lines: %q, want %q", height, got, want)
+		changes := steps[:min(c.told, len(steps))]
+		got := layout(screen{width: 80}, report, changes, c.told, c.height)
+		if text := strings.Join(got, "|"); text != c.want || len(got) > c.height {
+			t.Errorf("%d lines, %d changes:\n%s, want\n%s", c.height, c.told, text, c.want)
+		}
+	}
+}
+
+// TestLayoutFits holds that whatever there is to show fits the screen, and begins with the table's head.
+func TestLayoutFits(t *testing.T) {
+	long := strings.Repeat("words that don't end ", 20)
+	for _, width := range []int{5, 10, 40, 80} {
+		s := screen{width: width, color: true}
+		for _, rows := range []int{0, 1, 7, 30} {
+			report := []string{s.paint("PROCESS", text.Bold)}
+			for range rows {
+				report = append(report, long)
+			}
+			report = append(report, strings.Split(s.wrap("\n30 functions, "+long+"\nmissing: "+long+"\nmissing: 3"), "\n")...)
+			for _, told := range []int{0, 1, stepsKept, stepsKept + 1, 100} {
+				steps := slices.Repeat([]string{"f: " + long}, min(told, stepsKept))
+				for height := 2; height < 40; height++ {
+					lines := layout(s, report, steps, told, height)
+					if len(lines) > height || height > 3 && !strings.Contains(lines[0], "PRO") {
+						t.Fatalf("%d rows, %d changes on %d×%d:\n%s", rows, told, width, height, strings.Join(lines, "\n"))
+					}
+					for _, line := range lines {
+						if w := text.StringWidthWithoutEscSequences(line); w > width {
+							t.Fatalf("a line of %d on %d: %q", w, width, line)
+						}
+					}
+				}
+			}
 		}
 	}
 }

@@ -71,6 +71,26 @@ func (s screen) cutTo(line string, width int) string {
 	return line
 }
 
+// wrapMargin is before what is not a line's first part.
+const wrapMargin = "  "
+
+// wrap breaks a text's lines between words, where they are longer than the terminal is wide.
+func (s screen) wrap(lines string) string {
+	if s.width <= 2*len(wrapMargin) {
+		return lines
+	}
+	var out []string
+	for _, line := range strings.Split(lines, "\n") {
+		for i, part := range strings.Split(text.WrapSoft(line, s.width-len(wrapMargin)), "\n") {
+			if i > 0 {
+				part = wrapMargin + part
+			}
+			out = append(out, strings.TrimRight(part, " "))
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
 // column is a column of a grid.
 type column struct {
 	title string
@@ -85,8 +105,11 @@ type grid struct {
 	rows    [][]string
 }
 
-// leastName is the width that columns are dropped for.
-const leastName = 28
+// leastName is the width of a name that columns are left out for, shortName the one that even those are that matter most, the last first.
+const (
+	leastName = 28
+	shortName = 14
+)
 
 // write renders the grid for the screen.
 func (g *grid) write(s screen) error {
@@ -107,7 +130,7 @@ func (g *grid) write(s screen) error {
 			config.Align, config.AlignHeader = text.AlignRight, text.AlignRight
 		}
 		if c.name && s.width > 0 {
-			config.WidthMax, config.WidthMaxEnforcer = max(s.width-g.rest(keep, widths), leastName), cutLeft
+			config.WidthMax, config.WidthMaxEnforcer = max(s.width-g.rest(keep, widths), shortName), cutLeft
 		}
 		configs = append(configs, config)
 		header = append(header, s.paint(c.title, text.Bold))
@@ -157,8 +180,11 @@ func (g *grid) fit(width int, widths []int) []int {
 				last = n
 			}
 		}
-		if last < 0 {
+		if last < 0 && (len(keep) == 1 || width-g.rest(keep, widths) >= min(shortName, g.least(widths))) {
 			break
+		}
+		if last < 0 {
+			last = len(keep) - 1
 		}
 		keep = append(keep[:last], keep[last+1:]...)
 	}

@@ -139,7 +139,7 @@ func reportSince(s screen, path string, since time.Time) error {
 // writeReport prints the table, its sum, and what is missing and how to have it.
 func writeReport(s screen, db *query.Database, r query.Range, summaries []query.Summary) error {
 	if len(summaries) == 0 {
-		_, err := fmt.Fprintln(s.w, "no calls were recorded")
+		_, err := fmt.Fprintln(s.w, noCalls)
 		return err
 	}
 	missing, err := db.Missing(context.Background(), r)
@@ -179,9 +179,12 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 	if steps > 0 {
 		line += fmt.Sprintf("\nto stay within the budgets, it was changed %s how functions are traced: SELECT ts, process, reason FROM gaps WHERE count = 0", plural(steps, "time"))
 	}
-	_, err = fmt.Fprintln(s.w, line)
+	_, err = fmt.Fprintln(s.w, s.wrap(line))
 	return err
 }
+
+// noCalls is the report of nothing.
+const noCalls = "no calls were recorded"
 
 // formatEstimate tells how many calls there were of which not all were counted.
 func formatEstimate(r *query.Summary) string {

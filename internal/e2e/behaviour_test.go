@@ -7,11 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/observatory-trace/observatory-trace/internal/testenv"
 )
@@ -481,7 +483,7 @@ func TestLive(t *testing.T) {
 	for i, report := range shown {
 		last := i == len(shown)-1
 		// The first statistics may come after the first report.
-		if i > 0 && strings.Count(report, "PROCESS") != 1 || strings.Contains(report, "recorded ") != last || strings.Contains(report, "recording for") == last {
+		if i > 1 && strings.Count(report, "PROCESS") != 1 || strings.Contains(report, "recorded ") != last || strings.Contains(report, "recording for") == last {
 			t.Errorf("report %d of %d is\n%q", i+1, len(shown), report)
 		}
 		if n := strings.Count(report, "\n"); i > 0 && !last && n > 11 {
@@ -490,3 +492,49 @@ func TestLive(t *testing.T) {
 	}
 	running(t, p)
 }
+
+// TestLiveSteps holds that while the budget has it that many functions are traced otherwise, again and again, a terminal of
+// any size shows the table, and the latest of the changes, and no line that is longer than it is wide.
+func TestLiveSteps(t *testing.T) {
+	testenv.RequireBPF(t)
+	p, hot := orders(t), testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/hot"}), "60")
+	for _, size := range []struct{ rows, columns int }{{24, 80}, {12, 40}} {
+		command := fmt.Sprintf("stty cols %d rows %d; %s attach --max-overhead 0.2 -p %d -p %d -d 4500ms --db %s",
+			size.columns, size.rows, testenv.Binary(t), p.PID, hot.PID, filepath.Join(t.TempDir(), "calls.db"))
+		got := testenv.StartCommand(t, exec.Command("script", "-qec", command, "/dev/null")).Wait()
+		if got.ExitCode != 0 || got.Stderr != "" {
+			t.Fatalf("it ended with %+v", got)
+		}
+		_, after, _ := strings.Cut(got.Stdout, "attached: ")
+		shown := strings.Split(after, "\x1b[J")
+		tables, changes := 0, 0
+		for i, screen := range shown[1 : len(shown)-1] {
+			// What was written above the report stays.
+			above, report, _ := strings.Cut(screen, "PROCESS")
+			if report != "" {
+				tables++
+				if strings.Contains(report, "changes before") || strings.Contains(report, " of every 1s") || strings.Contains(report, "detached but") {
+					changes++
+				}
+				if above = escapes.ReplaceAllString(above, ""); above != "" && !strings.HasSuffix(above, "\n") {
+					t.Errorf("%v: report %d does not begin with its table:\n%q", size, i+2, screen)
+				}
+			}
+			lines := strings.Split(escapes.ReplaceAllString(screen, ""), "\r\n")
+			if len(lines) > size.rows || !strings.Contains(screen, "recording for") {
+				t.Errorf("%v: report %d is\n%s", size, i+2, strings.Join(lines, "\n"))
+			}
+			for _, line := range lines {
+				if n := utf8.RuneCountInString(line); n > size.columns {
+					t.Errorf("%v: report %d has a line of %d columns: %q", size, i+2, n, line)
+				}
+			}
+		}
+		if tables < 2 || changes == 0 {
+			t.Errorf("%v: the table is shown %d times, %d times with changes:\n%s", size, tables, changes, got.Stdout)
+		}
+	}
+}
+
+// escapes are the terminal's, that change colours and move the cursor.
+var escapes = regexp.MustCompile("\x1b\\[[0-9;]*[a-zA-Z]|\r$")
