@@ -257,7 +257,7 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 		return 0, err
 	}
 	notes.attached(session, functions, processes, f.verbose)
-	idle := func() []string { return append(budgets.idle(session.Functions()), rules.idle(session.Functions())...) }
+	idle := func() []string { return append(opener.budgets.idle(session.Functions()), rules.idle(session.Functions())...) }
 	if functions > 0 {
 		notes.sayAll(idle())
 	}
@@ -425,11 +425,12 @@ func (n *notes) step(text string) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.view != nil {
+	s := newScreen(n.w)
+	if n.view != nil && s.width > 0 {
 		n.view.step(text)
 		return
 	}
-	_, _ = fmt.Fprintln(n.w, text)
+	_, _ = fmt.Fprintln(n.w, s.wrap(text))
 }
 
 func (n *notes) say(format string, args ...any) {
