@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
@@ -29,6 +30,12 @@ const StarterArg = "__start"
 // Release, that process ends without executing anything.
 func NewCommand(args []string) (*Command, error) {
 	path, err := exec.LookPath(args[0])
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("start command: %w; it may have to be made executable: chmod +x", err)
+	}
+	if errors.Is(err, exec.ErrNotFound) {
+		return nil, fmt.Errorf("start command: %w; give its path", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("start command: %w", err)
 	}

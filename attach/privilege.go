@@ -64,6 +64,10 @@ func permission(err error) error {
 	if len(missing) == 0 {
 		return fmt.Errorf("%w: %w; no capability is missing: a seccomp profile or a security module refuses (see `observatory-trace doctor`)", ErrNotPermitted, err)
 	}
-	return fmt.Errorf("%w: missing %s; run as root, or grant them: setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep observatory-trace: %w",
-		ErrNotPermitted, strings.Join(missing, ", "), err)
+	program, pathErr := os.Executable()
+	if pathErr != nil {
+		program = "observatory-trace"
+	}
+	return fmt.Errorf("%w: missing %s; run as root, or grant them: setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep %s: %w",
+		ErrNotPermitted, strings.Join(missing, ", "), program, err)
 }

@@ -68,7 +68,7 @@ func mapImage(file *os.File) (*image, error) {
 func (m *image) parse() (err error) {
 	defer guard(&err)
 	if !bytes.HasPrefix(m.data, []byte(elf.ELFMAG)) {
-		return fmt.Errorf("%w: no ELF magic number", ErrNotELF)
+		return fmt.Errorf("%w: no ELF magic number; name an executable or a shared object", ErrNotELF)
 	}
 	if len(m.data) < 64 {
 		return fmt.Errorf("%w: shorter than an ELF header", ErrNotELF)

@@ -256,7 +256,7 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	if err := store.Attached(functions, processes); err != nil {
 		return 0, err
 	}
-	notes.attached(session, functions, processes, f.verbose)
+	notes.attached(session, opts, functions, processes, f.verbose)
 	idle := func() []string { return append(opener.budgets.idle(session.Functions()), rules.idle(session.Functions())...) }
 	if functions > 0 {
 		notes.sayAll(idle())
@@ -446,7 +446,7 @@ func (n *notes) sayAll(texts []string) {
 }
 
 // attached says that recording has begun. The line is an interface: scripts wait for it.
-func (n *notes) attached(s *attach.Session, functions, processes int, verbose bool) {
+func (n *notes) attached(s *attach.Session, opts attach.Options, functions, processes int, verbose bool) {
 	if verbose {
 		for _, f := range s.Functions() {
 			if !f.Traceable {
@@ -455,8 +455,11 @@ func (n *notes) attached(s *attach.Session, functions, processes int, verbose bo
 		}
 	}
 	n.say("attached: %d functions in %d processes", functions, processes)
-	if processes == 0 {
+	switch {
+	case processes == 0:
 		n.say("no process matches --name or --exe yet: waiting until one starts")
+	case functions == 0:
+		n.say("waiting for others: of what runs %v", noMatch(opts, ""))
 	}
 	if hint := undescribedHint(s.Functions()); hint != "" {
 		n.say("%s", hint)

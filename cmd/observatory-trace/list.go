@@ -77,7 +77,7 @@ func noMatch(opts attach.Options, command string) error {
 	text := "no function matched"
 	files := attach.Names(opts, command)
 	if len(files) == 0 {
-		text += ": no file that functions are selected from is there; -l selects shared objects by their path or its last element"
+		text += ": there is no file to select from; --name, --exe and -l match what runs, or is on disk, and -l shared objects by their path or its last element"
 	}
 	const most = 3
 	for i, f := range files {

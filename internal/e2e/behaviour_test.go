@@ -118,6 +118,10 @@ func TestTargetEnds(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	testenv.RequireBPF(t)
 	program := testenv.Build(t, testenv.Target{Source: "c/counts"})
+	notELF := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(notELF, []byte("text\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args  []string
 		code  int
@@ -133,13 +137,45 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"-x", "/[/", "--", program}, 2, "/[/"},
 		{nil, 2, "nothing to trace"},
 		{[]string{"--ring-buffer", "3", "--", program}, 2, "--ring-buffer"},
-		{[]string{"-p", "99999999"}, 3, "99999999"},
+		{[]string{"-p", "99999999"}, 3, "99999999: no such process; pgrep"},
+		{[]string{"-p", "2"}, 3, "kernel thread"},
 		{[]string{"--", "/nonexistent/program"}, 1, "/nonexistent/program"},
+		{[]string{"--", "no_such_program"}, 1, "; give its path"},
+		{[]string{"--", "/etc/passwd"}, 1, "chmod +x"},
+		{[]string{"--", notELF}, 1, "name an executable or a shared object"},
+		{[]string{"--db", "/proc/self/comm/calls.db", "--", program}, 1, "/proc/self/comm"},
+		{[]string{"--db", t.TempDir(), "--", program}, 1, "choose another place with --db"},
+		{[]string{"--spill-dir", program, "--", program}, 1, "choose another folder with --spill-dir"},
 	} {
 		tr := begin(t, c.args...)
 		tr.CloseInput()
 		if got := tr.Wait(); got.ExitCode != c.code || !strings.Contains(got.Stderr, c.wants) {
 			t.Errorf("%q: exit code %d, not %d\n%s", c.args, got.ExitCode, c.code, got.Stderr)
+		}
+	}
+}
+
+// TestNotPermitted holds what somebody without privileges is told, in one line.
+func TestNotPermitted(t *testing.T) {
+	testenv.RequireBPF(t)
+	const nobody = 65534
+	p := orders(t)
+	pid := strconv.Itoa(p.PID)
+	for _, args := range [][]string{{"attach", "-p", pid}, {"attach", "--", "true"}, {"attach", "--dry-run", "-p", pid}, {"list", "-p", pid}} {
+		program, err := os.Open(testenv.Binary(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Where the program lies, only root may look; its file is handed over.
+		command := &exec.Cmd{
+			Path: "/proc/self/fd/3", Args: append([]string{"observatory-trace"}, args...), ExtraFiles: []*os.File{program}, Dir: "/",
+			SysProcAttr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}},
+		}
+		got := testenv.StartCommand(t, command).Wait()
+		program.Close()
+		if got.ExitCode != 4 || !strings.HasPrefix(got.Stderr, "observatory-trace: not permitted: missing CAP_BPF") || strings.Count(got.Stderr, "\n") != 1 ||
+			!strings.Contains(got.Stderr, "run as root, or grant them: setcap cap_bpf,") {
+			t.Errorf("%q: exit code %d: %s", args, got.ExitCode, got.Stderr)
 		}
 	}
 }

@@ -146,7 +146,7 @@ func TestNothingMatched(t *testing.T) {
 		{"no such name", testenv.Target{Source: "c/counts"}, []string{"-s", "/nothing like it/"}, []string{"see the ", "list "}, "stripped"},
 		{"no sources", testenv.Target{Source: "c/counts", Strip: testenv.StripDebug}, []string{"--file", "counts.c"}, []string{"--file goes by debug information"}, "see the"},
 		{"stripped Go", testenv.Target{Source: "go/counts", Strip: testenv.StripAll}, []string{"-s", "main.nothing_like_it"}, []string{"see the "}, "stripped"},
-		{"no such library", testenv.Target{Source: "c/counts"}, []string{"-l", "libnothing*"}, []string{"-l selects shared objects"}, "stripped"},
+		{"no such library", testenv.Target{Source: "c/counts"}, []string{"-l", "libnothing*"}, []string{"-l shared objects by their path"}, "stripped"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			program := testenv.Build(t, c.target)
@@ -181,5 +181,20 @@ func TestUndescribed(t *testing.T) {
 	}
 	if got := testenv.Run(t, testenv.Binary(t), "list", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-s", "in_*"); got.ExitCode != 0 || got.Stderr != "" {
 		t.Errorf("of a described program, list says %q", got.Stderr)
+	}
+}
+
+// TestWaitsForMore holds that who waits for processes to come is told so, and why nothing of those that run is traced.
+func TestWaitsForMore(t *testing.T) {
+	p := orders(t)
+	exe, err := os.Readlink("/proc/" + strconv.Itoa(p.PID) + "/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := attach(t, "--exe", exe, "-s", "main.hanleOrder", "-d", "300ms").end(); !strings.Contains(got.Stderr, "waiting for others: of what runs no function matched") || !strings.Contains(got.Stderr, "\n  main.handleOrder\n") {
+		t.Errorf("it said\n%s", got.Stderr)
+	}
+	if got := attach(t, "--exe", exe, "-s", "main.handleOrder", "-d", "300ms").end(); strings.Contains(got.Stderr, "waiting") {
+		t.Errorf("it said\n%s", got.Stderr)
 	}
 }
