@@ -257,7 +257,10 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 		return 0, err
 	}
 	notes.attached(session, opts, functions, processes, f.verbose)
-	idle := func() []string { return append(opener.budgets.idle(session.Functions()), rules.idle(session.Functions())...) }
+	idle := func() []string {
+		traced := session.Functions()
+		return slices.Concat(f.target.idle(traced), opener.budgets.idle(traced), rules.idle(traced))
+	}
 	if functions > 0 {
 		notes.sayAll(idle())
 	}

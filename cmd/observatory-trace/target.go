@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/observatory-trace/observatory-trace/attach"
 	"github.com/observatory-trace/observatory-trace/symbols"
 	"github.com/observatory-trace/observatory-trace/symbols/pattern"
+	"github.com/observatory-trace/observatory-trace/trace"
 )
 
 // targetFlags are the flags that say which processes and which functions.
@@ -116,6 +118,17 @@ func groupsOf(texts []string) (func(string) string, error) {
 		}
 		return ""
 	}, nil
+}
+
+// idle says which --group flags none of the functions is in.
+func (f *targetFlags) idle(functions []*trace.Function) (texts []string) {
+	for _, text := range f.groups {
+		name, _, _ := strings.Cut(text, "=")
+		if !slices.ContainsFunc(functions, func(f *trace.Function) bool { return f.Traceable && f.Group == name }) {
+			texts = append(texts, fmt.Sprintf("--group %s: matches no traced function, or only what an earlier --group has", text))
+		}
+	}
+	return texts
 }
 
 // captureFlags bound what is copied of each call.

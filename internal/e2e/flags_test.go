@@ -106,8 +106,9 @@ func TestTakenFlags(t *testing.T) {
 
 // TestIdlePatterns holds that patterns which match no traced function are told, by name, and only those.
 func TestIdlePatterns(t *testing.T) {
-	tr := begin(t, "-s", "in_*", "--sample", "in_c*=1", "--sample", "cache_*=0.5", "--", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-n", "1")
-	if got := tr.end(); strings.Count(got.Stderr, "cache_*=0.5: matches no traced function") != 1 || strings.Contains(got.Stderr, "in_c*=1") {
+	tr := begin(t, "-s", "in_*", "--sample", "in_c*=1", "--sample", "cache_*=0.5", "--group", "children=in_c*", "--group", "caches=cache_*", "--", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-n", "1")
+	if got := tr.end(); strings.Count(got.Stderr, "cache_*=0.5: matches no traced function") != 1 || strings.Contains(got.Stderr, "in_c*=1") ||
+		!strings.Contains(got.Stderr, "--group caches=cache_*: matches no traced function") || strings.Contains(got.Stderr, "children") {
 		t.Errorf("it said\n%s", got.Stderr)
 	}
 	// As long as nothing is traced, there is nothing to tell.
