@@ -205,3 +205,13 @@ func TestWaitsForMore(t *testing.T) {
 		t.Errorf("it said\n%s", got.Stderr)
 	}
 }
+
+// TestKeptForEver holds that retain goes by what the last session was to keep, where that was everything.
+func TestKeptForEver(t *testing.T) {
+	tr := begin(t, "--retention", "off", "--max-db-size", "off", "-s", "in_*", "--", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-n", "1")
+	tr.end()
+	got := testenv.Run(t, testenv.Binary(t), "retain", "--dry-run", "--db", tr.db)
+	if got.ExitCode != 0 || !strings.Contains(got.Stdout, "calls                  off") || !strings.Contains(got.Stdout, "any size") {
+		t.Errorf("retain: exit code %d: %s%s", got.ExitCode, got.Stdout, got.Stderr)
+	}
+}
