@@ -107,6 +107,11 @@ type Step struct {
 	Why      string // a sentence's end: "its probes would take 31 % of the targets' CPU time, the budget is 5 %"
 }
 
+// Less says that less of the function is seen than before.
+func (s Step) Less() bool {
+	return s.To.duty() < s.From.duty() || s.To.duty() == s.From.duty() && s.To.Keep < s.From.Keep
+}
+
 // String tells what the step is.
 func (s Step) String() string {
 	switch {
@@ -351,15 +356,15 @@ type use struct {
 	of           string // whose it is
 }
 
-// base is what the share is of, and what that is called.
-func (u use) base(elapsed time.Duration) (time.Duration, string) {
+// base is what the share is of; and what it is shown as a share of, with what that is called.
+func (u use) base(elapsed time.Duration) (base, shown time.Duration, of string) {
 	switch least := elapsed / idle; {
 	case max(u.own, u.inCalls) < least:
-		return least, "a fifth of a processor"
+		return least, elapsed, "a processor"
 	case u.own < u.inCalls:
-		return u.inCalls, u.of + " time in traced calls"
+		return u.inCalls, u.inCalls, u.of + " time in traced calls"
 	}
-	return u.own, u.of + " CPU time"
+	return u.own, u.own, u.of + " CPU time"
 }
 
 // use is what all targets do.
@@ -385,11 +390,11 @@ func (o *Observation) useOf(p *Process) (u use, spent time.Duration) {
 
 // worst is what probes took, as Limits has it: of all targets, or of the one that they took the most of.
 func (g *Governor) worst(o *Observation) float64 {
-	base, _ := o.use().base(o.Elapsed)
+	base, _, _ := o.use().base(o.Elapsed)
 	overhead := float64(o.spent()) / float64(base)
 	for i := range o.Processes {
 		u, spent := o.useOf(&o.Processes[i])
-		base, _ := u.base(o.Elapsed)
+		base, _, _ := u.base(o.Elapsed)
 		overhead = max(overhead, float64(spent)/float64(base))
 	}
 	return overhead
@@ -603,8 +608,9 @@ func (g *Governor) ceilings(o *Observation, own time.Duration, all []float64) []
 	}
 	g.limited = false
 	restrict := func(u use, costs []float64) {
-		time, of := u.base(o.Elapsed)
-		base := 1e9 * time.Seconds() / own.Seconds() // of a second of all targets' own CPU time
+		time, shown, of := u.base(o.Elapsed)
+		unit := 1e9 / own.Seconds() // of a second of all targets' own CPU time
+		base, whole := unit*time.Seconds(), unit*shown.Seconds()
 		total := 0.0
 		for _, c := range costs {
 			total += c
@@ -616,7 +622,7 @@ func (g *Governor) ceilings(o *Observation, own time.Duration, all []float64) []
 			if part := cost / costs[i]; costs[i] > 0 && part*all[i] < ceilings[i].cost {
 				g.limited = true
 				ceilings[i] = ceiling{part * all[i], fmt.Sprintf("all probes would take %s of %s, those of this function %s; the budget is %s",
-					percent(total/base), of, percent(costs[i]/base), percent(limit))}
+					percent(total/whole), of, percent(costs[i]/whole), percent(limit*base/whole))}
 			}
 		}
 	}

@@ -173,9 +173,9 @@ func TestProcesses(t *testing.T) {
 	for range 20 {
 		o := w.second(g)
 		// One process makes all calls of the one function, and has little to do but that.
-		o.TargetCPU += 30 * second
+		o.TargetCPU *= 31
 		for i := range o.Loads {
-			o.Loads[i].Observed = o.TargetCPU
+			o.Loads[i].Observed *= 31
 		}
 		o.Processes = []Process{
 			{PID: 1, CPU: o.TargetCPU - 100*time.Millisecond, Shares: map[*trace.Function]float64{cold: 1}},
@@ -192,7 +192,7 @@ func TestProcesses(t *testing.T) {
 	if s := g.Setting(cold); s != Always {
 		t.Errorf("what takes nothing of the other's: %+v", s)
 	}
-	if len(told) == 0 || !strings.Contains(told[0], "of process 2's CPU time") && !strings.Contains(told[0], "a fifth of a processor") {
+	if len(told) == 0 || !strings.Contains(told[0], "of a processor") || len(told) > 4 {
 		t.Errorf("told %q", told)
 	}
 }

@@ -288,8 +288,6 @@ type warden struct {
 	measured   bool
 	measuring  time.Time                          // since when costs are being measured; zero when that is over
 	told       map[*trace.Function]sample.Setting // by the latest step that was told
-	rest       time.Duration                      // what targetTime has yet to give, once it has ended
-	ended      bool
 	started    time.Time
 	at         time.Time
 	cpu        time.Duration // of the targets, in all
@@ -618,14 +616,18 @@ func (w *warden) tell(s sample.Step, tell bool) bool {
 	if tell {
 		w.notes.step(s.Func.Name + ": " + text)
 	}
-	w.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: s.Func, Reason: text, Hint: "raise --max-overhead, --max-cpu or --max-memory, leave the function out with -x, or trace --unlimited"})
+	hint := ""
+	if s.Less() {
+		hint = "raise --max-overhead, --max-cpu or --max-memory, leave the function out with -x, or trace --unlimited"
+	}
+	w.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: s.Func, Reason: text, Hint: hint})
 	return true
 }
 
 // tellRest tells how many steps were too many to be told.
 func (w *warden) tellRest(steps int) {
 	if steps > stepsTold {
-		w.notes.step(fmt.Sprintf("%d more functions are traced otherwise now: see the view gaps", steps-stepsTold))
+		w.notes.step(plural(uint64(steps-stepsTold), "more function") + " changed, too: see the view gaps")
 	}
 }
 

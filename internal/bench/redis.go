@@ -64,7 +64,7 @@ func (l *lab) redisUnder(flags []string) (answered []float64, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
+	defer func() { err = errors.Join(err, c.Close()) }()
 	client := exec.CommandContext(l.ctx, "redis-benchmark", "-p", port, "-q", "-n", "2000000000", "-P", "16", "-t", "set")
 	if err := client.Start(); err != nil {
 		return nil, err
