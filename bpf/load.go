@@ -201,9 +201,8 @@ func Load(s Settings) (*Objects, error) {
 		slots = max(64, uint32(4*runtime.NumCPU()))
 	}
 	variables["pool_size"] = slots
-	variables["wake_bytes"] = uint32(wakeBytes)
 	if s.RingBytes != 0 {
-		variables["wake_bytes"] = min(wakeBytes, s.RingBytes/4)
+		variables["wake_bytes"] = min(wakeBytes, s.RingBytes/8)
 	}
 	for name, v := range variables {
 		if err := spec.Variables[name].Set(v); err != nil {
@@ -233,8 +232,9 @@ func Load(s Settings) (*Objects, error) {
 	return o, nil
 }
 
-// wakeBytes is after how many bytes in the ring buffer its reader is woken; a power of two.
-const wakeBytes = 1 << 16
+// wakeBytes is after how many bytes in the ring buffer its reader is woken; a power of two. On a virtual
+// machine waking takes the probe that does it ten microseconds.
+const wakeBytes = 1 << 20
 
 // HaveUprobeMulti tells whether the kernel attaches many uprobes with one link (6.6).
 func HaveUprobeMulti() error { return features.HaveBPFLinkUprobeMulti() }

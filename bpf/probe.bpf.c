@@ -73,7 +73,7 @@ const volatile __u32 max_string = 256;    /* bytes of a string */
 const volatile __u32 max_items = 64;      /* elements of a slice */
 const volatile __u32 max_depth = 4;       /* pointers followed one behind the other */
 const volatile __u32 max_bytes = MAX_DATA; /* bytes of data per event */
-const volatile __u32 wake_bytes = 65536;  /* a power of two: the reader is woken once for so much written; else it polls */
+const volatile __u32 wake_bytes = 1 << 20; /* a power of two: the reader is woken once for so much written; else it polls */
 const volatile __u32 pool_size = 64;      /* entries of the pool */
 
 /* Everything is attached first; then this is set, and events begin. */

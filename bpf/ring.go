@@ -145,6 +145,9 @@ type buffer struct {
 	busy  bool   // the next record was still being written
 }
 
+// stepBytes is how much room is given back at once.
+const stepBytes = 1 << 16
+
 // Flags in the length of a record (uapi/linux/bpf.h).
 const (
 	ringBusy    = unix.BPF_RINGBUF_BUSY_BIT
@@ -154,7 +157,7 @@ const (
 
 func openBuffer(m *ebpf.Map, epoll int) (_ *buffer, err error) {
 	size, page := uint64(m.MaxEntries()), os.Getpagesize()
-	b := &buffer{page: uint64(page), mask: size - 1, step: min(wakeBytes, size/8)}
+	b := &buffer{page: uint64(page), mask: size - 1, step: min(stepBytes, size/8)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.close())
