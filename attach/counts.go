@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -19,7 +20,7 @@ type Counts struct {
 // counted is what Counts has told of.
 type counted struct {
 	counters  []bpf.Counters // by function id
-	latencies map[latencyKey]bpf.Latency
+	latencies map[latencyKey]*bpf.Latency
 	untracked uint64
 	// more is what was found to be open when its goroutine, or the trace, ended.
 	more map[uint32]*trace.Tally
@@ -114,12 +115,13 @@ const (
 func (s *Session) latencies() (map[uint32]*trace.Tally, error) {
 	measured := map[uint32]*trace.Tally{}
 	if s.counted.latencies == nil {
-		s.counted.latencies = map[latencyKey]bpf.Latency{}
+		s.counted.latencies = map[latencyKey]*bpf.Latency{}
 	}
-	err := s.objs.Latencies(func(l bpf.Latency) {
+	var none bpf.Latency
+	err := s.objs.Latencies(func(l *bpf.Latency) {
 		key := latencyKey{l.Func, l.Octave}
-		before := s.counted.latencies[key]
-		if before.Buckets == l.Buckets {
+		before := cmp.Or(s.counted.latencies[key], &none)
+		if *before == *l {
 			return
 		}
 		s.counted.latencies[key] = l
@@ -128,7 +130,10 @@ func (s *Session) latencies() (map[uint32]*trace.Tally, error) {
 			t = &trace.Tally{}
 			measured[l.Func] = t
 		}
-		longest := int64(l.MaxNS)
+		var longest int64
+		if l.MaxNS != before.MaxNS {
+			longest = int64(l.MaxNS)
+		}
 		for i, n := range l.Buckets {
 			bucket := int(l.Octave)*len(l.Buckets) + i
 			if n -= before.Buckets[i]; n > 0 && l.MaxNS == before.MaxNS {
@@ -142,6 +147,7 @@ func (s *Session) latencies() (map[uint32]*trace.Tally, error) {
 		t.TotalNS += int64(l.TotalNS - before.TotalNS)
 		t.OverheadNS += int64(l.OverheadNS - before.OverheadNS)
 		t.OutermostNS += int64(l.OutermostNS - before.OutermostNS)
+		t.LeftOut += l.LeftOut - before.LeftOut
 		t.MaxNS = max(t.MaxNS, longest)
 	})
 	return measured, err

@@ -471,7 +471,7 @@ struct held {
 struct counters {
 	__u64 open;     /* that are over without having ended; the others are in struct latency */
 	__u64 errors;   /* that failed */
-	__u64 left_out; /* that were not recorded by choice */
+	__u64 left_out; /* of the open ones, that were not recorded by choice */
 	__u64 lost_entries; /* the ring buffer was full: calls not recorded */
 	__u64 lost_exits;
 	__u64 crowded_entries; /* no scratch was free: too many threads waited for memory inside of probes */
@@ -481,12 +481,19 @@ struct counters {
 
 #define LATENCY_BITS 4
 
-/* The calls whose durations are of one power of two, in equal parts; octave 0: below 2^LATENCY_BITS. */
+/*
+ * The calls of a function whose durations are of one power of two, in equal parts; octave 0: below
+ * 2^LATENCY_BITS. Two cache lines.
+ */
 struct latency {
+	__u32 octave;
+	__u32 func;    /* 0: it is nobody's */
 	__u64 total;   /* sum of the durations, ns */
 	__u64 overhead; /* sum of the probes' share in them, ns */
 	__u64 outermost; /* sum of the durations of those that no traced call has made, ns */
 	__u64 longest; /* ns */
+	__u64 left_out; /* how many were not recorded by choice */
+	__u64 pad[2];
 	__u32 buckets[1 << LATENCY_BITS];
 };
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
@@ -175,6 +176,9 @@ type Settings struct {
 type Objects struct {
 	probes probeObjects
 	caps   Settings
+	cpus   int    // possible ones
+	room   uint32 // each of them has for so many in the map of latencies
+	known  uint32 // functions, those that nobody has filled in included
 }
 
 // Load loads the programs. It needs CAP_BPF and CAP_PERFMON.
@@ -204,6 +208,12 @@ func Load(s Settings) (*Objects, error) {
 	if s.RingBytes != 0 {
 		variables["wake_bytes"] = min(wakeBytes, s.RingBytes/8)
 	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("load BPF programs: %w", err)
+	}
+	near := nearLatencies(cpus, s.Functions)
+	variables["near_latencies"] = near
 	for name, v := range variables {
 		if err := spec.Variables[name].Set(v); err != nil {
 			return nil, fmt.Errorf("set BPF variable %s: %w", name, err)
@@ -212,6 +222,7 @@ func Load(s Settings) (*Objects, error) {
 	for name, n := range map[string]uint32{
 		"functions": s.Functions, "counts": s.Functions, "glimpses": s.Functions, "controls": s.Functions, "checks": s.Functions, "moves": s.Moves, "programs": s.Programs,
 		"edges": s.Edges, "dynamic": s.Dynamic, "pool": slots, "events": s.RingBytes,
+		"latencies": near * uint32(cpus),
 	} {
 		if n != 0 {
 			spec.Maps[name].MaxEntries = n
@@ -221,7 +232,7 @@ func Load(s Settings) (*Objects, error) {
 		spec.Programs["hit"].AttachType = ebpf.AttachNone
 		spec.Programs["glimpse"].AttachType = ebpf.AttachNone
 	}
-	o := &Objects{caps: s}
+	o := &Objects{caps: s, cpus: cpus, room: near}
 	if err := spec.LoadAndAssign(&o.probes, nil); err != nil {
 		var ve *ebpf.VerifierError
 		if errors.As(err, &ve) {
@@ -235,6 +246,16 @@ func Load(s Settings) (*Objects, error) {
 // wakeBytes is after how many bytes in the ring buffer its reader is woken; a power of two. On a virtual
 // machine waking takes the probe that does it ten microseconds.
 const wakeBytes = 1 << 20
+
+// nearLatencies is how many histograms of an octave a processor has in an array: four for each
+// function, up to 32,768, and up to 32 MiB for all processors; a power of two. The others are in a hash map.
+func nearLatencies(cpus int, functions uint32) uint32 {
+	n := uint32(1 << 15)
+	for n > 64 && (n/2 >= 4*functions || uint64(n)*uint64(cpus)*uint64(unsafe.Sizeof(probeLatency{})) > 32<<20) {
+		n /= 2
+	}
+	return n
+}
 
 // HaveUprobeMulti tells whether the kernel attaches many uprobes with one link (6.6).
 func HaveUprobeMulti() error { return features.HaveBPFLinkUprobeMulti() }
@@ -327,6 +348,7 @@ func (o *Objects) Fill(t Tables) error {
 			return fmt.Errorf("fill BPF map instances: %w", full(err))
 		}
 	}
+	o.known = max(o.known, t.FirstFunc+uint32(len(t.Functions)))
 	controls := make([]Control, len(t.Functions))
 	for i := range controls {
 		controls[i].Keep = RateAll

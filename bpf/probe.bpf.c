@@ -75,6 +75,7 @@ const volatile __u32 max_depth = 4;       /* pointers followed one behind the ot
 const volatile __u32 max_bytes = MAX_DATA; /* bytes of data per event */
 const volatile __u32 wake_bytes = 1 << 20; /* a power of two: the reader is woken once for so much written; else it polls */
 const volatile __u32 pool_size = 64;      /* entries of the pool */
+const volatile __u32 near_latencies = 1;  /* of each processor; a power of two */
 
 /* Everything is attached first; then this is set, and events begin. */
 __u32 active = 0;

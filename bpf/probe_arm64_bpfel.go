@@ -206,10 +206,14 @@ type probeInstanceKey struct {
 
 type probeLatency struct {
 	_         structs.HostLayout
+	Octave    uint32
+	Func      uint32
 	Total     uint64
 	Overhead  uint64
 	Outermost uint64
 	Longest   uint64
+	LeftOut   uint64
+	Pad       [2]uint64
 	Buckets   [16]uint32
 }
 
@@ -390,6 +394,7 @@ const (
 	probeMapErrnos            = "errnos"
 	probeMapErrors            = "errors"
 	probeMapEvents            = "events"
+	probeMapFarLatencies      = "far_latencies"
 	probeMapFunctions         = "functions"
 	probeMapGlimpses          = "glimpses"
 	probeMapGoroutines        = "goroutines"
@@ -418,6 +423,7 @@ const (
 	probeVarMaxDepth          = "max_depth"
 	probeVarMaxItems          = "max_items"
 	probeVarMaxString         = "max_string"
+	probeVarNearLatencies     = "near_latencies"
 	probeVarPoolSize          = "pool_size"
 	probeVarReportExecs       = "report_execs"
 	probeVarStatsOnly         = "stats_only"
@@ -480,29 +486,29 @@ type probeProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type probeMapSpecs struct {
-	Blank      *ebpf.MapSpec `ebpf:"blank"`
-	Checks     *ebpf.MapSpec `ebpf:"checks"`
-	Controls   *ebpf.MapSpec `ebpf:"controls"`
-	Counts     *ebpf.MapSpec `ebpf:"counts"`
-	Deep       *ebpf.MapSpec `ebpf:"deep"`
-	Dynamic    *ebpf.MapSpec `ebpf:"dynamic"`
-	Edges      *ebpf.MapSpec `ebpf:"edges"`
-	Errnos     *ebpf.MapSpec `ebpf:"errnos"`
-	Errors     *ebpf.MapSpec `ebpf:"errors"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	Functions  *ebpf.MapSpec `ebpf:"functions"`
-	Glimpses   *ebpf.MapSpec `ebpf:"glimpses"`
-	Goroutines *ebpf.MapSpec `ebpf:"goroutines"`
-	Held       *ebpf.MapSpec `ebpf:"held"`
-	Images     *ebpf.MapSpec `ebpf:"images"`
-	Instances  *ebpf.MapSpec `ebpf:"instances"`
-	Latencies  *ebpf.MapSpec `ebpf:"latencies"`
-	Moves      *ebpf.MapSpec `ebpf:"moves"`
-	Pool       *ebpf.MapSpec `ebpf:"pool"`
-	Processes  *ebpf.MapSpec `ebpf:"processes"`
-	Programs   *ebpf.MapSpec `ebpf:"programs"`
-	Shares     *ebpf.MapSpec `ebpf:"shares"`
-	Threads    *ebpf.MapSpec `ebpf:"threads"`
+	Blank        *ebpf.MapSpec `ebpf:"blank"`
+	Checks       *ebpf.MapSpec `ebpf:"checks"`
+	Controls     *ebpf.MapSpec `ebpf:"controls"`
+	Counts       *ebpf.MapSpec `ebpf:"counts"`
+	Deep         *ebpf.MapSpec `ebpf:"deep"`
+	Dynamic      *ebpf.MapSpec `ebpf:"dynamic"`
+	Edges        *ebpf.MapSpec `ebpf:"edges"`
+	Errnos       *ebpf.MapSpec `ebpf:"errnos"`
+	Errors       *ebpf.MapSpec `ebpf:"errors"`
+	Events       *ebpf.MapSpec `ebpf:"events"`
+	FarLatencies *ebpf.MapSpec `ebpf:"far_latencies"`
+	Functions    *ebpf.MapSpec `ebpf:"functions"`
+	Goroutines   *ebpf.MapSpec `ebpf:"goroutines"`
+	Held         *ebpf.MapSpec `ebpf:"held"`
+	Images       *ebpf.MapSpec `ebpf:"images"`
+	Instances    *ebpf.MapSpec `ebpf:"instances"`
+	Latencies    *ebpf.MapSpec `ebpf:"latencies"`
+	Moves        *ebpf.MapSpec `ebpf:"moves"`
+	Pool         *ebpf.MapSpec `ebpf:"pool"`
+	Processes    *ebpf.MapSpec `ebpf:"processes"`
+	Programs     *ebpf.MapSpec `ebpf:"programs"`
+	Shares       *ebpf.MapSpec `ebpf:"shares"`
+	Threads      *ebpf.MapSpec `ebpf:"threads"`
 }
 
 // probeVariableSpecs contains global variables before they are loaded into the kernel.
@@ -518,6 +524,7 @@ type probeVariableSpecs struct {
 	MaxDepth          *ebpf.VariableSpec `ebpf:"max_depth"`
 	MaxItems          *ebpf.VariableSpec `ebpf:"max_items"`
 	MaxString         *ebpf.VariableSpec `ebpf:"max_string"`
+	NearLatencies     *ebpf.VariableSpec `ebpf:"near_latencies"`
 	PoolSize          *ebpf.VariableSpec `ebpf:"pool_size"`
 	ReportExecs       *ebpf.VariableSpec `ebpf:"report_execs"`
 	StatsOnly         *ebpf.VariableSpec `ebpf:"stats_only"`
@@ -546,29 +553,29 @@ func (o *probeObjects) Close() error {
 //
 // It can be passed to loadProbeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type probeMaps struct {
-	Blank      *ebpf.Map `ebpf:"blank"`
-	Checks     *ebpf.Map `ebpf:"checks"`
-	Controls   *ebpf.Map `ebpf:"controls"`
-	Counts     *ebpf.Map `ebpf:"counts"`
-	Deep       *ebpf.Map `ebpf:"deep"`
-	Dynamic    *ebpf.Map `ebpf:"dynamic"`
-	Edges      *ebpf.Map `ebpf:"edges"`
-	Errnos     *ebpf.Map `ebpf:"errnos"`
-	Errors     *ebpf.Map `ebpf:"errors"`
-	Events     *ebpf.Map `ebpf:"events"`
-	Functions  *ebpf.Map `ebpf:"functions"`
-	Glimpses   *ebpf.Map `ebpf:"glimpses"`
-	Goroutines *ebpf.Map `ebpf:"goroutines"`
-	Held       *ebpf.Map `ebpf:"held"`
-	Images     *ebpf.Map `ebpf:"images"`
-	Instances  *ebpf.Map `ebpf:"instances"`
-	Latencies  *ebpf.Map `ebpf:"latencies"`
-	Moves      *ebpf.Map `ebpf:"moves"`
-	Pool       *ebpf.Map `ebpf:"pool"`
-	Processes  *ebpf.Map `ebpf:"processes"`
-	Programs   *ebpf.Map `ebpf:"programs"`
-	Shares     *ebpf.Map `ebpf:"shares"`
-	Threads    *ebpf.Map `ebpf:"threads"`
+	Blank        *ebpf.Map `ebpf:"blank"`
+	Checks       *ebpf.Map `ebpf:"checks"`
+	Controls     *ebpf.Map `ebpf:"controls"`
+	Counts       *ebpf.Map `ebpf:"counts"`
+	Deep         *ebpf.Map `ebpf:"deep"`
+	Dynamic      *ebpf.Map `ebpf:"dynamic"`
+	Edges        *ebpf.Map `ebpf:"edges"`
+	Errnos       *ebpf.Map `ebpf:"errnos"`
+	Errors       *ebpf.Map `ebpf:"errors"`
+	Events       *ebpf.Map `ebpf:"events"`
+	FarLatencies *ebpf.Map `ebpf:"far_latencies"`
+	Functions    *ebpf.Map `ebpf:"functions"`
+	Goroutines   *ebpf.Map `ebpf:"goroutines"`
+	Held         *ebpf.Map `ebpf:"held"`
+	Images       *ebpf.Map `ebpf:"images"`
+	Instances    *ebpf.Map `ebpf:"instances"`
+	Latencies    *ebpf.Map `ebpf:"latencies"`
+	Moves        *ebpf.Map `ebpf:"moves"`
+	Pool         *ebpf.Map `ebpf:"pool"`
+	Processes    *ebpf.Map `ebpf:"processes"`
+	Programs     *ebpf.Map `ebpf:"programs"`
+	Shares       *ebpf.Map `ebpf:"shares"`
+	Threads      *ebpf.Map `ebpf:"threads"`
 }
 
 func (m *probeMaps) Close() error {
@@ -583,6 +590,7 @@ func (m *probeMaps) Close() error {
 		m.Errnos,
 		m.Errors,
 		m.Events,
+		m.FarLatencies,
 		m.Functions,
 		m.Glimpses,
 		m.Goroutines,
@@ -612,6 +620,7 @@ type probeVariables struct {
 	MaxDepth          *ebpf.Variable `ebpf:"max_depth"`
 	MaxItems          *ebpf.Variable `ebpf:"max_items"`
 	MaxString         *ebpf.Variable `ebpf:"max_string"`
+	NearLatencies     *ebpf.Variable `ebpf:"near_latencies"`
 	PoolSize          *ebpf.Variable `ebpf:"pool_size"`
 	ReportExecs       *ebpf.Variable `ebpf:"report_execs"`
 	StatsOnly         *ebpf.Variable `ebpf:"stats_only"`

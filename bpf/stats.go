@@ -21,6 +21,7 @@ type Latency struct {
 	// OutermostNS is the part of TotalNS that is of calls which no traced call has made.
 	OutermostNS uint64
 	MaxNS       uint64 // longest of them
+	LeftOut     uint64 // calls that were not recorded, by choice
 }
 
 const latencyBits = 4
@@ -51,12 +52,8 @@ const batch = 1024
 
 // Counters reads the counters of the functions with ids below n, summed over the processors.
 func (o *Objects) Counters(n int) ([]Counters, error) {
-	cpus, err := ebpf.PossibleCPU()
-	if err != nil {
-		return nil, fmt.Errorf("read counters: %w", err)
-	}
 	sums := make([]Counters, n)
-	keys, values := make([]uint32, batch), make([]Counters, batch*cpus)
+	keys, values := make([]uint32, batch), make([]Counters, batch*o.cpus)
 	var cursor ebpf.MapBatchCursor
 	for first := 0; first < n; first += batch {
 		got, err := o.probes.Counts.BatchLookup(&cursor, keys, values, nil)
@@ -67,7 +64,7 @@ func (o *Objects) Counters(n int) ([]Counters, error) {
 			if int(key) >= n {
 				continue
 			}
-			for _, c := range values[i*cpus : (i+1)*cpus] {
+			for _, c := range values[i*o.cpus : (i+1)*o.cpus] {
 				sums[key].add(&c)
 			}
 		}
@@ -105,25 +102,63 @@ func (c *Counters) add(o *Counters) {
 }
 
 // Latencies calls f for all that was measured, summed over the processors.
-func (o *Objects) Latencies(f func(Latency)) error {
-	cpus, err := ebpf.PossibleCPU()
-	if err != nil {
-		return fmt.Errorf("read latencies: %w", err)
-	}
-	return each(o.probes.Latencies, cpus, func(key *probeLatencyKey, values []probeLatency) error {
-		l := Latency{Func: key.Func, Octave: key.Octave}
-		for i := range values {
-			l.TotalNS += values[i].Total
-			l.OverheadNS += values[i].Overhead
-			l.OutermostNS += values[i].Outermost
-			l.MaxNS = max(l.MaxNS, values[i].Longest)
-			for b, n := range values[i].Buckets {
-				l.Buckets[b] += n
-			}
+func (o *Objects) Latencies(f func(*Latency)) error {
+	sums := map[probeLatencyKey]*Latency{}
+	add := func(key probeLatencyKey, l *probeLatency) {
+		sum := sums[key]
+		if sum == nil {
+			sum = &Latency{Func: key.Func, Octave: key.Octave}
+			sums[key] = sum
 		}
-		f(l)
+		sum.add(l)
+	}
+	if err := o.near(func(l *probeLatency) { add(probeLatencyKey{Func: l.Func, Octave: l.Octave}, l) }); err != nil {
+		return err
+	}
+	err := each(o.probes.FarLatencies, o.cpus, func(key *probeLatencyKey, values []probeLatency) error {
+		for i := range values {
+			add(*key, &values[i])
+		}
 		return nil
 	})
+	for _, sum := range sums {
+		f(sum)
+	}
+	return err
+}
+
+// near calls f for the latencies in the array, as near_latency lays them out.
+func (o *Objects) near(f func(*probeLatency)) error {
+	memory, err := o.probes.Latencies.Memory()
+	if err != nil {
+		return fmt.Errorf("read BPF map %s: %w", o.probes.Latencies, err)
+	}
+	const size = int(unsafe.Sizeof(probeLatency{}))
+	used := min(int(o.room), 4*(int(o.known)+8))
+	all := make([]probeLatency, used)
+	bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(all))), used*size)
+	for cpu := range o.cpus {
+		if _, err := memory.ReadAt(bytes, int64(cpu)*int64(o.room)*int64(size)); err != nil {
+			return fmt.Errorf("read BPF map %s: %w", o.probes.Latencies, err)
+		}
+		for i := range all {
+			if all[i].Func != 0 {
+				f(&all[i])
+			}
+		}
+	}
+	return nil
+}
+
+func (l *Latency) add(o *probeLatency) {
+	l.TotalNS += o.Total
+	l.OverheadNS += o.Overhead
+	l.OutermostNS += o.Outermost
+	l.LeftOut += o.LeftOut
+	l.MaxNS = max(l.MaxNS, o.Longest)
+	for b, n := range o.Buckets {
+		l.Buckets[b] += n
+	}
 }
 
 // Share is how many calls of a function one process has made, as far as a sample tells.
