@@ -216,6 +216,7 @@ func (m *calibration) probed(function unsafe.Pointer, exit int64, keep uint32) (
 	p, f := plan{}, bpf.Func{Flags: bpf.FuncFlatEntry | bpf.FuncFlatExit | bpf.FuncWords}
 	f.Entry.Nmoves, f.Entry.Root = uint16(len(typicalMoves)), uint16(8*len(typicalMoves))
 	f.Exit.Nmoves, f.Exit.Root = 1, 8
+	f.Entry.Words, f.Exit.Words = bpf.WordsOf(typicalMoves), bpf.WordsOf(typicalMoves[:1])
 	p.enter.add(offset, bpf.EntryCookie(m.next, 0))
 	if exit == returned {
 		f.Flags |= bpf.FuncReturns

@@ -197,19 +197,22 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 		}
 		r.GoidOffset, r.TlsOffset = f.Go.GoidOffset, f.Go.TLSOffset
 	}
-	side := func(p *trace.Plan) (program, first uint32, n, root uint16) {
+	side := func(p *trace.Plan) (program, first uint32, n, root uint16, words uint64) {
 		if p == nil {
-			return 0, 0, 0, 0
+			return 0, 0, 0, 0, bpf.WordsOf(nil)
 		}
 		first = c.moves + uint32(len(t.Moves))
 		for _, m := range p.Moves {
 			t.Moves = append(t.Moves, bpf.Move{Dst: m.Dst, Size: m.Size, Source: uint8(m.Source), Reg: m.Register, Off: m.Offset})
 		}
 		c.compiler.Add(p)
-		return p.Root.ID, first, uint16(len(p.Moves)), uint16((p.Root.Size + 7) &^ 7)
+		if isWords(p) {
+			words = bpf.WordsOf(t.Moves[first-c.moves:])
+		}
+		return p.Root.ID, first, uint16(len(p.Moves)), uint16((p.Root.Size + 7) &^ 7), words
 	}
-	r.Entry.Type, r.Entry.Moves, r.Entry.Nmoves, r.Entry.Root = side(f.EntryPlan)
-	r.Exit.Type, r.Exit.Moves, r.Exit.Nmoves, r.Exit.Root = side(f.ExitPlan)
+	r.Entry.Type, r.Entry.Moves, r.Entry.Nmoves, r.Entry.Root, r.Entry.Words = side(f.EntryPlan)
+	r.Exit.Type, r.Exit.Moves, r.Exit.Nmoves, r.Exit.Root, r.Exit.Words = side(f.ExitPlan)
 	r.Site = uint32(f.Entry.Offset)
 	if f.ExitPlan != nil {
 		for _, m := range f.ExitPlan.Moves {

@@ -59,6 +59,7 @@ func BenchmarkPair(b *testing.B) {
 				f.Exit.Nmoves, f.Exit.Root = 1, 8
 			}
 			moves := []bpf.Move{{Size: 8, Source: 1, Reg: 5}, {Dst: 8, Size: 8, Source: 1, Reg: 4}, {Dst: 16, Size: 8, Source: 1, Reg: 1}}
+			f.Entry.Words, f.Exit.Words = bpf.WordsOf(moves[:scalars]), bpf.WordsOf(moves[:min(1, scalars)])
 			if err := objs.Fill(bpf.Tables{FirstFunc: 1, Functions: []bpf.Func{f}, Moves: moves}); err != nil {
 				b.Fatal(err)
 			}

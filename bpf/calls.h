@@ -354,10 +354,9 @@ __noinline int bring_all(struct owner *o, __u32 n)
 /* Whether a frame's function was detached since its call began: nobody has seen how it ended. */
 static __always_inline bool is_unseen(struct frame *f)
 {
-	__u32 func = f->func;
-	struct control *c = bpf_map_lookup_elem(&controls, &func);
+	struct func *func = function_of(f->func);
 
-	return c && (c->state ^ f->flags) / CONTROL_EPOCH;
+	return func && (func->control.state ^ f->flags) / CONTROL_EPOCH;
 }
 
 /*

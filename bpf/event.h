@@ -166,19 +166,27 @@ enum fail_test {
 	FAIL_INT = 2, /* a whole register, of which nobody knows whether it holds an int: one with bit 31 and nothing above it is taken for negative */
 };
 
+/* What may change of a function while it is traced. */
+struct control {
+	__u32 keep;       /* the share of its calls that are recorded, of RATE_ALL */
+	__u32 state;      /* enum control_state */
+	__u32 cost;       /* what the probes take of a call that is only counted, as its caller sees it, ns */
+	__u32 share;      /* and as its own duration has it */
+	__u32 told_cost;  /* the same of one that is recorded */
+	__u32 told_share;
+};
+
+/* Three cache lines: what each hit needs, and what entries and exits do. */
 struct func {
 	__u32 flags;       /* enum func_flag */
 	__u32 role;        /* enum role */
+	struct control control;
+	__u64 address;     /* virtual address of the first byte in the file */
 	__u32 goid_offset; /* Go: offset of goid in runtime.g */
 	__s32 tls_offset;  /* Go, ABI0: offset of g from the thread pointer; FUNC_FINDS_ERRNO: of errno, unless there is an errno_slot */
+	__u32 nchecks;
 	__u32 file;        /* file number, for dynamic types */
 	__u32 saved;       /* FUNC_SAVES: register, DWARF numbering */
-	__u64 address;     /* virtual address of the first byte in the file */
-	__u64 errno_slot;  /* FUNC_FINDS_ERRNO: virtual address of the word that has that offset in a running process, or 0 */
-	__u64 least;       /* FUNC_HOLD: calls that took less are not recorded unless they fail, ns */
-	__u32 checks;      /* index of the first check of its arguments; all must hold, else a call is not recorded */
-	__u32 nchecks;
-	__u32 dict_move;   /* FUNC_GENERIC: index of the move that makes the dictionary's address */
 	__u32 site;        /* offset of the entry site from address */
 	struct side {
 		__u32 type;    /* capture program of the root block, 0: the root has no pointers */
@@ -192,17 +200,21 @@ struct func {
 		__u64 fail_span;
 		__u32 fail_move; /* index of the move that the word comes with */
 		__u32 pad;
-	} entry, exit;
+		__u64 words;   /* flat, or FUNC_WORDS: what the moves do, a byte for each word: enum word */
+	} entry;
+	__u64 least;       /* FUNC_HOLD: calls that took less are not recorded unless they fail, ns */
+	__u64 errno_slot;  /* FUNC_FINDS_ERRNO: virtual address of the word that has that offset in a running process, or 0 */
+	struct side exit;
+	__u32 checks;      /* index of the first check of its arguments; all must hold, else a call is not recorded */
+	__u32 dict_move;   /* FUNC_GENERIC: index of the move that makes the dictionary's address */
+	__u64 pad;
 };
 
-/* What may change of a function while it is traced, in the `controls` map, by id. */
-struct control {
-	__u32 keep;       /* the share of its calls that are recorded, of RATE_ALL */
-	__u32 state;      /* enum control_state */
-	__u32 cost;       /* what the probes take of a call that is only counted, as its caller sees it, ns */
-	__u32 share;      /* and as its own duration has it */
-	__u32 told_cost;  /* the same of one that is recorded */
-	__u32 told_share;
+/* How a word of a root block is made of a register. */
+enum word {
+	WORD_REGISTER = 31, /* which one, DWARF numbering */
+	WORD_SHIFT = 32,    /* from here on: from which of its bytes on */
+	WORD_NONE = 255,    /* it is not filled */
 };
 
 enum control_state {

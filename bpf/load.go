@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -220,7 +221,7 @@ func Load(s Settings) (*Objects, error) {
 		}
 	}
 	for name, n := range map[string]uint32{
-		"functions": s.Functions, "counts": s.Functions, "glimpses": s.Functions, "controls": s.Functions, "checks": s.Functions, "moves": s.Moves, "programs": s.Programs,
+		"functions": s.Functions, "counts": s.Functions, "checks": s.Functions, "moves": s.Moves, "programs": s.Programs,
 		"edges": s.Edges, "dynamic": s.Dynamic, "pool": slots, "events": s.RingBytes,
 		"latencies": near * uint32(cpus),
 	} {
@@ -349,22 +350,37 @@ func (o *Objects) Fill(t Tables) error {
 		}
 	}
 	o.known = max(o.known, t.FirstFunc+uint32(len(t.Functions)))
-	controls := make([]Control, len(t.Functions))
-	for i := range controls {
-		controls[i].Keep = RateAll
+	functions := slices.Clone(t.Functions)
+	for i := range functions {
+		functions[i].Control.Keep = RateAll
 	}
-	return errors.Join(fill(o.probes.Controls, t.FirstFunc, controls), fill(o.probes.Functions, t.FirstFunc, t.Functions))
+	return fill(o.probes.Functions, t.FirstFunc, functions)
 }
 
 // SetControls changes how functions are traced, by their ids.
 func (o *Objects) SetControls(ids []uint32, controls []Control) error {
-	if len(ids) == 0 {
-		return nil
+	memory, err := o.probes.Functions.Memory()
+	if err != nil {
+		return fmt.Errorf("change how functions are traced: %w", err)
 	}
-	if _, err := o.probes.Controls.BatchUpdate(ids, controls, nil); err != nil {
-		return fmt.Errorf("change how %d functions are traced: %w", len(ids), full(err))
+	for i, id := range ids {
+		at := int64(id)*int64(unsafe.Sizeof(Func{})) + int64(unsafe.Offsetof(Func{}.Control))
+		control := (*[unsafe.Sizeof(Control{})]byte)(unsafe.Pointer(&controls[i]))
+		if _, err := memory.WriteAt(control[:], at); err != nil {
+			return fmt.Errorf("change how function %d is traced: %w", id, err)
+		}
 	}
 	return nil
+}
+
+// WordsOf makes the words of a Func's side from its moves, which all make a word of a register's.
+func WordsOf(moves []Move) uint64 {
+	words := ^uint64(0)
+	for _, m := range moves {
+		at := m.Dst / 8 * 8
+		words = words&^(0xff<<at) | uint64(m.Reg|uint8(m.Off&7)<<5)<<at
+	}
+	return words
 }
 
 // ErrFull says that a table has no room for what is to be added.

@@ -83,7 +83,7 @@ __u32 active = 0;
 /* Forks, execs and deaths that found the ring buffer full. */
 __u64 lost_process_events = 0;
 
-struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct func); __uint(max_entries, 1); } functions SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, struct func); __uint(max_entries, 1); } functions SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct move); __uint(max_entries, 1); } moves SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct check); __uint(max_entries, 1); } checks SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct type_prog); __uint(max_entries, 1); } programs SEC(".maps");
@@ -93,7 +93,6 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct instance_key); __ty
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct process); __uint(max_entries, 16384); } processes SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct errno_place); __uint(max_entries, 16384); } errnos SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct image); __type(value, struct process); __uint(max_entries, 1024); } images SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, struct control); __uint(max_entries, 1); } controls SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 24); } events SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 22); } errors SEC(".maps"); /* of struct stamped */
 
@@ -166,6 +165,11 @@ static __always_inline __u64 wake_flags(struct func *f, __u32 len)
 	if (f && f->flags & FUNC_URGENT)
 		return BPF_RB_FORCE_WAKEUP;
 	return (bpf_ringbuf_query(&events, BPF_RB_PROD_POS) & (wake_bytes - 1)) < len ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline struct func *function_of(__u32 id)
+{
+	return bpf_map_lookup_elem(&functions, &id);
 }
 
 #include "calls.h"
@@ -1089,16 +1093,6 @@ static __always_inline int unknown_thread(__u32 tgid)
 	return 0;
 }
 
-static __always_inline struct func *function_of(__u32 id)
-{
-	return bpf_map_lookup_elem(&functions, &id);
-}
-
-static __always_inline struct control *control_of(__u32 id)
-{
-	return bpf_map_lookup_elem(&controls, &id);
-}
-
 /* Fills in what the thread and its process have used, but for CPU time. */
 static __always_inline void fill_usage(struct event *e, struct task_struct *task)
 {
@@ -1140,6 +1134,12 @@ static __always_inline struct side *side_of(struct func *f, struct hit *h)
 	return h->kind == EVENT_ENTRY ? &f->entry : &f->exit;
 }
 
+/* A word that is made of a register: enum word. */
+static __always_inline __u64 make_word(struct pt_regs *ctx, __u8 how)
+{
+	return how == WORD_NONE ? 0 : reg_by_number(ctx, how & WORD_REGISTER) >> how / WORD_SHIFT * 8;
+}
+
 /*
  * Delivers the event of a flat side that has at most so many words (a power of two): it is
  * made in the ring buffer itself, where nothing may fault or sleep.
@@ -1156,16 +1156,8 @@ static __always_inline int deliver_words(struct pt_regs *ctx, struct func *f, st
 	fill_head(e, ctx, h);
 	e->size = size;
 	e->root = words * sizeof(__u64);
-	for (__u32 i = 0; i < words; i++) {
-		__u32 k = side->moves + i;
-		struct move *m;
-
-		if (i >= side->nmoves)
-			break;
-		m = bpf_map_lookup_elem(&moves, &k);
-		if (m)
-			values[bounded(m->dst / 8, words)] = reg_by_number(ctx, m->reg) >> (m->off & 7) * 8;
-	}
+	for (__u32 i = 0; i < words; i++)
+		values[i] = make_word(ctx, side->words >> i * 8);
 	bpf_ringbuf_submit(e, wake_flags(f, size));
 	return DELIVERED;
 }
@@ -1587,14 +1579,9 @@ __noinline int keep_words(bpf_user_pt_regs_t *ctx, struct side *side, struct own
 		return 0;
 	f = next_slot(o);
 	for (__u32 i = 0; i < FLAT_WORDS; i++) {
-		__u32 k = side->moves + i;
-		struct move *m;
-
-		if (i >= side->nmoves)
+		if (i >= side->root / 8)
 			break;
-		m = bpf_map_lookup_elem(&moves, &k);
-		if (m)
-			f->words[bounded(m->dst / 8, FLAT_WORDS)] = reg_by_number(ctx, m->reg) >> (m->off & 7) * 8;
+		f->words[i] = make_word(ctx, side->words >> i * 8);
 	}
 	return 0;
 }
@@ -1654,13 +1641,13 @@ static __always_inline __u32 tell_entry(struct pt_regs *ctx, struct func *f, str
 }
 
 /* A traced function is entered. */
-__noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, struct owner *o, struct control *c)
+__noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, struct owner *o)
 {
 	struct frame *top;
 	struct hit *h;
 	__u32 flags;
 
-	if (!f || !t || !c)
+	if (!f || !t)
 		return 0;
 	h = &t->hit;
 	h->spent = 0;
@@ -1687,7 +1674,7 @@ __noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, 
 	if (stats_only)
 		flags = FRAME_LEFT_OUT;
 	else
-		flags = choose(c, h, top);
+		flags = choose(&f->control, h, top);
 	if (f->nchecks && !wanted_call(ctx, f, h))
 		flags = (flags & FRAME_CHOSEN) | FRAME_LEFT_OUT | (f->flags & FUNC_KEEPS_ERRORS ? FRAME_LATE : 0);
 	flags = tell_entry(ctx, f, t, o, flags);
@@ -1722,14 +1709,14 @@ static __always_inline struct frame *redeem(struct owner *o, struct frame *frame
 }
 
 /* A traced function returns, or leaves by a tail jump. */
-__noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, struct owner *o, struct control *c)
+__noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, struct owner *o)
 {
 	struct frame *frame = NULL;
 	struct hit *h;
 	__u64 spent;
 	__u32 flags;
 
-	if (!f || !t || !c)
+	if (!f || !t)
 		return 0;
 	h = &t->hit;
 	if (o && h->index >= 0)
@@ -1775,7 +1762,7 @@ __noinline int end(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, st
 		return 0;
 	h->counted = frame->counted;
 	flags = frame->flags;
-	charge(h, c, frame);
+	charge(h, &f->control, frame);
 	if (!(flags & FRAME_COUNTED))
 		tally(h->counted, h->ts - frame->ts, fate_of(frame) | (h->failed ? ENDED_ERR : ENDED_OK) | (h->index ? 0 : ENDED_OUTERMOST), h->more);
 	spent = h->spent;
@@ -1798,7 +1785,6 @@ int hit(struct pt_regs *ctx)
 {
 	struct task_struct *task;
 	struct thread *t;
-	struct control *c;
 	struct owner *o;
 	struct func *f;
 	__u64 cookie;
@@ -1821,11 +1807,10 @@ int hit(struct pt_regs *ctx)
 	t->hit.more = t->hit.spent = 0;
 	take_time(&t->hit, task);
 	f = function_of(t->hit.counted);
-	c = control_of(t->hit.counted);
-	/* While a function changes over from one link to another, both are there. */
-	if (!f || !c)
+	if (!f)
 		return 0;
-	t->hit.state = *(volatile __u32 *)&c->state;
+	/* While a function changes over from one link to another, both are there. */
+	t->hit.state = *(volatile __u32 *)&f->control.state;
 	if ((t->hit.state ^ cookie >> COOKIE_LINK_SHIFT) & CONTROL_LINK)
 		return 0;
 	t->hit.bias = cookie & COOKIE_RETURNED ? 0 : REGS_IP(ctx) - f->address - ((__s64)cookie >> COOKIE_OFFSET_SHIFT);
@@ -1846,11 +1831,11 @@ int hit(struct pt_regs *ctx)
 		}
 	}
 	if (cookie & COOKIE_EXIT)
-		end(ctx, f, t, o, c);
+		end(ctx, f, t, o);
 	else if (f->role != ROLE_CALL)
 		note(ctx, f, t, o);
 	else
-		begin(ctx, f, t, o, c);
+		begin(ctx, f, t, o);
 	return 0;
 }
 

@@ -111,16 +111,13 @@ type probeFunc struct {
 	_          structs.HostLayout
 	Flags      uint32
 	Role       uint32
+	Control    probeControl
+	Address    uint64
 	GoidOffset uint32
 	TlsOffset  int32
+	Nchecks    uint32
 	File       uint32
 	Saved      uint32
-	Address    uint64
-	ErrnoSlot  uint64
-	Least      uint64
-	Checks     uint32
-	Nchecks    uint32
-	DictMove   uint32
 	Site       uint32
 	Entry      struct {
 		_        structs.HostLayout
@@ -135,8 +132,11 @@ type probeFunc struct {
 		FailSpan uint64
 		FailMove uint32
 		Pad      uint32
+		Words    uint64
 	}
-	Exit struct {
+	Least     uint64
+	ErrnoSlot uint64
+	Exit      struct {
 		_        structs.HostLayout
 		Type     uint32
 		Moves    uint32
@@ -149,7 +149,11 @@ type probeFunc struct {
 		FailSpan uint64
 		FailMove uint32
 		Pad      uint32
+		Words    uint64
 	}
+	Checks   uint32
+	DictMove uint32
+	Pad      uint64
 }
 
 type probeGoroutineKey struct {
@@ -386,7 +390,6 @@ type probeTypeProg struct {
 const (
 	probeMapBlank             = "blank"
 	probeMapChecks            = "checks"
-	probeMapControls          = "controls"
 	probeMapCounts            = "counts"
 	probeMapDeep              = "deep"
 	probeMapDynamic           = "dynamic"
@@ -488,7 +491,6 @@ type probeProgramSpecs struct {
 type probeMapSpecs struct {
 	Blank        *ebpf.MapSpec `ebpf:"blank"`
 	Checks       *ebpf.MapSpec `ebpf:"checks"`
-	Controls     *ebpf.MapSpec `ebpf:"controls"`
 	Counts       *ebpf.MapSpec `ebpf:"counts"`
 	Deep         *ebpf.MapSpec `ebpf:"deep"`
 	Dynamic      *ebpf.MapSpec `ebpf:"dynamic"`
@@ -555,7 +557,6 @@ func (o *probeObjects) Close() error {
 type probeMaps struct {
 	Blank        *ebpf.Map `ebpf:"blank"`
 	Checks       *ebpf.Map `ebpf:"checks"`
-	Controls     *ebpf.Map `ebpf:"controls"`
 	Counts       *ebpf.Map `ebpf:"counts"`
 	Deep         *ebpf.Map `ebpf:"deep"`
 	Dynamic      *ebpf.Map `ebpf:"dynamic"`
@@ -582,7 +583,6 @@ func (m *probeMaps) Close() error {
 	return _ProbeClose(
 		m.Blank,
 		m.Checks,
-		m.Controls,
 		m.Counts,
 		m.Deep,
 		m.Dynamic,
