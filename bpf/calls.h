@@ -29,7 +29,8 @@ struct hit {
 	__u8 kind;
 	__u8 flags;
 	__u8 failed; /* exit: the result says that the call failed */
-	__u8 pad;
+	__u8 pad[5];
+	__u32 inside; /* mark of the innermost call that is open and was told */
 	__u32 counted; /* the id under which the call is counted */
 	__u64 high;  /* Go: the upper end of the stack; 0 when it isn't known */
 	__u64 more;  /* as the event has it */
@@ -539,6 +540,23 @@ static __always_inline struct frame *next_slot(struct owner *o)
 	return o->n < NEAR_FRAMES ? &o->near[bounded(o->n, NEAR_FRAMES)] : &o->spare;
 }
 
+/* The mark of the innermost call of an owner that is open and was told. */
+static __always_inline __u32 innermost(struct owner *o)
+{
+	struct frame *top;
+
+	if (!o->n)
+		return MARK_NONE;
+	top = frame_at(o, o->n - 1);
+	return top ? top->mark : 0;
+}
+
+/* Whether a frame's entry is told, or will be before that of any call that it makes. */
+static __always_inline bool is_told(__u32 flags)
+{
+	return flags & FRAME_TOLD || (flags & (FRAME_HELD | FRAME_LEFT_OUT)) == FRAME_HELD;
+}
+
 /* Begins a call. */
 static __always_inline void push(struct owner *o, struct hit *h, __u32 flags, __u64 kept)
 {
@@ -552,6 +570,7 @@ static __always_inline void push(struct owner *o, struct hit *h, __u32 flags, __
 	f->bias = h->bias;
 	f->counted = h->counted;
 	f->overhead = h->spent;
+	f->mark = is_told(flags) ? MARK_OF(h->ts) : h->inside;
 	if (o->n < NEAR_FRAMES)
 		o->n++;
 	else

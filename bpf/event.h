@@ -72,13 +72,19 @@ struct event {
 	__u32 switches; /* context switches of the thread, voluntary and not */
 	__u32 rss;    /* resident pages of the process, but for what the processors have yet to add up */
 	/*
-	 * Entries: the share of such calls that are recorded, of RATE_ALL, and MORE_READ_LATE. Exits:
-	 * the time that the probes are thought to have taken between the call's entry and this, ns.
+	 * Entries: the share of such calls that are recorded, of RATE_ALL, MORE_READ_LATE, and from bit
+	 * MORE_INSIDE on the mark of the innermost call that is open, of those whose entry was told: who
+	 * takes one for open that was entered later has not been told of its end. Exits: the time that
+	 * the probes are thought to have taken between the call's entry and this, ns.
 	 */
 	__u64 more;
 };
 
 #define MORE_READ_LATE (1ULL << 32) /* late entry: what pointers lead to was read when the call had failed */
+
+#define MORE_INSIDE 33
+#define MARK_NONE 1 /* there is none; 0: that isn't known */
+#define MARK_OF(ts) (((__u32)(ts) & 0x7fffffff) | 2) /* of the call that was entered then */
 
 /*
  * There are two ring buffers. The one has the entries and exits of calls as they come. The other has
@@ -410,7 +416,7 @@ struct frame {
 	__u32 func;  /* function id */
 	__u32 flags; /* enum frame_flag */
 	__u32 counted; /* the id under which the call is counted: an instance's of a generic function */
-	__u32 pad;
+	__u32 mark;    /* of the innermost call up to this one whose entry was told (MARK_OF) */
 	__u64 overhead; /* what the probes of the calls that it has made took, ns */
 	__u64 words[FLAT_WORDS]; /* FRAME_WORDS: the root block */
 };

@@ -1125,7 +1125,7 @@ static __always_inline void fill_head(struct event *e, struct pt_regs *ctx, stru
 	e->ip = REGS_IP(ctx);
 	e->cfa = cfa_of(ctx, h->flags);
 	e->arg = h->cpu;
-	e->more = h->more;
+	e->more = h->more | (__u64)h->inside << MORE_INSIDE;
 	fill_usage(e, task);
 }
 
@@ -1564,6 +1564,7 @@ static __always_inline void note(struct pt_regs *ctx, struct func *f, struct thr
 		}
 		if (stats_only)
 			return;
+		t->hit.inside = innermost(o);
 	}
 	deliver(ctx, f, t, NULL);
 	if (o && o->dead)
@@ -1668,6 +1669,7 @@ __noinline int begin(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t, 
 	top = o->n ? frame_at(o, o->n - 1) : NULL;
 	if (top && top->pos > h->at)
 		o->flags |= OWNER_MIXED;
+	h->inside = top ? top->mark : o->n ? 0 : MARK_NONE;
 	go_on(o, h);
 	if (f->flags & FUNC_GENERIC)
 		h->counted = instance_of(ctx, f, h);
@@ -1805,6 +1807,7 @@ int hit(struct pt_regs *ctx)
 	t->hit.cookie = cookie;
 	t->hit.counted = (__u32)cookie & COOKIE_FUNC;
 	t->hit.more = t->hit.spent = 0;
+	t->hit.inside = 0;
 	take_time(&t->hit, task);
 	f = function_of(t->hit.counted);
 	if (!f)

@@ -95,7 +95,7 @@ type probeFrame struct {
 	Func     uint32
 	Flags    uint32
 	Counted  uint32
-	Pad      uint32
+	Mark     uint32
 	Overhead uint64
 	Words    [8]uint64
 }
@@ -362,7 +362,8 @@ type probeThread struct {
 		Kind    uint8
 		Flags   uint8
 		Failed  uint8
-		Pad     uint8
+		Pad     [5]uint8
+		Inside  uint32
 		Counted uint32
 		High    uint64
 		More    uint64

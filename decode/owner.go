@@ -236,6 +236,7 @@ func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
 
 // enter begins a call.
 func (d *Decoder) enter(o *owner, e *Event, fn *function) {
+	d.miss(o, e)
 	d.clear(o, e, fn)
 	n := len(o.open)
 	o.mixed = o.mixed || n > 0 && o.open[n-1].pos > e.Pos
@@ -361,6 +362,36 @@ func (d *Decoder) parent(o *owner, n int, e *Event) *frame {
 		return nil
 	}
 	return &o.open[n-1]
+}
+
+// miss gives up the calls that are not open when a function is entered, by what the probes know, though
+// nothing is at their position: they have returned, and there was no room to say so. What is
+// raised from now on they have not died of.
+func (d *Decoder) miss(o *owner, e *Event) {
+	inside, from := uint32(e.More>>insideShift), 0
+	if inside == 0 || len(o.open) == 0 {
+		return
+	}
+	if inside != markNone {
+		for from = len(o.open); from > 0 && markOf(o.open[from-1].ts) != inside; from-- {
+		}
+		if from == 0 {
+			return // the entry of that one was not seen here
+		}
+	}
+	n := len(o.open)
+	for i := n - 1; i >= from; i-- {
+		f := &o.open[i]
+		if f.call == nil || f.pos >= e.Pos {
+			continue
+		}
+		d.die(o, f, o.lastTS, nil)
+		f.fn = nil
+	}
+	o.open = slices.DeleteFunc(o.open, func(f frame) bool { return f.fn == nil })
+	d.frames -= n - len(o.open)
+	o.emptied()
+	d.rank(o)
 }
 
 // clear closes what must be dead when a function is entered: whatever is at

@@ -17,7 +17,7 @@ import (
 //	stack NAME HIGH            a stack below this address; @NAME:DEPTH is on it
 //	symbol ADDRESS NAME
 //	limit open=N owner=N
-//	TIME enter|exit|tail OWNER FUNC @DEPTH [high=ADDRESS] [used=USAGE] [NAME=VALUE …]
+//	TIME enter|exit|tail OWNER FUNC @DEPTH [high=ADDRESS] [inside=TIME|none] [used=USAGE] [NAME=VALUE …]
 //	TIME fork OWNER PID
 //	TIME exec|death|last OWNER   (last: the thread's death, the last of its process)
 //	TIME gone PID
@@ -365,6 +365,14 @@ func (s *script) callEvent(e *Event, what string, words []string) error {
 	words = words[2:]
 	if len(words) > 0 && strings.HasPrefix(words[0], "high=") {
 		high, words = number(words[0][5:]), words[1:]
+	}
+	if len(words) > 0 && strings.HasPrefix(words[0], "inside=") {
+		mark := uint32(markNone)
+		if at := words[0][7:]; at != "none" {
+			mark = markOf(number(at))
+		}
+		e.More = rateAll | uint64(mark)<<insideShift
+		words = words[1:]
 	}
 	if len(words) > 0 && strings.HasPrefix(words[0], "used=") {
 		use(e, words[0][5:])

@@ -36,11 +36,16 @@ const (
 	EventDead      EventFlags = 128
 )
 
-// Of More: RATE_ALL and MORE_READ_LATE.
+// Of More: RATE_ALL, MORE_READ_LATE, MORE_INSIDE and MARK_NONE.
 const (
-	rateAll  = 1<<32 - 1
-	readLate = 1 << 32
+	rateAll     = 1<<32 - 1
+	readLate    = 1 << 32
+	insideShift = 33
+	markNone    = 1
 )
+
+// markOf is MARK_OF: what tells a call by when it was entered.
+func markOf(ts uint64) uint32 { return uint32(ts)&0x7fffffff | 2 }
 
 // rate is the share of an entry's like that are recorded, 0 < rate <= 1.
 func (e *Event) rate() float64 {
@@ -134,7 +139,7 @@ type Event struct {
 	CFA    uint64
 	Arg    uint64 // of process events: see enum event_kind
 	Usage  Usage  // of entries and exits
-	More   uint64 // entries: share of RateAll, and readLate; exits: the probes' time, ns
+	More   uint64 // entries: share of RateAll, readLate, and the mark of the innermost open call; exits: the probes' time, ns
 	Root   []byte // the root block
 	blocks []byte // what follows it, checked
 	raw    []byte // all of it
