@@ -268,6 +268,9 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 	if isWords(f.EntryPlan) {
 		r.Flags |= bpf.FuncWords
 	}
+	if isKept(f.EntryPlan) {
+		r.Flags |= bpf.FuncKeeps
+	}
 	if isFlat(f.ExitPlan) {
 		r.Flags |= bpf.FuncFlatExit
 	}
@@ -398,6 +401,11 @@ func isWords(p *trace.Plan) bool {
 		used |= word
 	}
 	return p.Root.Size <= 8*bpf.FlatWords
+}
+
+// isKept says whether the root block of a compiled plan has room in a frame.
+func isKept(p *trace.Plan) bool {
+	return p == nil || !slices.ContainsFunc(p.Moves, func(m trace.Move) bool { return !bpf.Kept(m.Dst, m.Size) })
 }
 
 // isFlat says whether that is all, with no pointers to follow in it.

@@ -180,7 +180,7 @@ extern void bpf_preempt_enable(void) __ksym __weak;
 })
 
 /* Adds a duration to its bucket (see HistogramBucket in trace/): false when there is no room for it. */
-static __noinline bool measure(__u32 func, __u64 ns, __u64 overhead, __u32 how)
+__noinline int measure(__u32 func, __u64 ns, __u64 overhead, __u32 how)
 {
 	struct latency_key key = { .func = func };
 	struct latency *l;

@@ -158,6 +158,7 @@ enum func_flag {
 	FUNC_KEEPS_ERRORS = 512, /* failed calls are recorded whatever its checks say */
 	FUNC_ERRNO = 1024,   /* where its exit tells that it failed, errno goes with it */
 	FUNC_GENERIC = 4096, /* Go: which of its instances is called tells its dictionary */
+	FUNC_KEEPS = 16384, /* the root block of its entry has room in a frame (KEPT_WORDS) */
 	FUNC_WORDS = 8192, /* the root block of its entry is words in registers, as where it is flat; but there may be pointers in it */
 	FUNC_FINDS_ERRNO = 2048, /* its entry makes no event: it is when errno's place in the process can be found, once for each C library */
 };
@@ -407,6 +408,8 @@ struct image {
 	__u32 pad;
 };
 
+#define KEPT_WORDS 16 /* words of a root block that a frame keeps */
+
 /* A call that is open. */
 struct frame {
 	__u64 pos;   /* position among its owner's frames: grows with depth */
@@ -418,7 +421,9 @@ struct frame {
 	__u32 counted; /* the id under which the call is counted: an instance's of a generic function */
 	__u32 mark;    /* of the innermost call up to this one whose entry was told (MARK_OF) */
 	__u64 overhead; /* what the probes of the calls that it has made took, ns */
-	__u64 words[FLAT_WORDS]; /* FRAME_WORDS: the root block */
+	__u32 missed; /* FRAME_WORDS: bit i: move i of the plan could not be read */
+	__u32 pad;
+	__u64 words[KEPT_WORDS]; /* FRAME_WORDS: the root block */
 };
 
 enum frame_flag {

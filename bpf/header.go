@@ -53,7 +53,7 @@ func (o *Open) LateEntry(ip, died uint64) []byte {
 		binary.LittleEndian.PutUint64(o.Held[64:], died)
 		return o.Held
 	}
-	le, missed := binary.LittleEndian, uint32(0)
+	le, missed := binary.LittleEndian, o.Missed
 	if o.Words == nil {
 		missed = 1<<32 - 1
 	}

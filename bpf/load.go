@@ -60,8 +60,10 @@ const (
 	// entry is when the place of errno can be found in a process.
 	FuncGeneric = 4096 // which of its instances is called tells the word that DictMove makes
 	FuncErrno   = 1024
-	// All that the root block of its entry has is words in registers.
+	// All that the root block of its entry has is words in registers. FuncKeeps: it has room in
+	// a frame, piece by piece (see Kept).
 	FuncWords      = 8192
+	FuncKeeps      = 16384
 	FuncFindsErrno = 2048
 )
 
@@ -73,6 +75,15 @@ const (
 
 // FlatWords is FLAT_WORDS of event.h: the most words of a flat side's root block.
 const FlatWords = 8
+
+// Kept says whether a frame has room for a piece of a root block, which begins at an offset in it.
+func Kept(offset, size uint16) bool {
+	const room = 8 * keptWords
+	return offset <= room-8 && size <= room-offset && (offset+size)%8 <= size // its last part begins before the last word
+}
+
+// keptWords is KEPT_WORDS of event.h.
+const keptWords = 16
 
 // RateAll is the Keep of a Control with which all calls are recorded (RATE_ALL).
 const RateAll = 1<<32 - 1

@@ -1326,9 +1326,10 @@ __noinline int deliver_late(struct owner *o, __u32 i)
 	if (frame->flags & FRAME_WORDS) {
 		root = (__u64 *)s->data;
 #pragma unroll
-		for (__u32 k = 0; k < FLAT_WORDS; k++)
+		for (__u32 k = 0; k < KEPT_WORDS; k++)
 			root[k] = frame->words[k];
-		s->event.root = s->walk.used = bounded(f->entry.root, 16 * FLAT_WORDS);
+		s->event.missed = frame->missed;
+		s->event.root = s->walk.used = bounded(f->entry.root, 16 * KEPT_WORDS);
 		s->walk.file = f->file;
 		s->walk.bias = frame->bias;
 		chase(s, &f->entry);
@@ -1571,20 +1572,106 @@ static __always_inline void note(struct pt_regs *ctx, struct func *f, struct thr
 		tell_all(o);
 }
 
-/* Keeps the root block of the call that begins, which is words in registers. */
-__noinline int keep_words(bpf_user_pt_regs_t *ctx, struct side *side, struct owner *o)
+/* Keeps the root block of a call that begins, which is words in registers. */
+__noinline int keep_words(bpf_user_pt_regs_t *ctx, struct side *side, struct frame *frame)
 {
-	struct frame *f;
-
-	if (!side || !o)
+	if (!side || !frame)
 		return 0;
-	f = next_slot(o);
 	for (__u32 i = 0; i < FLAT_WORDS; i++) {
 		if (i >= side->root / 8)
 			break;
-		f->words[i] = make_word(ctx, side->words >> i * 8);
+		frame->words[i] = make_word(ctx, side->words >> i * 8);
 	}
 	return 0;
+}
+
+/*
+ * Copies user memory into the root block of a frame, as much as the verifier sees to fit at once: bytes, 0
+ * when it can't be read.
+ */
+__noinline int keep_piece(struct frame *frame, __u32 at, __u32 size, __u64 addr)
+{
+	const __u32 room = sizeof(frame->words);
+	__u8 *to;
+
+	if (!frame)
+		return 0;
+	to = (__u8 *)frame->words;
+	if (size >= 64 && at <= room - 64)
+		return read_user(to + at, 64, addr) ? 0 : 64;
+	if (size >= 16 && at <= room - 16)
+		return read_user(to + at, 16, addr) ? 0 : 16;
+	if (at > room - 8)
+		return 0;
+	if (size >= 8)
+		return read_user(to + at, 8, addr) ? 0 : 8;
+	size = bounded(size, 8);
+	return read_user(to + at, size, addr) ? 0 : size;
+}
+
+/* Makes move i of the plan into the root block of a frame: 0, or 1 when it could not be read. */
+__noinline int keep_move(bpf_user_pt_regs_t *ctx, struct hit *h, struct frame *frame, __u32 i)
+{
+	struct move *m = bpf_map_lookup_elem(&moves, &i);
+	__u32 at, size, part;
+	__u64 v;
+
+	if (!m || !h || !frame)
+		return 1;
+	v = m->source == SOURCE_CFA ? cfa_of(ctx, h->flags) : reg_by_number(ctx, m->reg);
+	if (m->source != SOURCE_REGISTER) {
+		at = m->dst;
+		size = m->size;
+		v += m->off;
+		for (int k = 0; k < KEPT_WORDS && size; k++) {
+			part = keep_piece(frame, at, size, v);
+			if (!part)
+				return 1;
+			at += part;
+			size -= part;
+			v += part;
+		}
+		return 0;
+	}
+	v >>= (m->off & 7) * 8;
+	at = bounded(m->dst, sizeof(frame->words));
+	if (at > sizeof(frame->words) - 8)
+		return 1;
+	switch (m->size) {
+	case 1: *((__u8 *)frame->words + at) = v; break;
+	case 2: *(__u16 *)((__u8 *)frame->words + at) = v; break;
+	case 4: *(__u32 *)((__u8 *)frame->words + at) = v; break;
+	default: *(__u64 *)((__u8 *)frame->words + at) = v; /* 3, 5, 6, 7: what is too much, a later move overwrites */
+	}
+	return 0;
+}
+
+/* Keeps the root block of a call that begins, whatever it is made of. */
+__noinline int keep_root(bpf_user_pt_regs_t *ctx, struct side *side, struct hit *h, struct frame *frame)
+{
+	if (!side || !h || !frame)
+		return 0;
+	for (__u32 i = 0; i < MAX_MOVES; i++) {
+		if (i >= side->nmoves)
+			break;
+		frame->missed |= (__u32)keep_move(ctx, h, frame, side->moves + i) << i;
+	}
+	return 0;
+}
+
+/* Keeps what the entry of a call that is not told would need, if it has room in its frame: flags of that. */
+static __always_inline __u32 keep(struct pt_regs *ctx, struct func *f, struct hit *h, struct owner *o)
+{
+	struct frame *frame = next_slot(o);
+
+	frame->missed = 0;
+	if (f->flags & FUNC_WORDS)
+		keep_words(ctx, &f->entry, frame);
+	else if (f->flags & FUNC_KEEPS)
+		keep_root(ctx, &f->entry, h, frame);
+	else
+		return 0;
+	return FRAME_WORDS;
 }
 
 /*
@@ -1618,10 +1705,8 @@ static __always_inline __u32 tell_entry(struct pt_regs *ctx, struct func *f, str
 
 	if (flags & FRAME_LEFT_OUT && !(flags & FRAME_LATE))
 		return flags;
-	if (flags & FRAME_LEFT_OUT && f->flags & FUNC_WORDS) {
-		keep_words(ctx, &f->entry, o);
-		return flags | FRAME_WORDS;
-	}
+	if (flags & FRAME_LEFT_OUT && f->flags & (FUNC_WORDS | FUNC_KEEPS))
+		return flags | keep(ctx, f, h, o);
 	if (flags & FRAME_LEFT_OUT)
 		h->more = RATE_ALL; /* it is kept back, for the case that it fails; what is too long for that, is recorded */
 	keeps = flags & FRAME_LEFT_OUT || f->flags & FUNC_HOLD;
@@ -1633,12 +1718,7 @@ static __always_inline __u32 tell_entry(struct pt_regs *ctx, struct func *f, str
 	flags &= FRAME_CHOSEN;
 	if (outcome == DELIVERED)
 		return flags | FRAME_TOLD;
-	flags |= loss_of(outcome);
-	if (f->flags & FUNC_WORDS) {
-		keep_words(ctx, &f->entry, o);
-		flags |= FRAME_WORDS;
-	}
-	return flags;
+	return flags | loss_of(outcome) | keep(ctx, f, h, o);
 }
 
 /* A traced function is entered. */
@@ -1964,10 +2044,10 @@ static __always_inline void tell_last(struct owner *o, struct frame *frame, __u3
 	fill_late(&s->event, f, o, frame);
 	s->event.size = sizeof(s->event) + sizeof(frame->words);
 	s->event.root = sizeof(frame->words);
-	s->event.missed = frame->flags & FRAME_WORDS ? 0 : 0xffffffff;
+	s->event.missed = frame->flags & FRAME_WORDS ? frame->missed : 0xffffffff;
 	words = (__u64 *)(s + 1);
 #pragma unroll
-	for (__u32 k = 0; k < FLAT_WORDS; k++)
+	for (__u32 k = 0; k < KEPT_WORDS; k++)
 		words[k] = frame->words[k];
 	bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
 }

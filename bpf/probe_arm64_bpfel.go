@@ -97,7 +97,9 @@ type probeFrame struct {
 	Counted  uint32
 	Mark     uint32
 	Overhead uint64
-	Words    [8]uint64
+	Missed   uint32
+	Pad      uint32
+	Words    [16]uint64
 }
 
 type probeFrameKey struct {

@@ -40,11 +40,12 @@ type Open struct {
 	Panics  bool   // Go: a panic is in flight below it
 
 	// Late: its entry is told if it fails. Where that is not held back, it can be made from these.
-	Late  bool
-	Pos   uint64 // position of its frame
-	Bias  uint64 // load bias of its file
-	Goid  uint64
-	Words []byte // the root block, nil when it isn't kept
+	Late   bool
+	Pos    uint64 // position of its frame
+	Bias   uint64 // load bias of its file
+	Goid   uint64
+	Words  []byte // the root block, nil when it isn't kept
+	Missed uint32 // the moves of it that could not be read
 }
 
 // batch is how many entries are read with one system call.
@@ -266,6 +267,7 @@ func (o *Objects) openCalls(w *probeOwner, f func(Open)) error {
 			Late: frame.Flags&frameLate != 0, Pos: frame.Pos, Bias: frame.Bias, Goid: w.Goid,
 		}
 		if frame.Flags&frameWords != 0 {
+			c.Missed = frame.Missed
 			for _, word := range frame.Words {
 				c.Words = binary.LittleEndian.AppendUint64(c.Words, word)
 			}

@@ -100,6 +100,28 @@ func TestSampling(t *testing.T) {
 	}
 }
 
+// TestSampledErrors holds that failed calls which were sampled out have their arguments, those in memory too, of
+// functions that have more than registers hold.
+func TestSampledErrors(t *testing.T) {
+	testenv.RequireBPF(t)
+	const requests = 2000
+	program := testenv.Build(t, testenv.Target{Source: "c/sampled"})
+	tr := begin(t, "--sample", "0.001", "-s", "fetch", "--error", "fetch=negative", "--", program, fmt.Sprint(requests))
+	tr.end()
+	var want []string
+	for i := 97; i <= requests; i += 97 {
+		want = append(want, fmt.Sprintf(`{"row":{"id":%d,"shard":%d,"kind":%d,"tag":"t%d","text":"r%d"},"a":%d,"b":-2,"c":"r%d","d":4,"e":5,"f":6,"g":-7}`, i, -i, i%1000, i, i, i+1, i))
+	}
+	db := tr.open()
+	if got := text(t, db, "SELECT args FROM data_trace JOIN process_trace USING (id) WHERE status = 'ERR' ORDER BY id"); got != strings.Join(want, "\n") {
+		t.Errorf("failed calls have the arguments\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+	// Nearly all, that is: one may have been chosen.
+	if got := number(t, db, "SELECT count(*) FROM data_trace JOIN process_trace USING (id) WHERE status = 'ERR' AND flags LIKE '%late%'"); got < int64(len(want))-3 {
+		t.Errorf("of %d failed calls the arguments of %d were kept until then", len(want), got)
+	}
+}
+
 // failures are the ids of the queries that fail, and the number of requests that end before theirs.
 func failures(requests, panics int) (ids []string, panicked int) {
 	for r := 1; r <= requests; r++ {
