@@ -12,6 +12,7 @@
 #define OBSERVATORY_TRACE_CALLS_H
 
 #define SHARE_EVERY 64
+#define NEAR_THREADS 1024
 #define MAX_DOUBTS 32 /* frames of one thread that may be gone */
 
 /* What is known of a hit before its values are. */
@@ -39,7 +40,7 @@ struct hit {
 	__u32 state; /* of its function (enum control_state): one for all of the hit, it may be changed meanwhile */
 };
 
-/* By thread id. */
+/* By thread id. Its owner's key is that, or 0 where nobody is. */
 struct thread {
 	struct hit hit;
 	__u64 thrown; /* where an exception was last thrown: the unwinder, which is called next, need not tell it again */
@@ -65,6 +66,8 @@ struct share_key {
 	__u32 func;
 };
 
+/* The threads that are the first at their place, by thread id modulo NEAR_THREADS: found without hashing. Those of others. */
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, struct thread); __uint(max_entries, NEAR_THREADS); } near_threads SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, __u32); __type(value, struct thread); __uint(max_entries, 1 << 16); } threads SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct goroutine_key); __type(value, struct owner); __uint(max_entries, 1 << 18); } goroutines SEC(".maps");
 /* The frames beyond NEAR_FRAMES, and the entries that are held back. */
@@ -631,6 +634,44 @@ static __always_inline void share(struct thread *t)
 		add_share(t);
 }
 
+static __always_inline struct thread *place_of(__u32 tid)
+{
+	__u32 k = tid % NEAR_THREADS;
+
+	return bpf_map_lookup_elem(&near_threads, &k);
+}
+
+/* The thread of an id; NULL when it is not known. */
+static __noinline struct thread *known_thread(__u32 tid)
+{
+	struct thread *t = place_of(tid);
+
+	return t && t->owner.key == tid ? t : bpf_map_lookup_elem(&threads, &tid);
+}
+
+/* Leaves a thread's place to others. Nobody but the thread itself is there, and it has ended. */
+static __always_inline void forget_thread(struct thread *t, __u32 tid)
+{
+	if (t == place_of(tid))
+		__sync_lock_test_and_set(&t->owner.key, 0);
+	else
+		bpf_map_delete_elem(&threads, &tid);
+}
+
+/* A place that is the current thread's from now on; NULL when it is another's. */
+static __always_inline struct thread *near_thread(__u32 tid)
+{
+	struct thread *t = place_of(tid);
+
+	if (!t || (t->owner.key != tid && __sync_val_compare_and_swap(&t->owner.key, 0, tid)))
+		return NULL;
+	__builtin_memset(&t->hit, 0, sizeof(t->hit));
+	t->thrown = 0;
+	t->entries = 0;
+	__builtin_memset(&t->owner.goid, 0, offsetof(struct owner, at) - offsetof(struct owner, goid));
+	return t;
+}
+
 /* A thread that is traced; NULL when its process is not, or there is no room. */
 static __noinline struct thread *new_thread(void)
 {
@@ -641,13 +682,16 @@ static __noinline struct thread *new_thread(void)
 
 	if (!bpf_map_lookup_elem(&processes, &tgid))
 		return NULL;
-	none = bpf_map_lookup_elem(&blank, &zero);
-	if (!none || ADD(&threads, &tid, none, BPF_ANY))
-		return NULL;
-	t = bpf_map_lookup_elem(&threads, &tid);
-	if (!t)
-		return NULL;
-	t->owner.key = tid;
+	t = near_thread(tid);
+	if (!t) {
+		none = bpf_map_lookup_elem(&blank, &zero);
+		if (!none || ADD(&threads, &tid, none, BPF_ANY))
+			return NULL;
+		t = bpf_map_lookup_elem(&threads, &tid);
+		if (!t)
+			return NULL;
+		t->owner.key = tid;
+	}
 	t->owner.tgid = tgid;
 	return t;
 }
@@ -655,8 +699,11 @@ static __noinline struct thread *new_thread(void)
 static __always_inline struct thread *thread_of(struct task_struct *task)
 {
 	__u32 tid = task->pid;
-	struct thread *t = bpf_map_lookup_elem(&threads, &tid);
+	struct thread *t = place_of(tid);
 
+	if (t && t->owner.key == tid && t->owner.tgid == task->tgid)
+		return t;
+	t = bpf_map_lookup_elem(&threads, &tid);
 	if (t && t->owner.tgid == task->tgid)
 		return t;
 	return new_thread();

@@ -687,7 +687,9 @@ static __always_inline bool try_time(struct hit *h, struct task_struct *task)
 
 static __noinline void take_time(struct hit *h, struct task_struct *task)
 {
-	if (bpf_core_field_exists(task->se.cfs_rq) && bpf_core_field_exists(struct rq, clock_task)) {
+	if (stats_only) {
+		h->ts = bpf_ktime_get_ns(); /* who asks for no events needs no CPU time */
+	} else if (bpf_core_field_exists(task->se.cfs_rq) && bpf_core_field_exists(struct rq, clock_task)) {
 		if (!try_time(h, task))
 			try_time(h, task);
 	} else {
@@ -1599,6 +1601,8 @@ __noinline int keep_piece(struct frame *frame, __u32 at, __u32 size, __u64 addr)
 	to = (__u8 *)frame->words;
 	if (size >= 64 && at <= room - 64)
 		return read_user(to + at, 64, addr) ? 0 : 64;
+	if (size >= 32 && at <= room - 32)
+		return read_user(to + at, 32, addr) ? 0 : 32;
 	if (size >= 16 && at <= room - 16)
 		return read_user(to + at, 16, addr) ? 0 : 16;
 	if (at > room - 8)
@@ -1982,7 +1986,7 @@ int on_signal(struct raw_tracepoint *ctx)
 	sig = killer(task, (int)ctx->args[0], (void *)ctx->args[2]);
 	if (!sig || __sync_fetch_and_or(&p->flags, PROCESS_DYING) & PROCESS_DYING)
 		return 0;
-	t = bpf_map_lookup_elem(&threads, &tid);
+	t = known_thread(tid);
 	if (t && t->owner.tgid == tgid)
 		bring_all(&t->owner, t->owner.n);
 	s = take();
@@ -2083,7 +2087,7 @@ static long close_one(__u64 i, struct owner **arg)
 /* A thread is no more, or executes another program: what was open is counted. */
 static __noinline void close_thread(__u32 tid, __u32 how)
 {
-	struct thread *t = bpf_map_lookup_elem(&threads, &tid);
+	struct thread *t = known_thread(tid);
 	struct owner *o;
 
 	if (!t)
@@ -2093,7 +2097,7 @@ static __noinline void close_thread(__u32 tid, __u32 how)
 	o->sweep_at = bpf_ktime_get_ns();
 	o->sweep = o->flags & OWNER_FORCED ? ENDED_ERR : how;
 	bpf_loop(o->n, close_one, &o, 0);
-	bpf_map_delete_elem(&threads, &tid);
+	forget_thread(t, tid);
 }
 
 /* Whether a signal that ends a process is sent to stop it, rather than by its own fault: SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM. */

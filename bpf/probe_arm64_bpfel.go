@@ -409,6 +409,7 @@ const (
 	probeMapInstances         = "instances"
 	probeMapLatencies         = "latencies"
 	probeMapMoves             = "moves"
+	probeMapNearThreads       = "near_threads"
 	probeMapPool              = "pool"
 	probeMapProcesses         = "processes"
 	probeMapPrograms          = "programs"
@@ -509,6 +510,7 @@ type probeMapSpecs struct {
 	Instances    *ebpf.MapSpec `ebpf:"instances"`
 	Latencies    *ebpf.MapSpec `ebpf:"latencies"`
 	Moves        *ebpf.MapSpec `ebpf:"moves"`
+	NearThreads  *ebpf.MapSpec `ebpf:"near_threads"`
 	Pool         *ebpf.MapSpec `ebpf:"pool"`
 	Processes    *ebpf.MapSpec `ebpf:"processes"`
 	Programs     *ebpf.MapSpec `ebpf:"programs"`
@@ -575,6 +577,7 @@ type probeMaps struct {
 	Instances    *ebpf.Map `ebpf:"instances"`
 	Latencies    *ebpf.Map `ebpf:"latencies"`
 	Moves        *ebpf.Map `ebpf:"moves"`
+	NearThreads  *ebpf.Map `ebpf:"near_threads"`
 	Pool         *ebpf.Map `ebpf:"pool"`
 	Processes    *ebpf.Map `ebpf:"processes"`
 	Programs     *ebpf.Map `ebpf:"programs"`
@@ -602,6 +605,7 @@ func (m *probeMaps) Close() error {
 		m.Instances,
 		m.Latencies,
 		m.Moves,
+		m.NearThreads,
 		m.Pool,
 		m.Processes,
 		m.Programs,

@@ -217,8 +217,30 @@ func each[K, V any](m *ebpf.Map, values int, f func(*K, []V) error) error {
 // OpenCalls calls f for every call that has not ended, those of an owner in the order in which
 // they began. It is for when no probe runs any more.
 func (o *Objects) OpenCalls(f func(Open)) error {
-	err := each(o.probes.Threads, 1, func(_ *uint32, t []probeThread) error { return o.openCalls(&t[0].Owner, f) })
+	err := errors.Join(o.nearThreads(f), each(o.probes.Threads, 1, func(_ *uint32, t []probeThread) error { return o.openCalls(&t[0].Owner, f) }))
 	return errors.Join(err, each(o.probes.Goroutines, 1, func(_ *probeGoroutineKey, g []probeOwner) error { return o.openCalls(&g[0], f) }))
+}
+
+// nearThreads is OpenCalls of the threads in the array.
+func (o *Objects) nearThreads(f func(Open)) error {
+	memory, err := o.probes.NearThreads.Memory()
+	if err != nil {
+		return fmt.Errorf("read BPF map %s: %w", o.probes.NearThreads, err)
+	}
+	var t probeThread
+	bytes := unsafe.Slice((*byte)(unsafe.Pointer(&t)), unsafe.Sizeof(t))
+	for i := range o.probes.NearThreads.MaxEntries() {
+		if _, err := memory.ReadAt(bytes, int64(i)*int64(len(bytes))); err != nil {
+			return fmt.Errorf("read BPF map %s: %w", o.probes.NearThreads, err)
+		}
+		if t.Owner.Key == 0 {
+			continue
+		}
+		if err := o.openCalls(&t.Owner, f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // EndGoroutines forgets the goroutines of a process that has ended, or executed another program, at a time
