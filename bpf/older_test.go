@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 
@@ -39,6 +40,23 @@ func TestOlderKernels(t *testing.T) {
 			collection.Close()
 		})
 	}
+}
+
+// TestNoPreemptDisable loads the programs as before Linux 6.10, which lacks bpf_preempt_disable.
+func TestNoPreemptDisable(t *testing.T) {
+	object := bytes.ReplaceAll(_ProbeBytes, []byte("\x00bpf_preempt_"), []byte("\x00old_preempt_"))
+	if bytes.Equal(object, _ProbeBytes) {
+		t.Fatal("the programs don't call it")
+	}
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+	if err != nil {
+		t.Fatal(err)
+	}
+	collection, err := ebpf.NewCollection(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	collection.Close()
 }
 
 // remove renames a member, of a struct without a name inside if need be.
