@@ -405,7 +405,7 @@ func isWords(p *trace.Plan) bool {
 
 // isKept says whether the root block of a compiled plan has room in a frame.
 func isKept(p *trace.Plan) bool {
-	return p == nil || !slices.ContainsFunc(p.Moves, func(m trace.Move) bool { return !bpf.Kept(m.Dst, m.Size) })
+	return p == nil || bpf.Kept(0, uint16(min(p.Root.Size, 1<<15))) && !slices.ContainsFunc(p.Moves, func(m trace.Move) bool { return !bpf.Kept(m.Dst, m.Size) })
 }
 
 // isFlat says whether that is all, with no pointers to follow in it.

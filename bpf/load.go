@@ -76,10 +76,10 @@ const (
 // FlatWords is FLAT_WORDS of event.h: the most words of a flat side's root block.
 const FlatWords = 8
 
-// Kept says whether a frame has room for a piece of a root block, which begins at an offset in it.
+// Kept says whether a frame has room for a piece of a root block, of so many bytes at an offset in it: its
+// last part must not begin behind the last word.
 func Kept(offset, size uint16) bool {
-	const room = 8 * keptWords
-	return offset <= room-8 && size <= room-offset && (offset+size)%8 <= size // its last part begins before the last word
+	return size > 0 && int(offset)+(int(size)-1)/8*8 <= 8*(keptWords-1)
 }
 
 // keptWords is KEPT_WORDS of event.h.
