@@ -223,6 +223,12 @@ func fuzzEvent(b []byte, functions []*trace.Function, d *Decoder) (Event, trace.
 		e.Func = uint32(what)%uint32(len(functions)-1) + 1
 		role = functions[e.Func].Role
 		e.Kind = EventEntry
+		switch b[0]&0x40 | b[2]&1 {
+		case 0x40:
+			e.More = markNone << insideShift
+		case 0x41:
+			e.More = uint64(markOf(d.now)) << insideShift
+		}
 		if b[0]&0x80 != 0 {
 			e.Kind = EventExit
 		}
