@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -188,9 +189,11 @@ type Settings struct {
 type Objects struct {
 	probes probeObjects
 	caps   Settings
-	cpus   int    // possible ones
-	room   uint32 // each of them has for so many in the map of latencies
-	known  uint32 // functions, those that nobody has filled in included
+	cpus   int           // possible ones
+	room   uint32        // each of them has for so many in the map of latencies
+	known  atomic.Uint32 // functions, those that nobody has filled in included
+
+	functions, latencies, nearThreads *ebpf.Memory // the maps of these names
 }
 
 // Load loads the programs. It needs CAP_BPF and CAP_PERFMON.
@@ -232,7 +235,7 @@ func Load(s Settings) (*Objects, error) {
 		}
 	}
 	for name, n := range map[string]uint32{
-		"functions": s.Functions, "counts": s.Functions, "checks": s.Functions, "moves": s.Moves, "programs": s.Programs,
+		"functions": s.Functions, "counts": s.Functions, "glimpses": s.Functions, "checks": s.Functions, "moves": s.Moves, "programs": s.Programs,
 		"edges": s.Edges, "dynamic": s.Dynamic, "pool": slots, "events": s.RingBytes,
 		"latencies": near * uint32(cpus),
 	} {
@@ -251,6 +254,13 @@ func Load(s Settings) (*Objects, error) {
 			return nil, fmt.Errorf("load BPF programs: %w\n%s", err, strings.Join(ve.Log, "\n"))
 		}
 		return nil, fmt.Errorf("load BPF programs: %w", err)
+	}
+	for m, memory := range map[*ebpf.Map]**ebpf.Memory{
+		o.probes.Functions: &o.functions, o.probes.Latencies: &o.latencies, o.probes.NearThreads: &o.nearThreads,
+	} {
+		if *memory, err = m.Memory(); err != nil {
+			return nil, errors.Join(fmt.Errorf("map BPF map %s: %w", m, err), o.Close())
+		}
 	}
 	return o, nil
 }
@@ -360,7 +370,7 @@ func (o *Objects) Fill(t Tables) error {
 			return fmt.Errorf("fill BPF map instances: %w", full(err))
 		}
 	}
-	o.known = max(o.known, t.FirstFunc+uint32(len(t.Functions)))
+	o.known.Store(max(o.known.Load(), t.FirstFunc+uint32(len(t.Functions))))
 	functions := slices.Clone(t.Functions)
 	for i := range functions {
 		functions[i].Control.Keep = RateAll
@@ -370,14 +380,10 @@ func (o *Objects) Fill(t Tables) error {
 
 // SetControls changes how functions are traced, by their ids.
 func (o *Objects) SetControls(ids []uint32, controls []Control) error {
-	memory, err := o.probes.Functions.Memory()
-	if err != nil {
-		return fmt.Errorf("change how functions are traced: %w", err)
-	}
 	for i, id := range ids {
 		at := int64(id)*int64(unsafe.Sizeof(Func{})) + int64(unsafe.Offsetof(Func{}.Control))
 		control := (*[unsafe.Sizeof(Control{})]byte)(unsafe.Pointer(&controls[i]))
-		if _, err := memory.WriteAt(control[:], at); err != nil {
+		if _, err := o.functions.WriteAt(control[:], at); err != nil {
 			return fmt.Errorf("change how function %d is traced: %w", id, err)
 		}
 	}

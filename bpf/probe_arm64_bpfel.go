@@ -504,6 +504,7 @@ type probeMapSpecs struct {
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	FarLatencies *ebpf.MapSpec `ebpf:"far_latencies"`
 	Functions    *ebpf.MapSpec `ebpf:"functions"`
+	Glimpses     *ebpf.MapSpec `ebpf:"glimpses"`
 	Goroutines   *ebpf.MapSpec `ebpf:"goroutines"`
 	Held         *ebpf.MapSpec `ebpf:"held"`
 	Images       *ebpf.MapSpec `ebpf:"images"`
@@ -571,6 +572,7 @@ type probeMaps struct {
 	Events       *ebpf.Map `ebpf:"events"`
 	FarLatencies *ebpf.Map `ebpf:"far_latencies"`
 	Functions    *ebpf.Map `ebpf:"functions"`
+	Glimpses     *ebpf.Map `ebpf:"glimpses"`
 	Goroutines   *ebpf.Map `ebpf:"goroutines"`
 	Held         *ebpf.Map `ebpf:"held"`
 	Images       *ebpf.Map `ebpf:"images"`

@@ -130,16 +130,12 @@ func (o *Objects) Latencies(f func(*Latency)) error {
 
 // near calls f for the latencies in the array, as near_latency lays them out.
 func (o *Objects) near(f func(*probeLatency)) error {
-	memory, err := o.probes.Latencies.Memory()
-	if err != nil {
-		return fmt.Errorf("read BPF map %s: %w", o.probes.Latencies, err)
-	}
 	const size = int(unsafe.Sizeof(probeLatency{}))
-	used := min(int(o.room), 4*(int(o.known)+8))
+	used := min(int(o.room), 4*(int(o.known.Load())+8))
 	all := make([]probeLatency, used)
 	bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(all))), used*size)
 	for cpu := range o.cpus {
-		if _, err := memory.ReadAt(bytes, int64(cpu)*int64(o.room)*int64(size)); err != nil {
+		if _, err := o.latencies.ReadAt(bytes, int64(cpu)*int64(o.room)*int64(size)); err != nil {
 			return fmt.Errorf("read BPF map %s: %w", o.probes.Latencies, err)
 		}
 		for i := range all {
@@ -217,20 +213,16 @@ func each[K, V any](m *ebpf.Map, values int, f func(*K, []V) error) error {
 // OpenCalls calls f for every call that has not ended, those of an owner in the order in which
 // they began. It is for when no probe runs any more.
 func (o *Objects) OpenCalls(f func(Open)) error {
-	err := errors.Join(o.nearThreads(f), each(o.probes.Threads, 1, func(_ *uint32, t []probeThread) error { return o.openCalls(&t[0].Owner, f) }))
+	err := errors.Join(o.openOfThreads(f), each(o.probes.Threads, 1, func(_ *uint32, t []probeThread) error { return o.openCalls(&t[0].Owner, f) }))
 	return errors.Join(err, each(o.probes.Goroutines, 1, func(_ *probeGoroutineKey, g []probeOwner) error { return o.openCalls(&g[0], f) }))
 }
 
-// nearThreads is OpenCalls of the threads in the array.
-func (o *Objects) nearThreads(f func(Open)) error {
-	memory, err := o.probes.NearThreads.Memory()
-	if err != nil {
-		return fmt.Errorf("read BPF map %s: %w", o.probes.NearThreads, err)
-	}
+// openOfThreads is OpenCalls of the threads in the array.
+func (o *Objects) openOfThreads(f func(Open)) error {
 	var t probeThread
 	bytes := unsafe.Slice((*byte)(unsafe.Pointer(&t)), unsafe.Sizeof(t))
 	for i := range o.probes.NearThreads.MaxEntries() {
-		if _, err := memory.ReadAt(bytes, int64(i)*int64(len(bytes))); err != nil {
+		if _, err := o.nearThreads.ReadAt(bytes, int64(i)*int64(len(bytes))); err != nil {
 			return fmt.Errorf("read BPF map %s: %w", o.probes.NearThreads, err)
 		}
 		if t.Owner.Key == 0 {
