@@ -243,7 +243,7 @@ func (m *calibration) probed(function unsafe.Pointer, exit int64, keep uint32) (
 // duration is how long the middle one of a function's calls was.
 func (m *calibration) duration(function uint32) (time.Duration, error) {
 	var h trace.Histogram
-	err := m.objs.Latencies(func(l *bpf.Latency) {
+	err := m.objs.Latencies(func(l, _ *bpf.Latency) {
 		if l.Func != function {
 			return
 		}

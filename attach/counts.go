@@ -1,7 +1,6 @@
 package attach
 
 import (
-	"cmp"
 	"fmt"
 	"time"
 
@@ -20,13 +19,10 @@ type Counts struct {
 // counted is what Counts has told of.
 type counted struct {
 	counters  []bpf.Counters // by function id
-	latencies map[latencyKey]*bpf.Latency
 	untracked uint64
 	// more is what was found to be open when its goroutine, or the trace, ended.
 	more map[uint32]*trace.Tally
 }
-
-type latencyKey struct{ function, octave uint32 }
 
 // Counts reads what the probes have counted since the last call. It is for the
 // goroutine that calls Next.
@@ -114,40 +110,30 @@ const (
 // latencies gives the calls that have ended since the last time, by function id.
 func (s *Session) latencies() (map[uint32]*trace.Tally, error) {
 	measured := map[uint32]*trace.Tally{}
-	if s.counted.latencies == nil {
-		s.counted.latencies = map[latencyKey]*bpf.Latency{}
-	}
-	var none bpf.Latency
-	err := s.objs.Latencies(func(l *bpf.Latency) {
-		key := latencyKey{l.Func, l.Octave}
-		before := cmp.Or(s.counted.latencies[key], &none)
-		if *before == *l {
-			return
-		}
-		s.counted.latencies[key] = l
-		t := measured[l.Func]
+	err := s.objs.Latencies(func(now, before *bpf.Latency) {
+		t := measured[now.Func]
 		if t == nil {
 			t = &trace.Tally{}
-			measured[l.Func] = t
+			measured[now.Func] = t
 		}
 		var longest int64
-		if l.MaxNS != before.MaxNS {
-			longest = int64(l.MaxNS)
+		if now.Longest != before.Longest {
+			longest = int64(now.Longest)
 		}
-		for i, n := range l.Buckets {
-			bucket := int(l.Octave)*len(l.Buckets) + i
-			if n -= before.Buckets[i]; n > 0 && l.MaxNS == before.MaxNS {
+		for i, n := range now.Buckets {
+			bucket := int(now.Octave)*len(now.Buckets) + i
+			if n -= before.Buckets[i]; n > 0 && now.Longest == before.Longest {
 				// The longest of this octave was earlier: now it is at most what its bucket holds.
 				_, high := trace.HistogramBounds(bucket)
-				longest = min(int64(l.MaxNS), int64(high-1))
+				longest = min(int64(now.Longest), int64(high-1))
 			}
 			t.Latency.AddBucket(bucket, uint64(n))
 			t.Calls += uint64(n)
 		}
-		t.TotalNS += int64(l.TotalNS - before.TotalNS)
-		t.OverheadNS += int64(l.OverheadNS - before.OverheadNS)
-		t.OutermostNS += int64(l.OutermostNS - before.OutermostNS)
-		t.LeftOut += l.LeftOut - before.LeftOut
+		t.TotalNS += int64(now.Total - before.Total)
+		t.OverheadNS += int64(now.Overhead - before.Overhead)
+		t.OutermostNS += int64(now.Outermost - before.Outermost)
+		t.LeftOut += now.LeftOut - before.LeftOut
 		t.MaxNS = max(t.MaxNS, longest)
 	})
 	return measured, err

@@ -40,7 +40,7 @@ type Options struct {
 	// PerfEvents uses perf-event uprobes even where uprobe_multi is to be had.
 	PerfEvents bool
 
-	scratch uint32 // see bpf.Settings.Scratch
+	scratch, latencies uint32 // see bpf.Settings
 
 	// StatsOnly counts calls, and gives no record of any: Counts tells all.
 	StatsOnly bool
@@ -197,7 +197,7 @@ func (s *Session) load() error {
 	objs, err := bpf.Load(bpf.Settings{
 		StatsOnly: s.opts.StatsOnly, FollowChildren: s.opts.FollowChildren, ReportExecs: s.opts.future(), LeaveOthers: !s.opts.future(),
 		MaxString: s.opts.MaxString, MaxItems: s.opts.MaxItems, MaxDepth: s.opts.MaxDepth, MaxBytes: s.opts.MaxBytes,
-		RingBytes: s.opts.RingBytes, Scratch: s.opts.scratch, PerfEvents: perf,
+		RingBytes: s.opts.RingBytes, Scratch: s.opts.scratch, Latencies: s.opts.latencies, PerfEvents: perf,
 		Functions: spareFunctions, Moves: movesEach * spareFunctions, Programs: programsEach * spareFunctions,
 		Edges: edgesEach * spareFunctions, Dynamic: maxDynamics,
 	})

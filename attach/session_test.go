@@ -117,6 +117,44 @@ func TestCrowded(t *testing.T) {
 	}
 }
 
+// TestFarLatencies holds that calls are counted and timed whose histograms find no room in the array: here
+// each processor has it for one.
+func TestFarLatencies(t *testing.T) {
+	testenv.RequireBPF(t)
+	p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/counts"}), "-wait", "-n", "3000", "threads").Ready()
+	s, err := Start(Options{
+		PIDs: []int{p.PID}, MaxDepth: 1, StatsOnly: true, latencies: 1,
+		Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile("ints")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var counted, timed uint64
+	count := func() {
+		counts, err := s.Counts()
+		if err != nil || len(counts.Losses) > 0 {
+			t.Fatal(err, counts.Losses)
+		}
+		for _, c := range counts.Tallies {
+			counted += c.Calls
+			timed += c.Latency.Count()
+		}
+	}
+	p.Go()
+	p.WaitStdout("functions")
+	count()
+	want := testenv.ParseCounts(t, p.Wait().Stdout).Functions["ints"].Calls
+	count()
+	if counted != want || timed != want {
+		t.Errorf("%d calls, %d timed, of %d", counted, timed, want)
+	}
+}
+
 // TestTargetOutlivesSession detaches while the target runs on, which must answer as before.
 func TestTargetOutlivesSession(t *testing.T) {
 	testenv.RequireBPF(t)

@@ -86,6 +86,8 @@ struct { __uint(type, BPF_MAP_TYPE_ARRAY); __type(key, __u32); __type(value, str
 /* Of SHARE_EVERY calls that a thread has begun one, of all functions and processes. */
 __u64 begun = 0;
 
+__u32 has_far_latencies = 0; /* there are some: the map of them is worth reading */
+
 /* Calls that have no frame, since a map was full, and durations that are in no histogram. */
 __u64 untracked = 0;
 __u64 unmeasured = 0;
@@ -141,6 +143,7 @@ static __noinline struct latency *new_latency(struct latency_key *key)
 	__u32 zero = 0;
 	void *none = bpf_map_lookup_elem(&blank, &zero);
 
+	has_far_latencies = 1;
 	if (none)
 		ADD(&far_latencies, key, none, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&far_latencies, key);

@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
@@ -35,6 +36,8 @@ type (
 	ErrnoPlace = probeErrnoPlace
 	// Counters is struct counters.
 	Counters = probeCounters
+	// Latency is struct latency: bucket i of octave o is number o<<4+i of trace.Histogram's layout.
+	Latency = probeLatency
 	// InstanceKey is struct instance_key.
 	InstanceKey = probeInstanceKey
 	// Check is struct check.
@@ -174,6 +177,7 @@ type Settings struct {
 	MaxDepth       uint32 // pointers followed one behind the other
 	MaxBytes       uint32 // bytes of data per event
 	RingBytes      uint32 // size of the ring buffer of calls: a power of two, at least a page
+	Latencies      uint32 // histograms of an octave that a processor has in an array, a power of two; 0: four for each function, but see nearLatencies
 	Scratch        uint32 // events that can be put together at once; 0: 64, or more with many processors
 
 	// Capacity of the tables; they can't grow once loaded.
@@ -194,6 +198,10 @@ type Objects struct {
 	known  atomic.Uint32 // functions, those that nobody has filled in included
 
 	functions, latencies, nearThreads *ebpf.Memory // the maps of these names
+
+	// What Latencies has told of: by processor, as they lie in the array, and of the hash map.
+	near [][]Latency
+	far  map[probeLatencyKey][]Latency
 }
 
 // Load loads the programs. It needs CAP_BPF and CAP_PERFMON.
@@ -227,7 +235,7 @@ func Load(s Settings) (*Objects, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load BPF programs: %w", err)
 	}
-	near := nearLatencies(cpus, s.Functions)
+	near := cmp.Or(s.Latencies, nearLatencies(cpus, s.Functions))
 	variables["near_latencies"] = near
 	for name, v := range variables {
 		if err := spec.Variables[name].Set(v); err != nil {
@@ -247,7 +255,7 @@ func Load(s Settings) (*Objects, error) {
 		spec.Programs["hit"].AttachType = ebpf.AttachNone
 		spec.Programs["glimpse"].AttachType = ebpf.AttachNone
 	}
-	o := &Objects{caps: s, cpus: cpus, room: near}
+	o := &Objects{caps: s, cpus: cpus, room: near, near: make([][]Latency, cpus), far: map[probeLatencyKey][]Latency{}}
 	if err := spec.LoadAndAssign(&o.probes, nil); err != nil {
 		var ve *ebpf.VerifierError
 		if errors.As(err, &ve) {
@@ -273,7 +281,7 @@ const wakeBytes = 1 << 20
 // function, up to 32,768, and up to 32 MiB for all processors; a power of two. The others are in a hash map.
 func nearLatencies(cpus int, functions uint32) uint32 {
 	n := uint32(1 << 15)
-	for n > 64 && (n/2 >= 4*functions || uint64(n)*uint64(cpus)*uint64(unsafe.Sizeof(probeLatency{})) > 32<<20) {
+	for n > 64 && (n/2 >= 4*functions || uint64(n)*uint64(cpus)*uint64(unsafe.Sizeof(Latency{})) > 32<<20) {
 		n /= 2
 	}
 	return n

@@ -424,6 +424,7 @@ const (
 	probeVarActive            = "active"
 	probeVarBegun             = "begun"
 	probeVarFollowChildren    = "follow_children"
+	probeVarHasFarLatencies   = "has_far_latencies"
 	probeVarLeaveOthers       = "leave_others"
 	probeVarLostProcessEvents = "lost_process_events"
 	probeVarMaxBytes          = "max_bytes"
@@ -526,6 +527,7 @@ type probeVariableSpecs struct {
 	Active            *ebpf.VariableSpec `ebpf:"active"`
 	Begun             *ebpf.VariableSpec `ebpf:"begun"`
 	FollowChildren    *ebpf.VariableSpec `ebpf:"follow_children"`
+	HasFarLatencies   *ebpf.VariableSpec `ebpf:"has_far_latencies"`
 	LeaveOthers       *ebpf.VariableSpec `ebpf:"leave_others"`
 	LostProcessEvents *ebpf.VariableSpec `ebpf:"lost_process_events"`
 	MaxBytes          *ebpf.VariableSpec `ebpf:"max_bytes"`
@@ -623,6 +625,7 @@ type probeVariables struct {
 	Active            *ebpf.Variable `ebpf:"active"`
 	Begun             *ebpf.Variable `ebpf:"begun"`
 	FollowChildren    *ebpf.Variable `ebpf:"follow_children"`
+	HasFarLatencies   *ebpf.Variable `ebpf:"has_far_latencies"`
 	LeaveOthers       *ebpf.Variable `ebpf:"leave_others"`
 	LostProcessEvents *ebpf.Variable `ebpf:"lost_process_events"`
 	MaxBytes          *ebpf.Variable `ebpf:"max_bytes"`

@@ -4,27 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
 )
-
-// Latency is the durations that a function's calls took, by octave and bucket (struct
-// latency): bucket i of octave o is number o<<4+i of trace.Histogram's layout.
-type Latency struct {
-	Func    uint32
-	Octave  uint32
-	Buckets [1 << latencyBits]uint32 // modulo 2^32
-	TotalNS uint64                   // sum of the durations
-	// OverheadNS is the probes' share in TotalNS.
-	OverheadNS uint64
-	// OutermostNS is the part of TotalNS that is of calls which no traced call has made.
-	OutermostNS uint64
-	MaxNS       uint64 // longest of them
-	LeftOut     uint64 // calls that were not recorded, by choice
-}
-
-const latencyBits = 4
 
 // Open is a call that has not ended.
 type Open struct {
@@ -102,60 +86,60 @@ func (c *Counters) add(o *Counters) {
 	c.Copying += o.Copying
 }
 
-// Latencies calls f for all that was measured, summed over the processors.
-func (o *Objects) Latencies(f func(*Latency)) error {
-	sums := map[probeLatencyKey]*Latency{}
-	add := func(key probeLatencyKey, l *probeLatency) {
-		sum := sums[key]
-		if sum == nil {
-			sum = &Latency{Func: key.Func, Octave: key.Octave}
-			sums[key] = sum
-		}
-		sum.add(l)
-	}
-	if err := o.near(func(l *probeLatency) { add(probeLatencyKey{Func: l.Func, Octave: l.Octave}, l) }); err != nil {
+// Latencies calls f for all that was measured since the last time: each octave of a function's histogram on
+// each processor, as it is and as it was. It is not safe for concurrent use.
+func (o *Objects) Latencies(f func(now, before *Latency)) error {
+	if err := o.nearLatencies(f); err != nil {
 		return err
 	}
-	err := each(o.probes.FarLatencies, o.cpus, func(key *probeLatencyKey, values []probeLatency) error {
+	var far uint32
+	if err := o.probes.HasFarLatencies.Get(&far); err != nil {
+		return fmt.Errorf("read BPF variable has_far_latencies: %w", err)
+	}
+	if far == 0 {
+		return nil
+	}
+	return each(o.probes.FarLatencies, o.cpus, func(key *probeLatencyKey, values []Latency) error {
+		before := o.far[*key]
+		if before == nil {
+			before = make([]Latency, o.cpus)
+			o.far[*key] = before
+		}
 		for i := range values {
-			add(*key, &values[i])
+			if now := &values[i]; *now != before[i] {
+				now.Func, now.Octave = key.Func, key.Octave
+				f(now, &before[i])
+				now.Func, now.Octave = 0, 0
+				before[i] = *now
+			}
 		}
 		return nil
 	})
-	for _, sum := range sums {
-		f(sum)
-	}
-	return err
 }
 
-// near calls f for the latencies in the array, as near_latency lays them out.
-func (o *Objects) near(f func(*probeLatency)) error {
-	const size = int(unsafe.Sizeof(probeLatency{}))
+// nearLatencies is Latencies of those in the array, as near_latency lays them out.
+func (o *Objects) nearLatencies(f func(now, before *Latency)) error {
+	const size = int(unsafe.Sizeof(Latency{}))
 	used := min(int(o.room), 4*(int(o.known.Load())+8))
-	all := make([]probeLatency, used)
-	bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(all))), used*size)
-	for cpu := range o.cpus {
-		if _, err := o.latencies.ReadAt(bytes, int64(cpu)*int64(o.room)*int64(size)); err != nil {
-			return fmt.Errorf("read BPF map %s: %w", o.probes.Latencies, err)
-		}
-		for i := range all {
-			if all[i].Func != 0 {
-				f(&all[i])
+	part := make([]Latency, min(used, batch))
+	bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(part))), len(part)*size)
+	for cpu := range o.near {
+		before := slices.Grow(o.near[cpu], used-len(o.near[cpu]))[:used]
+		o.near[cpu] = before
+		for at := 0; at < used; at += len(part) {
+			n := min(len(part), used-at)
+			if _, err := o.latencies.ReadAt(bytes[:n*size], int64(cpu*int(o.room)+at)*int64(size)); err != nil {
+				return fmt.Errorf("read BPF map %s: %w", o.probes.Latencies, err)
+			}
+			for i := range part[:n] {
+				if now := &part[i]; *now != before[at+i] {
+					f(now, &before[at+i])
+					before[at+i] = *now
+				}
 			}
 		}
 	}
 	return nil
-}
-
-func (l *Latency) add(o *probeLatency) {
-	l.TotalNS += o.Total
-	l.OverheadNS += o.Overhead
-	l.OutermostNS += o.Outermost
-	l.LeftOut += o.LeftOut
-	l.MaxNS = max(l.MaxNS, o.Longest)
-	for b, n := range o.Buckets {
-		l.Buckets[b] += n
-	}
 }
 
 // Share is how many calls of a function one process has made, as far as a sample tells.
