@@ -66,7 +66,7 @@ struct share_key {
 	__u32 func;
 };
 
-/* The threads that are the first at their place, by thread id modulo NEAR_THREADS: found without hashing. Those of others. */
+/* The threads that are the first at their place, by thread id modulo NEAR_THREADS, which are found without hashing; and the others. */
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, struct thread); __uint(max_entries, NEAR_THREADS); } near_threads SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, __u32); __type(value, struct thread); __uint(max_entries, 1 << 16); } threads SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct goroutine_key); __type(value, struct owner); __uint(max_entries, 1 << 18); } goroutines SEC(".maps");
@@ -149,7 +149,7 @@ static __noinline struct latency *new_latency(struct latency_key *key)
 	return bpf_map_lookup_elem(&far_latencies, key);
 }
 
-/* Where adjacent octaves of a function lie side by side, and those of others close by, which are tried when somebody else is there. */
+/* Adjacent octaves of a function lie side by side, at a place that its id tells, or, where somebody else is, at one of the next ones. */
 static __always_inline struct latency *near_latency(struct latency_key *key)
 {
 	__u64 owner, wanted = (__u64)key->func << 32 | key->octave;
