@@ -94,7 +94,7 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, stru
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, struct errno_place); __uint(max_entries, 16384); } errnos SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct image); __type(value, struct process); __uint(max_entries, 1024); } images SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 24); } events SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 22); } errors SEC(".maps"); /* of struct stamped */
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 23); } errors SEC(".maps"); /* of struct stamped */
 
 #define MAX_NESTED 64 /* uretprobes of one thread that wait for returns (MAX_URETPROBE_DEPTH) */
 
@@ -985,7 +985,7 @@ static __always_inline bool tells_stack(struct func *f, struct thread *t, __u64 
 
 /*
  * Adds what is to be told of the stack. Stacks must not crowd out errors: they have at most
- * three quarters of the ring buffer.
+ * half of the ring buffer.
  */
 __noinline int add_stack(bpf_user_pt_regs_t *ctx, struct func *f, struct scratch *s)
 {
@@ -993,7 +993,7 @@ __noinline int add_stack(bpf_user_pt_regs_t *ctx, struct func *f, struct scratch
 
 	if (!f || !s)
 		return 0;
-	if (bpf_ringbuf_query(&errors, BPF_RB_AVAIL_DATA) + MAX_RECORD > bpf_ringbuf_query(&errors, BPF_RB_RING_SIZE) / 4 * 3) {
+	if (bpf_ringbuf_query(&errors, BPF_RB_AVAIL_DATA) + MAX_RECORD > bpf_ringbuf_query(&errors, BPF_RB_RING_SIZE) / 2) {
 		at = bounded(s->walk.used, 2 * MAX_DATA);
 		add_block(s, 0, TYPE_STACK, 0);
 		((struct block *)&s->data[at])->status = BLOCK_FAULT;
