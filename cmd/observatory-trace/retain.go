@@ -105,6 +105,9 @@ func sayKept(notes *notes, c writer.Counters, keep retention.Policy) {
 		notes.say("%s deleted before their time: the database had reached %s; raise --max-db-size, lower --retention, or record less",
 			plural(c.Early, "call"), formatBytes(keep.Bytes))
 	}
+	if c.Cleared > 0 {
+		notes.say("%s deleted before their time: the disk was full, and errors took their place; free space on it", plural(c.Cleared, "call"))
+	}
 	if c.OverBytes > 0 {
 		notes.say("%s", overHint(c.OverBytes))
 	}

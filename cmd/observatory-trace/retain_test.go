@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/observatory-trace/observatory-trace/retention"
 	"github.com/observatory-trace/observatory-trace/trace"
 )
@@ -31,7 +33,7 @@ func TestKeepFlags(t *testing.T) {
 		{"-6h", "off", 0, 0, "6h, 30m or 7d"},
 		{"long", "off", 0, 0, "6h, 30m or 7d"},
 		{"d", "off", 0, 0, "6h, 30m or 7d"},
-		{"6h", "1MiB", 0, 0, "at least 32 MiB, or off"},
+		{"6h", "1MiB", 0, 0, "at least 2.0 MiB, or off"},
 		{"6h", "large", 0, 0, "auto or off"},
 	} {
 		got, err := (&keepFlags{c.window, c.size}).policy(path)
@@ -51,6 +53,25 @@ func TestKeepFlags(t *testing.T) {
 		if want := retention.For(c.calls, c.bytes); got != want {
 			t.Errorf("%q and %q give %+v, want %+v", c.window, c.size, got, want)
 		}
+	}
+}
+
+// TestAutoLimit holds that a database takes half of what is free by itself, also of a small file system.
+func TestAutoLimit(t *testing.T) {
+	dir := t.TempDir()
+	must(t, unix.Mount("none", dir, "tmpfs", 0, "size=12m"))
+	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	if got := autoLimit(filepath.Join(dir, "new", "x.db")); got > 6<<20 || got < 5<<20 {
+		t.Errorf("of 12 MiB, %d bytes", got)
+	}
+	path := filepath.Join(dir, "x.db")
+	must(t, os.WriteFile(path, make([]byte, 9<<20), 0o600))
+	if got := autoLimit(path); got > 6<<20 || got < 5<<20 {
+		t.Errorf("of 12 MiB, with the database's own, %d bytes", got)
+	}
+	must(t, os.Rename(path, path+".old"))
+	if got := autoLimit(path); got != retention.LeastBytes {
+		t.Errorf("of 3 MiB, %d bytes", got)
 	}
 }
 
