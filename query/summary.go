@@ -248,6 +248,34 @@ func (d *Database) Missing(ctx context.Context, r Range) ([]Missing, error) {
 	return missing, d.wrap("read gaps", rows.Err())
 }
 
+// Uncounted is recorded calls that the statistics don't have.
+type Uncounted struct {
+	Session int64
+	PID     int // of the tracer, which may have ended
+	Calls   uint64
+}
+
+// Uncounted gives the sessions that have not ended in order and whose calls are ahead of their statistics: those of
+// the last second, while it runs; where it was killed, until the next session in the database counts them.
+func (d *Database) Uncounted(ctx context.Context, r Range) (sessions []Uncounted, err error) {
+	where, args := r.functions("CAST(j.key AS INTEGER)")
+	rows, err := d.sql.QueryContext(ctx, `SELECT s.id, s.tracer_pid, sum(max(j.value, 0)) FROM session s
+		CROSS JOIN meta m ON m.key = 'beyond ' || s.id CROSS JOIN json_each(m.value) j
+		WHERE s.ended IS NULL`+where+` GROUP BY s.id HAVING sum(max(j.value, 0)) > 0`, args...)
+	if err != nil {
+		return nil, d.wrap("read sessions", err)
+	}
+	defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
+	for rows.Next() {
+		var u Uncounted
+		if err := rows.Scan(&u.Session, &u.PID, &u.Calls); err != nil {
+			return nil, d.wrap("read sessions", err)
+		}
+		sessions = append(sessions, u)
+	}
+	return sessions, d.wrap("read sessions", rows.Err())
+}
+
 // second is the whole second that the range begins with, as the ts columns have it.
 func (r Range) second() string {
 	if r.Since.IsZero() {

@@ -540,7 +540,7 @@ func (s *Store) end(own *replay) error {
 	// First the file, then what says that it was replayed.
 	if err := s.spill.Remove(); err != nil {
 		s.options.Notice(Notice{true, err.Error()})
-	} else if err := s.db.forgetMarks(&s.row, own.key()); err != nil {
+	} else if err := s.db.forgetMarks(&s.row, s.db.session, own.key()); err != nil {
 		s.options.Notice(Notice{true, err.Error()})
 	}
 	s.closeReplays()

@@ -330,6 +330,14 @@ func (s *Store) replayedAll(r *replay) error {
 			return err
 		}
 	}
+	counted, err := s.db.recount(r.session)
+	if err != nil {
+		r.end = true
+		return err
+	}
+	if counted > 0 {
+		s.options.Notice(Notice{Text: fmt.Sprintf("database %s: the statistics of an earlier session that was killed have its last %d calls now", s.path, counted)})
+	}
 	s.replays = slices.DeleteFunc(s.replays, func(other *replay) bool { return other == r })
 	text := fmt.Sprintf("database %s: %d records came in that an earlier session had left in %s", s.path, r.came, r.log.Path())
 	if err := r.log.Remove(); err != nil {
@@ -339,5 +347,5 @@ func (s *Store) replayedAll(r *replay) error {
 	if r.came > 0 {
 		s.options.Notice(Notice{Text: text})
 	}
-	return s.db.forgetMarks(&r.row, r.key())
+	return s.db.forgetMarks(&r.row, r.session, r.key())
 }
