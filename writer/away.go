@@ -303,6 +303,9 @@ func (s *Store) shut(cause error) error {
 		}
 	}
 	s.retries += s.db.retries.Load()
+	if errors.Is(cause, ErrReplaced) || aside != "" {
+		s.leaveFile()
+	}
 	gone := s.db.identity
 	s.db.abandon()
 	s.db = nil
@@ -313,6 +316,14 @@ func (s *Store) shut(cause error) error {
 		s.tellAside(aside)
 	}
 	return nil
+}
+
+// leaveFile notes that what was written is not in the file at the path.
+func (s *Store) leaveFile() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counters.Elsewhere += s.counters.Calls - s.here
+	s.here = s.counters.Calls
 }
 
 // removeLog deletes the log of a file that is no longer at the path: it would
@@ -534,6 +545,9 @@ func (s *Store) unfinished(own *replay) bool {
 
 // end ends the session in the database, all of which is written.
 func (s *Store) end(own *replay) error {
+	if s.db.checkIdentity() != nil {
+		s.leaveFile()
+	}
 	if err := s.db.endSession(time.Now(), s.retireIDs()); err != nil {
 		return wrap("close database", s.path, err)
 	}

@@ -90,6 +90,8 @@ func kernelRelease() string {
 type Counters struct {
 	Calls   uint64 // calls committed, those of spill files included
 	Dropped uint64 // calls that were accepted and are in no file; Health has the reasons
+	// Elsewhere is how many of Calls are in files that were deleted, moved or set aside while they were written.
+	Elsewhere uint64
 	Commits uint64 // transactions
 	Expired uint64 // calls deleted, because of their age or the database's size
 	Early   uint64 // of Expired, those that were younger than what is to be kept, for the size
@@ -132,6 +134,7 @@ type Store struct {
 	spillDue    time.Time // when the spill file is tried again
 	spillFailed bool      // that it has no room has been said
 	told        bool      // that the database is away has been said
+	here        uint64    // calls committed when the present file was opened
 	room        *reserve  // on the database's file system
 	growth      int64     // of the file, when the log is folded into it, bytes
 	stride      int64     // by how much a transaction has added to that, bytes
