@@ -214,7 +214,7 @@ func hintFor(err error, path string) string {
 	case errors.Is(err, ErrNewer):
 		return "read it with that version of the program"
 	case errors.Is(err, ErrOlder):
-		return fmt.Sprintf("recording into it with `observatory-trace attach --db %s` brings it up to date; sqlite3 reads its views as they are", path)
+		return fmt.Sprintf("`observatory-trace retain --db %s`, like recording into it with attach, brings it up to date; sqlite3 reads its views as they are", path)
 	case errors.Is(err, ErrDamaged):
 		return fmt.Sprintf("`sqlite3 %s .recover` saves what can be read", path)
 	case errors.Is(err, ErrRefused):

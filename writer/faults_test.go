@@ -126,6 +126,9 @@ func TestKilled(t *testing.T) {
 			t.Errorf("of calls %d to %d, committed, %s are there", s.first, s.last, got)
 		}
 	}
+	if state := inspect(t, path); len(state.Spills) == 0 || state.Spills[0].Records != 0 || len(state.Problems) != 0 {
+		t.Errorf("of spill files without records: %+v, %+v", state.Spills, state.Problems)
+	}
 	must(t, open(t, path, Options{}).Close())
 	if got := shell(t, path, "SELECT count(*), count(ended) FROM sessions"); got != "7|1" {
 		t.Errorf("sessions and ended ones: %s", got)

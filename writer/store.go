@@ -92,10 +92,10 @@ type Counters struct {
 	Dropped uint64 // calls that were accepted and are in no file; Health has the reasons
 	// Elsewhere is how many of Calls are in files that were deleted, moved or set aside while they were written.
 	Elsewhere uint64
-	Commits uint64 // transactions
-	Expired uint64 // calls deleted, because of their age or the database's size
-	Early   uint64 // of Expired, those that were younger than what is to be kept, for the size
-	Cleared uint64 // of Expired, those that made room for errors on a full disk
+	Commits   uint64 // transactions
+	Expired   uint64 // calls deleted, because of their age or the database's size
+	Early     uint64 // of Expired, those that were younger than what is to be kept, for the size
+	Cleared   uint64 // of Expired, those that made room for errors on a full disk
 	// OverBytes is by how much the file is larger than it may be though no calls are left, LogBytes what its log had lately.
 	OverBytes, LogBytes int64
 	Retries             uint64        // how often another program's lock had to be waited for

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/observatory-trace/observatory-trace/retention"
 	"github.com/observatory-trace/observatory-trace/trace"
+	"github.com/observatory-trace/observatory-trace/writer"
 )
 
 func TestKeepFlags(t *testing.T) {
@@ -126,4 +128,32 @@ func TestRetain(t *testing.T) {
 	text := filepath.Join(t.TempDir(), "text")
 	must(t, os.WriteFile(text, []byte(strings.Repeat("no database\n", 100)), 0o600))
 	checkFails(t, 1, "not an observatory-trace database", "retain", "--db", text)
+}
+
+// TestRetainOlder holds that a file of an older version is brought up to date, which is said, and by --dry-run left as it is.
+func TestRetainOlder(t *testing.T) {
+	script, err := os.ReadFile("../../writer/testdata/version1.sql")
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "old.db")
+	make := exec.Command("sqlite3", path)
+	make.Stdin = strings.NewReader(string(script))
+	out, err := make.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	before, err := os.ReadFile(path)
+	must(t, err)
+	checkFails(t, 1, "retain --db "+path, "retain", "--db", path, "--dry-run")
+	after, err := os.ReadFile(path)
+	must(t, err)
+	if string(before) != string(after) {
+		t.Error("--dry-run has changed it")
+	}
+	code, stdout, stderr := observatory(t, "retain", "--db", path, "--retention", "off")
+	if want := fmt.Sprintf("its schema was version 1, and is %d now", writer.SchemaVersion); code != 0 || !strings.Contains(stderr, want) || !strings.Contains(stdout, "deleted 0 calls") {
+		t.Errorf("exit %d, stderr %q, stdout\n%s", code, stderr, stdout)
+	}
+	if code, stdout, stderr = observatory(t, "report", "--db", path); code != 0 || !strings.Contains(stdout, "main.pay") {
+		t.Errorf("exit %d, stderr %q, stdout\n%s", code, stderr, stdout)
+	}
 }
