@@ -144,7 +144,7 @@ func (connector) Driver() driver.Driver {
 	return &sqlite3.SQLiteDriver{ConnectHook: func(conn *sqlite3.SQLiteConn) error {
 		for _, pragma := range []string{
 			"PRAGMA busy_timeout = 5000", "PRAGMA query_only = ON", "PRAGMA trusted_schema = OFF",
-			"PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -32768", "PRAGMA mmap_size = 1073741824",
+			"PRAGMA temp_store = FILE", "PRAGMA cache_size = -2000", "PRAGMA mmap_size = 1073741824",
 		} {
 			if _, err := conn.Exec(pragma, nil); err != nil {
 				return err
