@@ -751,6 +751,31 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
+// TestSpillElsewhere holds that what a session left in a folder of its own choice is found by who doesn't name it.
+func TestSpillElsewhere(t *testing.T) {
+	path, elsewhere := newPath(t), t.TempDir()
+	options := fast(&notices{})
+	options.SpillDir = elsewhere
+	options.Session.Settings = []byte(`{"spill_dir": "` + elsewhere + `"}`)
+	l := newLedger(t, open(t, path, options))
+	l.write(500)
+	must(t, l.s.Flush())
+	release := hold(t, path)
+	waitFor(t, func() bool { l.write(100); return l.s.Health().State != "closed" })
+	if err := l.s.Close(); err == nil || !strings.Contains(err.Error(), elsewhere) {
+		t.Errorf("it closed with %v", err)
+	}
+	release()
+	if state := inspect(t, path); len(state.Spills) != 1 || state.Spills[0].Errors == 0 || !strings.HasPrefix(state.Spills[0].Path, elsewhere) {
+		t.Errorf("spill files %+v", state.Spills)
+	}
+	must(t, open(t, path, fast(&notices{})).Close())
+	l.check(path)
+	if left := inspect(t, path).Spills; len(left) != 0 {
+		t.Errorf("left %+v", left)
+	}
+}
+
 // TestDeletedUnderTwo deletes the file under two sessions at once: both go on in one new file, and
 // no id comes twice.
 func TestDeletedUnderTwo(t *testing.T) {

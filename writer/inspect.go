@@ -225,19 +225,28 @@ func (s *State) disk(path string) {
 
 // spills lists spill files; d is nil when how far they were replayed can't be read.
 func (s *State) spills(d *database, path, dir string) {
-	shared := dir != ""
-	if !shared {
+	if dir == "" {
 		dir = filepath.Dir(path)
 	}
-	found, err := spill.Find(dir, filepath.Base(path))
-	s.problem(err)
+	dirs := []string{dir}
+	if d != nil {
+		if all, err := d.spillDirs(path, dir); err == nil { // else that it can't be read has been told
+			dirs = all
+		}
+	}
+	var found []string
+	for _, dir := range dirs {
+		names, err := spill.Find(dir, filepath.Base(path))
+		s.problem(err)
+		found = append(found, names...)
+	}
 	for _, name := range found {
 		p, database, err := pendingSpill(d, name)
 		if err != nil {
 			s.problem(err)
 			continue
 		}
-		if shared && database != "" && database != absolute(path) {
+		if absolute(filepath.Dir(name)) != filepath.Dir(absolute(path)) && database != "" && database != absolute(path) {
 			continue // another database's
 		}
 		s.Spills = append(s.Spills, p)

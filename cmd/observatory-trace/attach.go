@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -348,6 +349,10 @@ func withDuration(ctx context.Context, d time.Duration) context.Context {
 // session describes this run for the sessions view.
 func (f *attachFlags) session(rules rules, keep retention.Policy) writer.Session {
 	command, _ := json.Marshal(rules.commandLine(os.Args)) // strings always have a form
+	spillDir := f.spillDir                                 // other sessions look there, too, wherever they are started
+	if abs, err := filepath.Abs(spillDir); err == nil && spillDir != "" {
+		spillDir = abs
+	}
 	settings, _ := json.Marshal(map[string]any{
 		"pid": f.target.pids, "name": f.target.names, "exe": f.target.exes,
 		"symbol": f.target.symbols, "exclude": f.target.exclude, "lib": f.target.libs, "file": f.target.files,
@@ -356,7 +361,7 @@ func (f *attachFlags) session(rules rules, keep retention.Policy) writer.Session
 		"sample": f.budgets.sample, "max_overhead": f.budgets.overhead, "max_cpu": f.budgets.cpu, "max_memory": f.budgets.memory, "unlimited": f.budgets.unlimited,
 		"redact": f.rules.redact, "no_redact": f.rules.noRedact, "error": f.rules.errors,
 		"filter": rules.commandLine([]string{f.rules.filter})[0], "min_duration": f.rules.minimum.String(),
-		"retention": keep.Calls.String(), "max_db_size": keep.Bytes, "spill_dir": f.spillDir,
+		"retention": keep.Calls.String(), "max_db_size": keep.Bytes, "spill_dir": spillDir,
 	})
 	return writer.Session{Version: version(), Command: command, Settings: settings}
 }
