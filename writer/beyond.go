@@ -120,7 +120,7 @@ func (d *database) recount(session int64) (counted uint64, err error) {
 				f = at(function, o.take())
 			} else {
 				f = at(function, ended/1e9)
-				f.Tally.Add(status, duration)
+				f.Add(status, duration)
 				f.OverheadNS += overhead
 			}
 			f.Recorded++
