@@ -3,6 +3,8 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -92,4 +94,53 @@ func TestCommandsCodeOfFailed(t *testing.T) {
 			t.Errorf("%q: exit code %d, stderr\n%s", c.args, got.ExitCode, got.Stderr)
 		}
 	}
+}
+
+// TestDiskFull fills the disk under a tracer and ends it so: every error that was counted is recorded, in the end or
+// with the next attach, and it says what became of the rest.
+func TestDiskFull(t *testing.T) {
+	testenv.RequireBPF(t)
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", 0, "size=16m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	p := orders(t)
+	db := filepath.Join(dir, "calls.db")
+	tr := beginInto(t, db, "-p", strconv.Itoa(p.PID))
+	tr.WaitStderr("attached: ")
+	tr.recorded(200)
+	filler := filepath.Join(dir, "filler")
+	_ = os.WriteFile(filler, make([]byte, 16<<20), 0o600) // as far as there is room
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(tr.Stderr(), "away: no space left"); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it was never noticed: %s", tr.Stderr())
+		}
+	}
+	time.Sleep(time.Second) // errors come in the meantime
+	tr.Signal(syscall.SIGINT)
+	result := tr.Wait()
+	if whole := strings.Contains(result.Stderr, "\nrecorded "); whole != (result.ExitCode == 0) || strings.Contains(result.Stderr, "lost") ||
+		!whole && !strings.Contains(result.Stderr, "no space left") {
+		t.Errorf("exit code %d, stderr %s", result.ExitCode, result.Stderr)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	next := beginInto(t, db, "-s", "in_child", "--", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-n", "1")
+	next.CloseInput()
+	if got := next.Wait(); got.ExitCode != 0 {
+		t.Errorf("the next one: exit code %d, %s", got.ExitCode, got.Stderr)
+	}
+	read := openDB(t, db)
+	const differ = `SELECT * FROM (SELECT process, sum(errors) AS counted FROM function_stats GROUP BY process) LEFT JOIN
+		(SELECT process, count(*) AS there FROM process_trace WHERE status = 'ERR' GROUP BY process) USING (process) WHERE counted <> coalesce(there, 0)`
+	if got := text(t, read, differ); got != "" {
+		t.Errorf("errors, counted and there: %s", got)
+	}
+	if n := number(t, read, "SELECT count(*) FROM process_trace WHERE status = 'ERR'"); n < 50 {
+		t.Errorf("%d errors are too few to tell", n)
+	}
+	sound(t, read)
+	running(t, p)
 }
