@@ -18,16 +18,19 @@ import (
 // holds: by it the log can be folded into the file, and old calls be deleted,
 // when the disk is full. It is gone with the process.
 type reserve struct {
-	file *os.File // nil where the file system has no such files
+	file *os.File // nil where the file system can't
 	size int64
 }
 
 func newReserve(dir string) *reserve {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err != nil {
+	if fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600); err == nil {
+		return &reserve{file: os.NewFile(uintptr(fd), "reserve of "+dir)}
+	}
+	f, err := os.CreateTemp(dir, ".reserve-*") // not every file system has files without a name from the start
+	if err != nil || os.Remove(f.Name()) != nil {
 		return &reserve{}
 	}
-	return &reserve{file: os.NewFile(uintptr(fd), "reserve of "+dir)}
+	return &reserve{file: f}
 }
 
 // grow has the reserve hold at least n bytes, or tells that there is no room for them.
