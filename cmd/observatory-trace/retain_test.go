@@ -28,7 +28,7 @@ func TestKeepFlags(t *testing.T) {
 		{"6h", "auto", 6 * time.Hour, -1, ""},
 		{"off", "off", 0, 0, ""},
 		{"0", "off", 0, 0, "at least 1s, or off"},
-		{"off", "0", 0, 0, "at least 32 MiB, or off"},
+		{"off", "0", 0, 0, "at least 2.0 MiB, or off"},
 		{"7d", "2GB", 7 * 24 * time.Hour, 2 << 30, ""},
 		{"7d", "3TiB", 7 * 24 * time.Hour, 3 << 40, ""},
 		{"7d", "3298534883328", 7 * 24 * time.Hour, 3 << 40, ""},
