@@ -31,6 +31,8 @@ var (
 	ErrReplaced = errors.New("deleted or replaced")
 	ErrRefused  = errors.New("only statements that read are allowed")
 	ErrNoCall   = errors.New("no such call")
+
+	ErrTemporary = errors.New("no room for what is sorted")
 )
 
 // Error is what went wrong with reading a database, and the way out.
@@ -143,8 +145,10 @@ func (c connector) Connect(context.Context) (driver.Conn, error) { return c.Driv
 func (connector) Driver() driver.Driver {
 	return &sqlite3.SQLiteDriver{ConnectHook: func(conn *sqlite3.SQLiteConn) error {
 		for _, pragma := range []string{
+			// Sorts of many rows go to files, in parts that a processor's cache holds: all in memory they take
+			// three times as long, and as much memory as there are rows. What is read again the kernel has.
 			"PRAGMA busy_timeout = 5000", "PRAGMA query_only = ON", "PRAGMA trusted_schema = OFF",
-			"PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -32768", "PRAGMA mmap_size = 1073741824",
+			"PRAGMA temp_store = FILE", "PRAGMA cache_size = -2000", "PRAGMA mmap_size = 1073741824",
 		} {
 			if _, err := conn.Exec(pragma, nil); err != nil {
 				return err
@@ -198,6 +202,12 @@ func (d *Database) wrap(op string, err error) error {
 			err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		case sqlite3.ErrNotADB:
 			err = fmt.Errorf("%w: %w", ErrForeign, err)
+		case sqlite3.ErrFull:
+			err = fmt.Errorf("%w: %w", ErrTemporary, err)
+		case sqlite3.ErrIoErr:
+			if code.ExtendedCode == sqlite3.ErrIoErrGetTempPath {
+				err = fmt.Errorf("%w: %w", ErrTemporary, err)
+			}
 		case sqlite3.ErrAuth, sqlite3.ErrReadonly:
 			err = fmt.Errorf("%w: %w", ErrRefused, err)
 		}
@@ -214,9 +224,11 @@ func hintFor(err error, path string) string {
 	case errors.Is(err, ErrNewer):
 		return "read it with that version of the program"
 	case errors.Is(err, ErrOlder):
-		return fmt.Sprintf("recording into it with `observatory-trace attach --db %s` brings it up to date; sqlite3 reads its views as they are", path)
+		return fmt.Sprintf("`observatory-trace retain --db %s`, like recording into it with attach, brings it up to date; sqlite3 reads its views as they are", path)
 	case errors.Is(err, ErrDamaged):
 		return fmt.Sprintf("`sqlite3 %s .recover` saves what can be read", path)
+	case errors.Is(err, ErrTemporary):
+		return "free space in /var/tmp, or name another folder with the environment's SQLITE_TMPDIR; narrow the query, for instance by ts"
 	case errors.Is(err, ErrRefused):
 		return "the database is opened for reading; change it with sqlite3 if you must"
 	case errors.Is(err, fs.ErrPermission):

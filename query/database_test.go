@@ -236,6 +236,49 @@ func latencies(ns ...int64) (h trace.Histogram) {
 	return h
 }
 
+// TestSummariesOfDays holds that what many days have is added up exactly, percentiles included.
+func TestSummariesOfDays(t *testing.T) {
+	f := newFixture(t)
+	var all trace.Histogram
+	for i := range int64(40) {
+		h := latencies(1e3*(i+1), 1e6, 1e6+i)
+		all.Merge(&h)
+		must(t, f.store.Stats([]writer.FunctionSecond{{
+			Second: began.Unix() + i/4*86400 + i%4, Recorded: 3, Coverage: 0.5,
+			Tally: trace.Tally{Func: f.function("main.days"), Calls: 3, TotalNS: 10, MaxNS: 2e6 + i, Latency: h},
+		}}))
+	}
+	got, err := f.reader(t).Summaries(t.Context(), query.Range{Process: "main.days"})
+	must(t, err)
+	if len(got) != 1 || got[0].Calls != 120 || got[0].Recorded != 120 || got[0].TotalMS != 400/1e6 || *got[0].MaxMS != (2e6+39)/1e6 || got[0].Coverage != 0.5 {
+		t.Fatalf("got %+v", got)
+	}
+	for q, p50 := range map[float64]*float64{0.5: got[0].P50MS, 0.95: got[0].P95MS, 0.99: got[0].P99MS} {
+		if want := float64(all.Quantile(q)) / 1e6; *p50 != want {
+			t.Errorf("quantile %v is %v, want %v", q, *p50, want)
+		}
+	}
+}
+
+// TestSortFull holds that sorts of many rows go to files, and what is said where these have no room.
+func TestSortFull(t *testing.T) {
+	f := newFixture(t)
+	d := f.reader(t)
+	dir := t.TempDir()
+	must(t, unix.Mount("none", dir, "tmpfs", 0, "size=1m"))
+	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	t.Setenv("SQLITE_TMPDIR", dir)
+	rows, err := d.SQL(t.Context(), "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 200000) SELECT i * 2654435761 % 1000003 AS k, count(*) FROM n GROUP BY k ORDER BY k")
+	if err == nil {
+		defer rows.Close()
+		_, err = rows.Next(t.Context())
+	}
+	var e *query.Error
+	if !errors.Is(err, query.ErrTemporary) || !errors.As(err, &e) || !strings.Contains(e.Hint(), "SQLITE_TMPDIR") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestMissing(t *testing.T) {
 	f := newFixture(t)
 	for _, g := range []trace.Gap{

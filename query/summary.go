@@ -1,10 +1,13 @@
 package query
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,12 +52,18 @@ type Range struct {
 // of whole minutes and hours: those that the range begins in count whole.
 func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 	where, names := r.functions("x.function_id")
+	// What can be added up is, before it is handed over: a row at a time that takes five times as long. By day,
+	// as histograms of many would be longer than a value may be.
 	from := func(condition string) string {
-		return `SELECT f.name, f.process_group, x.calls, x.errors, x.sampled_out, x.dropped, x.recorded,
-			x.total_ns, x.max_ns, x.cpu_ns, x.overhead_ns, x.histogram,
-			CASE WHEN x.cpu_ns IS NULL THEN 0 ELSE coalesce(x.cpu_calls, x.timed) END, x.coverage, x.calls_error
-		FROM stat x CROSS JOIN function f ON f.id = x.function_id
-		WHERE ` + condition + where
+		return `SELECT f.name, f.process_group, g.* FROM (
+			SELECT x.function_id, sum(x.calls), sum(x.errors), sum(x.sampled_out), sum(x.dropped), sum(x.recorded),
+				sum(x.total_ns), max(x.max_ns), sum(x.cpu_ns), sum(x.overhead_ns),
+				sum(CASE WHEN x.cpu_ns IS NULL THEN 0 ELSE coalesce(x.cpu_calls, x.timed) END),
+				sum(x.calls / x.coverage), sum(x.calls_error),
+				CAST(group_concat(x.histogram, '') AS BLOB), group_concat(length(x.histogram), ' ')
+			FROM stat x WHERE ` + condition + where + `
+			GROUP BY x.function_id, substr(x.ts, 1, 10)) g
+		CROSS JOIN function f ON f.id = g.function_id`
 	}
 	statement, args := from("x.ts >= ?"), append([]any{r.second()}, names...)
 	if !r.Since.IsZero() {
@@ -70,22 +79,21 @@ func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 	sums := make(map[[2]string]*sum)
 	for rows.Next() {
 		var key [2]string
+		var function int64
 		var s sum
 		var cpu *int64
-		var histogram []byte
-		var coverage float64
-		if err := rows.Scan(&key[0], &key[1], &s.Calls, &s.Errors, &s.SampledOut, &s.Dropped, &s.recorded,
-			&s.totalNS, &s.maxNS, &cpu, &s.overheadNS, &histogram,
-			&s.CPUCalls, &coverage, &s.CallsError); err != nil {
+		var histograms, lengths sql.RawBytes
+		if err := rows.Scan(&key[0], &key[1], &function, &s.Calls, &s.Errors, &s.SampledOut, &s.Dropped, &s.recorded,
+			&s.totalNS, &s.maxNS, &cpu, &s.overheadNS,
+			&s.CPUCalls, &s.allCalls, &s.CallsError, &histograms, &lengths); err != nil {
 			return nil, d.wrap("summarize", err)
 		}
-		if err := s.Latency.UnmarshalBinary(histogram); err != nil {
+		if err := mergeHistograms(&s.Latency, histograms, lengths); err != nil {
 			return nil, d.wrap("summarize", fmt.Errorf("%w: %w", ErrDamaged, err))
 		}
 		if cpu != nil {
 			s.cpuNS, s.hasCPU = *cpu, true
 		}
-		s.allCalls = float64(s.Calls) / coverage
 		if whole := sums[key]; whole != nil {
 			whole.add(&s)
 		} else {
@@ -102,6 +110,21 @@ func (d *Database) Summaries(ctx context.Context, r Range) ([]Summary, error) {
 	}
 	SortSummaries(summaries, SortTotal)
 	return summaries, nil
+}
+
+// mergeHistograms adds encoded histograms up that stand one behind the other; their lengths are decimal numbers.
+func mergeHistograms(into *trace.Histogram, all, lengths []byte) error {
+	for text := range bytes.FieldsSeq(lengths) {
+		n, err := strconv.Atoi(string(text))
+		if err != nil || n > len(all) {
+			return fmt.Errorf("length of a histogram: %q", text)
+		}
+		if err := into.MergeBinary(all[:n]); err != nil {
+			return err
+		}
+		all = all[n:]
+	}
+	return nil
 }
 
 // sum adds rows of statistics up.
@@ -246,6 +269,34 @@ func (d *Database) Missing(ctx context.Context, r Range) ([]Missing, error) {
 		missing = append(missing, m)
 	}
 	return missing, d.wrap("read gaps", rows.Err())
+}
+
+// Uncounted is recorded calls that the statistics don't have.
+type Uncounted struct {
+	Session int64
+	PID     int // of the tracer, which may have ended
+	Calls   uint64
+}
+
+// Uncounted gives the sessions that have not ended in order and whose calls are ahead of their statistics: those of
+// the last second, while it runs; where it was killed, until the next session in the database counts them.
+func (d *Database) Uncounted(ctx context.Context, r Range) (sessions []Uncounted, err error) {
+	where, args := r.functions("CAST(j.key AS INTEGER)")
+	rows, err := d.sql.QueryContext(ctx, `SELECT s.id, s.tracer_pid, sum(max(j.value, 0)) FROM session s
+		CROSS JOIN meta m ON m.key = 'beyond ' || s.id CROSS JOIN json_each(m.value) j
+		WHERE s.ended IS NULL`+where+` GROUP BY s.id HAVING sum(max(j.value, 0)) > 0`, args...)
+	if err != nil {
+		return nil, d.wrap("read sessions", err)
+	}
+	defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
+	for rows.Next() {
+		var u Uncounted
+		if err := rows.Scan(&u.Session, &u.PID, &u.Calls); err != nil {
+			return nil, d.wrap("read sessions", err)
+		}
+		sessions = append(sessions, u)
+	}
+	return sessions, d.wrap("read sessions", rows.Err())
 }
 
 // second is the whole second that the range begins with, as the ts columns have it.

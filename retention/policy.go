@@ -25,8 +25,9 @@ const (
 	DefaultBytes    = 10 << 30 // 300,000 calls a second for six hours are more than a terabyte
 )
 
-// LeastBytes is the smallest limit of size that can be held: room for a transaction, twice.
-const LeastBytes = 32 << 20
+// LeastBytes is the smallest limit of size that can be held: an empty database's, and room for short
+// transactions.
+const LeastBytes = 2 << 20
 
 // For gives the policy that keeps calls for a time (0: whatever their age) and the files below a
 // size (0: any). Statistics are never kept for a shorter time than calls; where those are kept
@@ -56,6 +57,19 @@ func (p Policy) CheckpointBytes() int64 { return p.LogBytes() / 3 * 2 }
 // room is what may be in use of the file, in bytes: below the limit there have to be the log, and
 // what transactions add to the file until what they have deleted is used again.
 func (p Policy) room() int64 { return p.Bytes - p.LogBytes() - min(p.Bytes/8, 64<<20) }
+
+// BatchCalls is how many calls a transaction may hold, of such as are usual, so that the limit of size is held.
+func (p Policy) BatchCalls() int {
+	if p.Bytes <= 0 {
+		return mostBatch
+	}
+	return int(min(p.Bytes/8/usualCall, mostBatch))
+}
+
+const (
+	mostBatch = 10_000
+	usualCall = 640 // bytes that a call takes in the log, more or less
+)
 
 // MarkInterval is how often the writer notes where it is (Mark): so much later than they could,
 // calls are deleted.

@@ -136,10 +136,20 @@ func (h *Histogram) AppendBinary(b []byte) ([]byte, error) {
 
 // UnmarshalBinary replaces the histogram by an encoded one. Its error wraps ErrHistogram.
 func (h *Histogram) UnmarshalBinary(b []byte) error {
+	var decoded Histogram
+	if err := decoded.MergeBinary(b); err != nil {
+		return err
+	}
+	*h = decoded
+	return nil
+}
+
+// MergeBinary adds all that an encoded histogram counted. Its error wraps
+// ErrHistogram; a part has been added then.
+func (h *Histogram) MergeBinary(b []byte) error {
 	if len(b) == 0 || b[0] != histogramForm {
 		return fmt.Errorf("decode histogram: %w: unknown form", ErrHistogram)
 	}
-	var decoded Histogram
 	last := -1
 	for b = b[1:]; len(b) > 0; {
 		gap, n := binary.Uvarint(b)
@@ -151,9 +161,8 @@ func (h *Histogram) UnmarshalBinary(b []byte) error {
 			return fmt.Errorf("decode histogram: %w: bad bucket after %d", ErrHistogram, last)
 		}
 		last += 1 + int(gap)
-		decoded.AddBucket(last, count)
+		h.AddBucket(last, count)
 		b = b[n+m:]
 	}
-	*h = decoded
 	return nil
 }

@@ -303,6 +303,9 @@ func (s *Store) shut(cause error) error {
 		}
 	}
 	s.retries += s.db.retries.Load()
+	if errors.Is(cause, ErrReplaced) || aside != "" {
+		s.leaveFile()
+	}
 	gone := s.db.identity
 	s.db.abandon()
 	s.db = nil
@@ -313,6 +316,14 @@ func (s *Store) shut(cause error) error {
 		s.tellAside(aside)
 	}
 	return nil
+}
+
+// leaveFile notes that what was written is not in the file at the path.
+func (s *Store) leaveFile() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counters.Elsewhere += s.counters.Calls - s.here
+	s.here = s.counters.Calls
 }
 
 // removeLog deletes the log of a file that is no longer at the path: it would
@@ -424,14 +435,24 @@ func (s *Store) keep(b batch) {
 func (s *Store) hold(calls []*trace.Call, tried uint64) {
 	for _, c := range calls {
 		record := callRecord(c, tried)
-		if s.heldBytes+len(record) > maxHeld {
-			s.mu.Lock()
-			s.drop(c.Func, 1, heldReason, "free space on the file system of "+s.spill.Path())
-			s.mu.Unlock()
+		if s.heldBytes+len(record) > s.options.heldBytes {
+			s.lose(c.Func)
 			continue
 		}
 		s.held = append(s.held, record)
 		s.heldBytes += len(record)
+	}
+}
+
+// lose counts an error for which there is no room anywhere, and says so at once when it is the first.
+func (s *Store) lose(f *trace.Function) {
+	hint := "free space on the file system of " + s.spill.Path()
+	s.mu.Lock()
+	s.drop(f, 1, heldReason, hint)
+	s.mu.Unlock()
+	if !s.losing {
+		s.losing = true
+		s.options.Notice(Notice{true, fmt.Sprintf("database %s: errors are lost from now on: neither it nor the spill file has room, and %d MiB wait in memory; %s", s.path, s.options.heldBytes>>20, hint)})
 	}
 }
 
@@ -462,7 +483,7 @@ func (s *Store) spillHeld(now bool) {
 	s.spillDue = time.Now().Add(time.Second)
 	if !s.spillFailed {
 		s.spillFailed = true
-		s.options.Notice(Notice{true, fmt.Sprintf("spill file %s can't be written: %v; errors wait in memory, at most %d MiB: free space there", s.spill.Path(), err, maxHeld>>20)})
+		s.options.Notice(Notice{true, fmt.Sprintf("spill file %s can't be written: %v; errors wait in memory, at most %d MiB: free space there", s.spill.Path(), err, s.options.heldBytes>>20)})
 	}
 }
 
@@ -524,13 +545,16 @@ func (s *Store) unfinished(own *replay) bool {
 
 // end ends the session in the database, all of which is written.
 func (s *Store) end(own *replay) error {
+	if s.db.checkIdentity() != nil {
+		s.leaveFile()
+	}
 	if err := s.db.endSession(time.Now(), s.retireIDs()); err != nil {
 		return wrap("close database", s.path, err)
 	}
 	// First the file, then what says that it was replayed.
 	if err := s.spill.Remove(); err != nil {
 		s.options.Notice(Notice{true, err.Error()})
-	} else if err := s.db.forgetMarks(&s.row, own.key()); err != nil {
+	} else if err := s.db.forgetMarks(&s.row, s.db.session, own.key()); err != nil {
 		s.options.Notice(Notice{true, err.Error()})
 	}
 	s.closeReplays()
@@ -549,6 +573,11 @@ func (s *Store) closeReplays() {
 
 // leave puts all that is in memory into the spill file, and says where it is.
 func (s *Store) leave(cause error) error {
+	if s.db != nil && errors.Is(cause, ErrFull) {
+		s.room.cut(0)
+		_ = s.db.fold("TRUNCATE")      // what failed has left the log long; where it can't be folded, what is free must do
+		s.room.growMost(leastRoom / 4) // which calls must not take from what comes behind them
+	}
 	s.spillHeld(true)
 	s.dropHeld()
 	saved, lost := s.saveRest(cause != nil)
@@ -566,8 +595,11 @@ func (s *Store) leave(cause error) error {
 		e.Err, e.hint = told.Err, told.hint+"; "
 	}
 	e.hint += fmt.Sprintf("%s: attach with this --db writes it, or doctor --db shows it", saved)
-	if len(s.held) > 0 {
-		lost = also(fmt.Errorf("%d errors are lost: there was no room for them", len(s.held)), lost)
+	s.mu.Lock()
+	gone := s.drops.reasons[heldReason]
+	s.mu.Unlock()
+	if gone > 0 {
+		lost = also(fmt.Errorf("%d errors are lost: there was no room for them", gone), lost)
 	}
 	e.Err = also(e.Err, lost)
 	return e
@@ -622,8 +654,13 @@ func (s *Store) saveRest(away bool) (saved string, lost error) {
 		b.stats, b.gaps = mergeSeconds(b.stats, 1<<20), mergeGaps(b.gaps)
 		lost = save()
 	}
+	if lost != nil {
+		s.room.cut(0)
+		lost = save()
+	}
 	s.saveCalls(d.part.calls, d.number)
 	s.saveCalls(b.calls, 0)
+	s.room.cut(0)
 	rest := batch{stats: s.drops.corrections(), gaps: s.drops.gaps()}
 	if err := s.spill.Append(append(rest.counts(0), endRecord(time.Now()))); lost == nil {
 		lost = err

@@ -42,18 +42,19 @@ func (n *notices) have(text string) bool {
 	return slices.ContainsFunc(n.all(), func(n Notice) bool { return strings.Contains(n.Text, text) })
 }
 
-// ledger writes calls as a tracer does, every tenth an error, and keeps its own account.
+// ledger writes calls as a tracer does, some of them errors, and keeps its own account.
 type ledger struct {
 	t      *testing.T
 	s      *Store
 	source *callSource
 	acc    Accumulator
+	each   int            // one in so many is an error
 	calls  map[string]int // by function
 	errors []uint64       // ids
 }
 
 func newLedger(t *testing.T, s *Store) *ledger {
-	l := &ledger{t: t, s: s, source: newCallSource(7), calls: make(map[string]int)}
+	l := &ledger{t: t, s: s, source: newCallSource(7), each: 10, calls: make(map[string]int)}
 	l.source.now = time.Now().UnixNano()
 	return l
 }
@@ -66,7 +67,7 @@ func (l *ledger) write(n int) {
 		first := ids(l.t, l.s, len(calls))
 		for i := range calls {
 			c := l.source.next(first + uint64(i))
-			if c.Status, c.Err = trace.StatusOK, nil; i%10 == 9 {
+			if c.Status, c.Err = trace.StatusOK, nil; i%l.each == l.each-1 {
 				c.Status, c.Err = trace.StatusErr, &trace.Error{Type: "E", Message: fmt.Sprint("error ", c.ID), Stack: "main.f f.go:1"}
 				l.errors = append(l.errors, c.ID)
 			}
@@ -86,10 +87,8 @@ func (l *ledger) write(n int) {
 // forget begins the account anew: what was written before is in another file.
 func (l *ledger) forget() { l.calls, l.errors = make(map[string]int), nil }
 
-// check compares a closed store's file with the account: every error is there
-// once and whole, and every other call is there or counted as dropped. It gives
-// how many were dropped.
-func (l *ledger) check(path string) (dropped int) {
+// checkErrors holds that a closed store's file is sound and has every error once and whole.
+func (l *ledger) checkErrors(path string) {
 	l.t.Helper()
 	if got := shell(l.t, path, "PRAGMA integrity_check"); got != "ok" {
 		l.t.Errorf("the database: %s", got)
@@ -107,6 +106,14 @@ func (l *ledger) check(path string) (dropped int) {
 	if got := shell(l.t, path, "SELECT count(*) - count(DISTINCT id) FROM process_trace"); got != "0" {
 		l.t.Errorf("%s calls are there twice", got)
 	}
+}
+
+// check compares a closed store's file with the account: every error is there
+// once and whole, and every other call is there or counted as dropped. It gives
+// how many were dropped.
+func (l *ledger) check(path string) (dropped int) {
+	l.t.Helper()
+	l.checkErrors(path)
 	if got := shell(l.t, path, "SELECT count(*) FROM function_stats WHERE recorded < 0"); got != "0" {
 		l.t.Errorf("%s seconds recorded fewer than no calls", got)
 	}
@@ -191,7 +198,7 @@ func atOnce(f func(path string) error) func(*testing.T, string) func() {
 // fill fills the file system.
 func fill(t *testing.T, path string) func() {
 	filler := filepath.Join(filepath.Dir(path), "filler")
-	_ = os.WriteFile(filler, make([]byte, 64<<20), 0o600) // as far as there is room
+	_ = os.WriteFile(filler, make([]byte, 256<<20), 0o600) // as far as there is room
 	return func() { must(t, os.Remove(filler)) }
 }
 
@@ -423,8 +430,8 @@ func TestLockedPatiently(t *testing.T) {
 // first one's.
 func TestClosedWhileAway(t *testing.T) {
 	for name, h := range happenings() {
-		if h.anew {
-			continue // another file takes its place at once
+		if h.anew || errors.Is(h.kind, ErrFull) {
+			continue // another file takes its place at once; TestFullAtEnd
 		}
 		t.Run(name, func(t *testing.T) {
 			var said notices
@@ -538,28 +545,90 @@ func TestSpillFull(t *testing.T) {
 	l.check(path)
 }
 
-// TestHeldAtEnd closes when neither the database nor the spill file has room:
-// what is lost is said.
+// TestFullAtEnd ends sessions whose disk has been full for longer than the spill file had room. Folding the log, or
+// else the oldest calls, make room for errors, all of which are kept, and that is told.
+func TestFullAtEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		size          string
+		before, after int // calls, at most; a tenth are errors before, half of them after
+		cleared       bool
+	}{
+		"a short log": {"24m", 20_000, 100_000, true},
+		"a long log":  {"200m", 200_000, 30_000, false}, // which has most of what is in the database
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(mountTemporary(t, c.size), "full.db")
+			var said notices
+			s := open(t, path, fast(&said))
+			l := newLedger(t, s)
+			l.write(c.before)
+			must(t, s.Flush())
+			defer fill(t, path)()
+			l.each = 2
+			for n := 0; n < c.after && s.Counters().Cleared == 0; n += 200 {
+				l.write(200)
+				time.Sleep(time.Millisecond)
+			}
+			if err := s.Close(); err != nil && strings.Contains(err.Error(), "lost") {
+				t.Errorf("close: %v", err)
+			}
+			if n := s.Health().Dropped[heldReason]; n != 0 {
+				t.Errorf("%d errors of %d are lost", n, len(l.errors))
+			}
+			cleared := s.Counters().Cleared
+			if cleared > 0 != c.cleared || said.have("the oldest calls go") != c.cleared {
+				t.Errorf("counters %+v, said %+v", s.Counters(), said.all())
+			}
+			there := filepath.Join(t.TempDir(), "full.db") // where there is room
+			copyDatabase(t, path, there)
+			for _, left := range spills(t, path) {
+				b, err := os.ReadFile(left)
+				must(t, err)
+				must(t, os.WriteFile(filepath.Join(filepath.Dir(there), filepath.Base(left)), b, 0o600))
+			}
+			must(t, open(t, there, fast(&said)).Close())
+			l.checkErrors(there)
+			if got := shell(t, there, "SELECT coalesce(sum(count), 0) FROM gaps WHERE reason = '"+GapCleared+"'"); got != fmt.Sprint(cleared) {
+				t.Errorf("gaps tell of %s calls, of %d", got, cleared)
+			}
+			if got := shell(t, there, fmt.Sprintf("SELECT count(*) FROM process_trace WHERE status <> 'ERR' AND id <= %d", min(cleared, 5000))); got != "0" {
+				t.Errorf("it was not the oldest that went: %s are there", got)
+			}
+		})
+	}
+}
+
+// TestHeldAtEnd closes when neither the database nor the spill file has room, nor anything that errors could
+// take the place of: what is lost is said, at once and in the end, with how many.
 func TestHeldAtEnd(t *testing.T) {
 	path := filepath.Join(mountTemporary(t, "8m"), "full.db")
 	var said notices
-	s := open(t, path, fast(&said))
+	options := fast(&said)
+	options.heldBytes = 256 << 10
+	s := open(t, path, options)
 	l := newLedger(t, s)
+	l.each = 1
 	l.write(500)
 	must(t, s.Flush())
 	defer fill(t, path)()
-	for n := 0; s.Health().Spill.Held < 100 && n < 1000; n++ {
+	for n := 0; s.Health().Dropped[heldReason] == 0 && n < 1000; n++ {
 		l.write(100)
 		time.Sleep(time.Millisecond)
 	}
-	held := s.Health().Spill.Held
+	if !said.have("errors are lost from now on") {
+		t.Errorf("said: %+v", said.all())
+	}
 	err := s.Close()
-	if err == nil || held == 0 || !strings.Contains(err.Error(), "errors are lost") {
-		t.Errorf("%d errors were held: %v", held, err)
+	lost := s.Health().Dropped[heldReason]
+	if err == nil || lost == 0 || !strings.Contains(err.Error(), fmt.Sprintf("%d errors are lost", lost)) || !strings.Contains(err.Error(), "free space") {
+		t.Errorf("%d errors are lost: %v", lost, err)
 	}
-	if got := s.Health().Dropped[heldReason]; got < held {
-		t.Errorf("%d errors are counted as lost", got)
+	must(t, os.Remove(filepath.Join(filepath.Dir(path), "filler")))
+	must(t, open(t, path, fast(&said)).Close())
+	if got := shell(t, path, "SELECT count(*) FROM process_trace WHERE status = 'ERR'"); got != fmt.Sprint(uint64(len(l.errors))-lost) {
+		t.Errorf("of %d errors %s are there, and %d are lost", len(l.errors), got, lost)
 	}
+	must(t, os.WriteFile(filepath.Join(filepath.Dir(path), "filler"), nil, 0o600))
 }
 
 // TestRefusedRow holds that what the database doesn't take is given up by itself, and counted.
@@ -679,6 +748,31 @@ func TestAdopt(t *testing.T) {
 	must(t, err)
 	if want := []string{live.Path(), others.Path()}; len(left) != 2 || !slices.Contains(left, want[0]) || !slices.Contains(left, want[1]) {
 		t.Errorf("left %v, want %v", left, want)
+	}
+}
+
+// TestSpillElsewhere holds that what a session left in a folder of its own choice is found by who doesn't name it.
+func TestSpillElsewhere(t *testing.T) {
+	path, elsewhere := newPath(t), t.TempDir()
+	options := fast(&notices{})
+	options.SpillDir = elsewhere
+	options.Session.Settings = []byte(`{"spill_dir": "` + elsewhere + `"}`)
+	l := newLedger(t, open(t, path, options))
+	l.write(500)
+	must(t, l.s.Flush())
+	release := hold(t, path)
+	waitFor(t, func() bool { l.write(100); return l.s.Health().State != "closed" })
+	if err := l.s.Close(); err == nil || !strings.Contains(err.Error(), elsewhere) {
+		t.Errorf("it closed with %v", err)
+	}
+	release()
+	if state := inspect(t, path); len(state.Spills) != 1 || state.Spills[0].Errors == 0 || !strings.HasPrefix(state.Spills[0].Path, elsewhere) {
+		t.Errorf("spill files %+v", state.Spills)
+	}
+	must(t, open(t, path, fast(&notices{})).Close())
+	l.check(path)
+	if left := inspect(t, path).Spills; len(left) != 0 {
+		t.Errorf("left %+v", left)
 	}
 }
 

@@ -101,6 +101,10 @@ func (d *database) insertCalls(calls []*trace.Call) error {
 		}
 		id++
 	}
+	for function, n := range d.rows {
+		d.beyond.add(int64(function), n)
+	}
+	clear(d.rows)
 	if err := d.call.flush(); err != nil {
 		return err
 	}
@@ -122,6 +126,10 @@ func (d *database) insertCall(key, ms int64, c *trace.Call) error {
 	if row.function, err = d.names.function(d, c.Func); err != nil {
 		return err
 	}
+	for int64(len(d.rows)) <= row.function {
+		d.rows = append(d.rows, 0)
+	}
+	d.rows[row.function]++
 	if c.Process == nil {
 		row.nulls |= nullThread
 	} else if row.thread, err = d.names.thread(d, c); err != nil {

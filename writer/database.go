@@ -61,6 +61,8 @@ type database struct {
 	error   *inserter
 	moments moments
 	names   names
+	beyond  beyond
+	rows    []int64 // by function: calls that the transaction has inserted and beyond doesn't have yet
 	clock   clock
 	expire  expirer
 }
@@ -373,6 +375,8 @@ func (d *database) commit(b batch, ids int) (firstID int64, err error) {
 // to be inserted, and numbers of rows that are gone with it.
 func (d *database) forget() {
 	d.names.forget()
+	d.beyond = beyond{}
+	clear(d.rows)
 	d.moment.forget()
 	d.call.forget()
 	d.error.forget()
@@ -392,6 +396,9 @@ func (d *database) insert(b batch) error {
 	if err := d.renewNames(len(b.calls)); err != nil {
 		return err
 	}
+	if err := d.beyond.begin(d); err != nil {
+		return err
+	}
 	if len(b.calls) > 0 {
 		if err := d.insertCalls(b.calls); err != nil {
 			return err
@@ -406,6 +413,9 @@ func (d *database) insert(b batch) error {
 		if err := d.insertGap(&b.gaps[i]); err != nil {
 			return err
 		}
+	}
+	if err := d.beyond.write(d); err != nil {
+		return err
 	}
 	if err := d.setMarks(b.marks); err != nil {
 		return err
@@ -436,6 +446,7 @@ func (d *database) insertStat(f *FunctionSecond) error {
 	if err != nil {
 		return err
 	}
+	d.beyond.add(function, -int64(f.Recorded))
 	second := d.clock.text(f.Second * 1e9)[:len("2006-01-02 15:04:05")]
 	return d.addStat(second, function, d.session, 1, f)
 }

@@ -43,7 +43,8 @@ type expirer struct {
 
 // removed is how much retention has taken out of the file.
 type removed struct {
-	calls, early int64 // calls, and how many of them before their time
+	calls, early int64 // calls, and how many of them before their time, for the size
+	cleared      int64 // and how many for errors that had no other room
 	statistics   int64 // rows that were merged or deleted
 	gaps         int64 // the same
 	names        int64 // threads, processes, functions and sessions
@@ -53,6 +54,7 @@ type removed struct {
 func (r *removed) add(o removed) {
 	r.calls += o.calls
 	r.early += o.early
+	r.cleared += o.cleared
 	r.statistics += o.statistics
 	r.gaps += o.gaps
 	r.names += o.names
@@ -224,7 +226,7 @@ func (e *expirer) foldDue() bool { return e.unfolded && !e.more && time.Since(e.
 
 // tell adds what was done, and what can't be helped, to a store's counters.
 func (e *expirer) tell(c *Counters) {
-	c.Expired, c.Early, c.OverBytes, c.LogBytes = uint64(e.total.calls), uint64(e.total.early), e.over, e.log
+	c.Expired, c.Early, c.Cleared, c.OverBytes, c.LogBytes = uint64(e.total.calls), uint64(e.total.early), uint64(e.total.cleared), e.over, e.log
 }
 
 // look sets a mark, where it is to, and finds out what is over now.

@@ -55,17 +55,18 @@ type expiry struct {
 	policy retention.Policy
 	store  *Store
 	source *callSource
+	batch  int // calls of a transaction at most
 }
 
 func newExpiry(t *testing.T, p retention.Policy) *expiry {
-	e := &expiry{T: t, clocks: newClocks(), path: newPath(t), policy: p, source: newCallSource(20)}
+	e := &expiry{T: t, clocks: newClocks(), path: newPath(t), policy: p, source: newCallSource(20), batch: 1 << 20}
 	e.open()
 	return e
 }
 
 func (e *expiry) open() {
 	e.Helper()
-	e.store = open(e, e.path, Options{Retention: e.policy, BatchCalls: 1 << 20, BatchDelay: 5 * time.Millisecond, now: e.now})
+	e.store = open(e, e.path, Options{Retention: e.policy, BatchCalls: e.batch, BatchDelay: 5 * time.Millisecond, now: e.now})
 }
 
 // write commits so many calls that end now, and a second of statistics of them.
@@ -230,8 +231,16 @@ func TestGiveBack(t *testing.T) {
 
 // TestSizeLimit holds the size while writing, and tells what that costs.
 func TestSizeLimit(t *testing.T) {
-	const limit = 32 << 20
+	for _, limit := range []int64{32 << 20, 2 << 20} {
+		t.Run(fmt.Sprint(limit>>20, " MiB"), func(t *testing.T) { sizeLimit(t, limit) })
+	}
+}
+
+func sizeLimit(t *testing.T, limit int64) {
 	e := newExpiry(t, retention.For(6*time.Hour, limit))
+	must(t, e.store.Close())
+	e.batch = 0 // by the limit
+	e.open()
 	largest, written := int64(0), 0
 	for range 80 {
 		e.write(4000)
@@ -240,13 +249,13 @@ func TestSizeLimit(t *testing.T) {
 		largest = max(largest, e.onDisk())
 	}
 	if largest > limit {
-		t.Errorf("the files have had %d bytes, %.2f of the limit", largest, float64(largest)/limit)
+		t.Errorf("the files have had %d bytes, %.2f of the limit", largest, float64(largest)/float64(limit))
 	}
 	if largest < limit*6/10 {
 		t.Errorf("the files have had no more than %d bytes: the limit is not used", largest)
 	}
 	c := e.store.Counters()
-	if got := shell(t, e.path, "SELECT count(*) > 40000, (SELECT sum(count) FROM gaps WHERE reason LIKE 'deleted early%') + count(*) FROM process_trace"); got != fmt.Sprintf("1|%d", written) || c.Early == 0 || c.Early != c.Expired {
+	if got := shell(t, e.path, fmt.Sprintf("SELECT count(*) > %d, (SELECT sum(count) FROM gaps WHERE reason LIKE 'deleted early%%') + count(*) FROM process_trace", limit/840)); got != fmt.Sprintf("1|%d", written) || c.Early == 0 || c.Early != c.Expired {
 		t.Errorf("calls, and those with what gaps count: %s of %d; counters %+v", got, written, c)
 	}
 	if got := shell(t, e.path, "SELECT sum(calls), max(seconds), (SELECT count(*) < 5 FROM gaps), (SELECT min(id) > 1 FROM process_trace) FROM function_stats"); got != fmt.Sprintf("%d|1|1|1", written) {

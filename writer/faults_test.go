@@ -61,6 +61,7 @@ func crashWriter(path string) error {
 		return err
 	}
 	source := newCallSource(30)
+	var acc Accumulator
 	for {
 		first, err := s.NextIDs(1000)
 		if err != nil {
@@ -68,9 +69,18 @@ func crashWriter(path string) error {
 		}
 		var calls []*trace.Call
 		for i := range 1000 {
-			calls = append(calls, source.next(first+uint64(i)))
+			c := source.next(first + uint64(i))
+			tally := trace.Tally{Func: c.Func, OverheadNS: c.OverheadNS}
+			tally.Add(c.Status, c.DurationNS)
+			acc.Tally(&tally)
+			acc.Recorded(c)
+			calls = append(calls, c)
 		}
-		if err := errors.Join(s.Write(calls), s.Flush()); err != nil {
+		var seconds []FunctionSecond
+		if first/1000%3 == 0 { // statistics come more seldom than calls
+			seconds = acc.Take(time.Unix(0, source.now))
+		}
+		if err := errors.Join(s.Write(calls), s.Stats(seconds), s.Flush()); err != nil {
 			return err
 		}
 		fmt.Println(first, first+999)
@@ -116,9 +126,23 @@ func TestKilled(t *testing.T) {
 			t.Errorf("of calls %d to %d, committed, %s are there", s.first, s.last, got)
 		}
 	}
+	if state := inspect(t, path); len(state.Spills) == 0 || state.Spills[0].Records != 0 || len(state.Problems) != 0 {
+		t.Errorf("of spill files without records: %+v, %+v", state.Spills, state.Problems)
+	}
 	must(t, open(t, path, Options{}).Close())
 	if got := shell(t, path, "SELECT count(*), count(ended) FROM sessions"); got != "7|1" {
 		t.Errorf("sessions and ended ones: %s", got)
+	}
+	// What was recorded and not counted when it was killed, the next session has counted.
+	rows := shell(t, path, `SELECT process, count(*), count(*), sum(status = 'ERR'), sum(status <> 'OPEN'), round(sum(duration_ms) FILTER (WHERE status <> 'OPEN'), 3), count(cpu_ms), round(sum(overhead_ms), 3)
+		FROM process_trace GROUP BY process ORDER BY process`)
+	counted := shell(t, path, `SELECT process, sum(calls), sum(recorded), sum(errors), sum(timed), round(sum(total_ms), 3), sum(cpu_calls), round(sum(overhead_ms), 3)
+		FROM function_stats GROUP BY process ORDER BY process`)
+	if rows != counted {
+		t.Errorf("there are\n%s\nand counted\n%s", rows, counted)
+	}
+	if got := shell(t, path, "SELECT count(*) FROM function_stats WHERE session_id = 7; SELECT count(*) FROM meta WHERE key GLOB 'beyond *'"); got != "0\n0" {
+		t.Errorf("of the session that had no calls, and left: %s", got)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
 
+	"github.com/observatory-trace/observatory-trace/trace"
 	"github.com/observatory-trace/observatory-trace/writer/spill"
 )
 
@@ -56,6 +57,7 @@ type PendingSpill struct {
 	Path    string `json:"path"`
 	Live    bool   `json:"live"`    // its session still runs, and will write them
 	Records uint64 `json:"records"` // that are not in the database
+	Errors  uint64 `json:"errors"`  // of these, calls that failed
 	Bytes   int64  `json:"bytes"`   // of the file
 	Damaged uint64 `json:"damaged"` // records that can't be read
 	PID     int    `json:"tracer_pid"`
@@ -223,25 +225,34 @@ func (s *State) disk(path string) {
 
 // spills lists spill files; d is nil when how far they were replayed can't be read.
 func (s *State) spills(d *database, path, dir string) {
-	shared := dir != ""
-	if !shared {
+	if dir == "" {
 		dir = filepath.Dir(path)
 	}
-	found, err := spill.Find(dir, filepath.Base(path))
-	s.problem(err)
+	dirs := []string{dir}
+	if d != nil {
+		if all, err := d.spillDirs(path, dir); err == nil { // else that it can't be read has been told
+			dirs = all
+		}
+	}
+	var found []string
+	for _, dir := range dirs {
+		names, err := spill.Find(dir, filepath.Base(path))
+		s.problem(err)
+		found = append(found, names...)
+	}
 	for _, name := range found {
 		p, database, err := pendingSpill(d, name)
 		if err != nil {
 			s.problem(err)
 			continue
 		}
-		if shared && database != "" && database != absolute(path) {
+		if absolute(filepath.Dir(name)) != filepath.Dir(absolute(path)) && database != "" && database != absolute(path) {
 			continue // another database's
 		}
 		s.Spills = append(s.Spills, p)
-		if !p.Live {
+		if !p.Live && p.Records > 0 {
 			s.Problems = append(s.Problems, Problem{
-				fmt.Sprintf("%d records of a session that ended, errors among them, are in %s and not in the database", p.Records, name),
+				fmt.Sprintf("%d records of a session that ended, %d errors among them, are in %s and not in the database", p.Records, p.Errors, name),
 				"the next attach with this --db writes them; if its file system is full or not writable, help that first",
 			})
 		}
@@ -263,6 +274,7 @@ func pendingSpill(d *database, path string) (p PendingSpill, database string, er
 	if d != nil {
 		position, _ = d.mark("spill " + r.ID()) // 0 where it can't be read: all are pending
 	}
+	var k known
 	for {
 		rec, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -271,8 +283,13 @@ func pendingSpill(d *database, path string) (p PendingSpill, database string, er
 		if err != nil {
 			return p, "", err
 		}
-		if rec.Number > uint64(position) {
-			p.Records++
+		if rec.Number <= uint64(position) {
+			continue
+		}
+		p.Records++
+		// What says nothing is counted when it is brought in.
+		if e, err := readRecord(rec.Payload, &k); err == nil && e.call != nil && e.call.Status == trace.StatusErr {
+			p.Errors++
 		}
 	}
 	damage := r.Damage()

@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,7 +58,9 @@ func TestInspect(t *testing.T) {
 		t.Error("it closed without an error")
 	}
 	release()
-	if got := inspect(t, path); len(got.Spills) != 1 || got.Spills[0].Live || !got.has("of a session that ended", "attach") {
+	there := shell(t, path, "SELECT count(*) FROM process_trace WHERE status = 'ERR'")
+	if got := inspect(t, path); len(got.Spills) != 1 || got.Spills[0].Live || !got.has("of a session that ended", "attach") ||
+		!got.has(fmt.Sprintf("%d errors among them", got.Spills[0].Errors), "attach") || fmt.Sprint(uint64(len(l.errors))-got.Spills[0].Errors) != there {
 		t.Errorf("with what a dead session left: %+v", got)
 	}
 	must(t, open(t, path, Options{}).Close())

@@ -2,6 +2,8 @@ package writer
 
 import (
 	"cmp"
+	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -78,12 +80,20 @@ func (s *Store) openSpills() error {
 		return &Error{Op: "create spill file in", Path: dir, Err: err, hint: "choose another folder with --spill-dir"}
 	}
 	s.spill = log
-	found, err := spill.Find(dir, name)
+	dirs, err := s.db.spillDirs(s.path, dir)
 	if err != nil {
-		s.options.Notice(Notice{true, fmt.Sprintf("what earlier sessions may have left in %s can't be looked for: %v", dir, err)})
+		return wrap("read sessions of database", s.path, err)
 	}
-	for _, path := range found {
-		s.adopt(path)
+	for _, dir := range dirs {
+		found, err := spill.Find(dir, name)
+		if err != nil {
+			s.options.Notice(Notice{true, fmt.Sprintf("what earlier sessions may have left in %s can't be looked for: %v", dir, err)})
+		}
+		for _, path := range found {
+			if path != log.Path() {
+				s.adopt(path)
+			}
+		}
 	}
 	slices.SortStableFunc(s.replays, func(a, b *replay) int { return cmp.Compare(a.row.started, b.row.started) })
 	s.replays = append(s.replays, &replay{log: ownFile{log}, own: log, row: s.row, session: s.db.session})
@@ -97,6 +107,23 @@ type ownFile struct{ *spill.Log }
 func (f ownFile) Rewind() error {
 	f.Log.Rewind()
 	return nil
+}
+
+// spillDirs gives the folders that may have spill files of the database at
+// path: one, its own, and those that its sessions were told to use.
+func (d *database) spillDirs(path, one string) ([]string, error) {
+	dirs := []string{absolute(one)}
+	add := func(dir string) {
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	add(filepath.Dir(absolute(path)))
+	err := d.each(context.Background(), func(row []driver.Value) error {
+		add(textOf(row[0]))
+		return nil
+	}, "SELECT DISTINCT settings ->> '$.spill_dir' AS dir FROM session WHERE json_valid(settings) AND dir <> ''")
+	return dirs, err
 }
 
 func (s *Store) spillDir() string {
@@ -118,7 +145,7 @@ func (s *Store) adopt(path string) {
 			row = s.row // whose it was can't be told; the errors are worth more
 			row.path = absolute(s.path)
 		}
-		if row.path != absolute(s.path) && s.options.SpillDir != "" {
+		if row.path != absolute(s.path) && absolute(filepath.Dir(path)) != filepath.Dir(absolute(s.path)) {
 			err = r.Close()
 		} else {
 			s.replays = append(s.replays, &replay{log: r, row: row})
@@ -330,6 +357,14 @@ func (s *Store) replayedAll(r *replay) error {
 			return err
 		}
 	}
+	counted, err := s.db.recount(r.session)
+	if err != nil {
+		r.end = true
+		return err
+	}
+	if counted > 0 {
+		s.options.Notice(Notice{Text: fmt.Sprintf("database %s: the statistics of an earlier session that was killed have its last %d calls now", s.path, counted)})
+	}
 	s.replays = slices.DeleteFunc(s.replays, func(other *replay) bool { return other == r })
 	text := fmt.Sprintf("database %s: %d records came in that an earlier session had left in %s", s.path, r.came, r.log.Path())
 	if err := r.log.Remove(); err != nil {
@@ -339,5 +374,5 @@ func (s *Store) replayedAll(r *replay) error {
 	if r.came > 0 {
 		s.options.Notice(Notice{Text: text})
 	}
-	return s.db.forgetMarks(&r.row, r.key())
+	return s.db.forgetMarks(&r.row, r.session, r.key())
 }

@@ -119,6 +119,36 @@ func Retain(ctx context.Context, path string, o RetainOptions) (before, after Co
 	return before, after, removed, nil
 }
 
+// Upgrade brings the schema of the database at path up to date, where it is
+// older, and gives the version that it had. Errors are as Open's.
+func Upgrade(ctx context.Context, path string) (from int, err error) {
+	if from, err = schemaOf(path); err != nil || from == 0 || from == SchemaVersion {
+		return from, err
+	}
+	d, err := openDatabase(path, time.Minute, ctx.Done())
+	if err != nil {
+		return from, wrap("upgrade database", path, err)
+	}
+	return from, wrap("close database", path, d.close())
+}
+
+// schemaOf gives the version of a database's schema, and changes nothing.
+func schemaOf(path string) (version int, err error) {
+	var s State
+	d, err := s.open(path)
+	if err == nil {
+		defer d.abandon()
+		version, err = d.checkSchema(SchemaVersion)
+	}
+	switch err = wrap("open database", path, err); {
+	case errors.Is(err, fs.ErrNotExist):
+		err = faultMissing.error("open database", path, nil)
+	case errors.Is(err, ErrCorrupt) && foreign(path):
+		err = faultForeign.error("open database", path, err)
+	}
+	return version, err
+}
+
 // trimAll takes steps until there is nothing left to do, or ctx ends.
 func (d *database) trimAll(ctx context.Context, removed *Removed) error {
 	session, err := d.integer("SELECT ifnull(max(id), 0) FROM session") // whose gap tells what is deleted early
@@ -217,11 +247,21 @@ func (d *database) wouldRemove(now retention.Moment, vacuum bool) (removed Remov
 	if err != nil {
 		return removed, err
 	}
-	step := retention.Plan(state, d.expire.horizon, d.expire.policy, 1<<40)
-	if step.Calls > 0 {
-		removed.Calls, removed.Early = step.Calls-state.First, step.Early
+	each := state.Used() / max(state.Next-state.First, 1) // bytes a call
+	for after := state; ; {
+		step := retention.Plan(after, d.expire.horizon, d.expire.policy, 0)
+		removed.Over = step.Over
+		if step.Calls > 0 {
+			n := step.Calls - after.First
+			removed.Calls, removed.Early = removed.Calls+n, removed.Early+step.Early
+			after.First, after.Free = step.Calls, min(after.Free+n*each/state.PageSize, after.Pages)
+		}
+		after.Pages, after.Free = after.Pages-step.Pages, after.Free-step.Pages
+		if !step.More || step.Calls == 0 && step.Pages == 0 {
+			removed.Bytes = (state.Pages - after.Pages) * state.PageSize
+			break
+		}
 	}
-	removed.Over = step.Over
 	h := d.expire.horizon
 	for i, span := range []retention.Span{h.Seconds, h.Minutes, h.Hours} {
 		n, err := d.integer(fmt.Sprintf("SELECT count(*) FROM stat INDEXED BY %s WHERE seconds = %d AND NOT ts BETWEEN ? AND ?",
@@ -236,7 +276,7 @@ func (d *database) wouldRemove(now retention.Moment, vacuum bool) (removed Remov
 		return removed, err
 	}
 	if vacuum {
-		removed.Bytes = state.Free * state.PageSize
+		removed.Bytes = max(removed.Bytes, state.Free*state.PageSize+removed.Calls*each)
 	}
 	return removed, nil
 }

@@ -82,9 +82,9 @@ func (d *database) endOther(session int64, ended time.Time) error {
 }
 
 // forgetMarks deletes what meta has of a session that has ended, and whose spill file is gone.
-func (d *database) forgetMarks(r *sessionRow, key string) error {
+func (d *database) forgetMarks(r *sessionRow, session int64, key string) error {
 	return d.transaction(func() error {
-		if err := d.setMarks([]mark{{key, 0}, {r.numberKey(), 0}}); err != nil {
+		if err := d.setMarks([]mark{{key, 0}, {r.numberKey(), 0}, {beyondKey(session), 0}}); err != nil {
 			return err
 		}
 		return d.set("DELETE FROM meta WHERE key GLOB ?", fmt.Sprintf("void %016x *", r.seed))

@@ -59,8 +59,7 @@ func (a *Accumulator) Cover(share func(*trace.Function) (share, off float64)) {
 }
 
 // Take gives what was counted since the last Take, as the second of now, and
-// starts from nothing. It is called about once a second and once at the end:
-// two takes within a second add up in the database.
+// starts from nothing: two takes within a second add up in the database.
 func (a *Accumulator) Take(now time.Time) []FunctionSecond {
 	taken := make([]FunctionSecond, 0, len(a.functions))
 	for _, f := range a.functions {
@@ -68,6 +67,32 @@ func (a *Accumulator) Take(now time.Time) []FunctionSecond {
 		taken = append(taken, *f)
 	}
 	clear(a.functions)
+	return taken
+}
+
+// TakeSettled is Take while counting goes on: calls that came through before the
+// probes' count of them was read are left for the next second, so that no
+// second has more recorded calls, or errors, than calls.
+func (a *Accumulator) TakeSettled(now time.Time) []FunctionSecond {
+	var early []FunctionSecond
+	for _, f := range a.functions {
+		e := FunctionSecond{Tally: trace.Tally{Func: f.Func}}
+		excess := f.Recorded + f.LeftOut + f.Dropped - min(f.Calls, f.Recorded+f.LeftOut+f.Dropped)
+		e.Recorded = min(excess, f.Recorded)
+		e.LeftOut = min(excess-e.Recorded, f.LeftOut)
+		e.Errors = f.Errors - min(f.Calls, f.Errors)
+		if e.Recorded+e.LeftOut+e.Errors == 0 {
+			continue
+		}
+		f.Recorded -= e.Recorded
+		f.LeftOut -= e.LeftOut
+		f.Errors -= e.Errors
+		early = append(early, e)
+	}
+	taken := a.Take(now)
+	for i := range early {
+		*a.of(early[i].Func) = early[i]
+	}
 	return taken
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -29,14 +30,15 @@ type Session struct {
 type Options struct {
 	Session    Session
 	Retention  retention.Policy // what is kept: everything
-	BatchCalls int              // calls a transaction holds at most: 10,000
+	BatchCalls int              // calls a transaction holds at most: 10,000, fewer where the database is to be small
 	BatchDelay time.Duration    // how long a call waits for its transaction: 100 ms
 	QueueCalls int              // calls that wait in memory before Write blocks: 100,000; as many again may be on their way
 	Patience   time.Duration    // how long another program's lock is waited for before the database counts as away: 60 s
 	SpillDir   string           // where errors go while the database is away: its own folder
 	Notice     func(Notice)     // is told when the database goes away and comes back, once each; nobody. It must not call the store
 
-	now func() retention.Moment // for tests
+	now       func() retention.Moment // for tests, as the next
+	heldBytes int                     // how much of errors is kept in memory when the spill file has no room: 64 MiB
 }
 
 // Notice is what the operator should know.
@@ -47,7 +49,7 @@ type Notice struct {
 
 func (o Options) withDefaults() Options {
 	if o.BatchCalls <= 0 {
-		o.BatchCalls = 10_000
+		o.BatchCalls = o.Retention.BatchCalls()
 	}
 	if o.BatchDelay <= 0 {
 		o.BatchDelay = 100 * time.Millisecond
@@ -60,6 +62,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Notice == nil {
 		o.Notice = func(Notice) {}
+	}
+	if o.heldBytes <= 0 {
+		o.heldBytes = maxHeld
 	}
 	if o.now == nil {
 		o.now = machineNow
@@ -85,9 +90,12 @@ func kernelRelease() string {
 type Counters struct {
 	Calls   uint64 // calls committed, those of spill files included
 	Dropped uint64 // calls that were accepted and are in no file; Health has the reasons
-	Commits uint64 // transactions
-	Expired uint64 // calls deleted, because of their age or the database's size
-	Early   uint64 // of Expired, those that were younger than what is to be kept
+	// Elsewhere is how many of Calls are in files that were deleted, moved or set aside while they were written.
+	Elsewhere uint64
+	Commits   uint64 // transactions
+	Expired   uint64 // calls deleted, because of their age or the database's size
+	Early     uint64 // of Expired, those that were younger than what is to be kept, for the size
+	Cleared   uint64 // of Expired, those that made room for errors on a full disk
 	// OverBytes is by how much the file is larger than it may be though no calls are left, LogBytes what its log had lately.
 	OverBytes, LogBytes int64
 	Retries             uint64        // how often another program's lock had to be waited for
@@ -126,6 +134,14 @@ type Store struct {
 	spillDue    time.Time // when the spill file is tried again
 	spillFailed bool      // that it has no room has been said
 	told        bool      // that the database is away has been said
+	here        uint64    // calls committed when the present file was opened
+	room        *reserve  // on the database's file system
+	growth      int64     // of the file, when the log is folded into it, bytes
+	stride      int64     // by how much a transaction has added to that, bytes
+	short       error     // why there is no room for another transaction's; nil when there is
+	roomDue     time.Time // when room is made next
+	cleared     bool      // that calls go for errors has been said
+	losing      bool      // that errors are lost has been said
 
 	mu       sync.Mutex
 	changed  *sync.Cond // room in the queue, a commit, a change of away
@@ -178,8 +194,10 @@ func Open(path string, options Options) (*Store, error) {
 		return nil, wrap("open database", path, err)
 	}
 	s.db = db
+	s.room = newReserve(filepath.Dir(path))
 	if err := s.begin(aside); err != nil {
 		db.abandon()
+		s.room.close()
 		return nil, err
 	}
 	go s.run()
@@ -442,6 +460,7 @@ func (s *Store) run() {
 		}
 	}
 	err := s.finish()
+	s.room.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.written, s.seen, s.closed, s.err = s.queued, s.queued, true, err
@@ -449,8 +468,17 @@ func (s *Store) run() {
 }
 
 // drain commits all that is in the queue now, or as much of it as can be, and
-// keeps the rest. Force tries the database also when it is not yet time to.
+// keeps the rest. Force tries the database also when it is not yet time to. On a
+// full disk it makes room where errors have none.
 func (s *Store) drain(force bool) error {
+	err := s.drainOnce(force)
+	for n := 0; n < 3 && errors.Is(err, ErrFull) && (force || time.Now().After(s.roomDue)) && s.makeRoom(); n++ {
+		err = s.drainOnce(true)
+	}
+	return err
+}
+
+func (s *Store) drainOnce(force bool) error {
 	b, ids, mark := s.take()
 	err := s.breaker.try(force, func() error { return wrap("write database", s.path, s.write(&b, ids)) })
 	if err == nil {
@@ -535,13 +563,19 @@ func (s *Store) commit(part batch, ids int, rest *batch) error {
 
 // transact runs one numbered transaction on the file that is at the path.
 func (s *Store) transact(part batch, ids int) (first int64, err error) {
+	s.number++ // also of one that is not tried: what is in doubt has a number that no other has
 	if err := s.look(); err != nil {
 		return 0, err
 	}
-	s.number++
+	if s.short != nil {
+		if s.short = s.keepRoom(); s.short != nil {
+			return 0, s.short
+		}
+	}
 	part.marks = append(part.marks[:len(part.marks):len(part.marks)], mark{s.row.numberKey(), int64(s.number)})
 	first, err = s.db.commit(part, ids)
 	if err == nil {
+		s.short = s.keepRoom()
 		err = s.db.checkIdentity() // what went to an unlinked file is lost
 	}
 	return first, err

@@ -704,3 +704,45 @@ func fileSize(tb testing.TB, path string) int64 {
 	must(tb, err)
 	return st.Size()
 }
+
+// TestTakeSettled holds that calls which came through before their count do not make a second have more recorded
+// calls than calls, and that none is counted twice or not at all.
+func TestTakeSettled(t *testing.T) {
+	f, g := &trace.Function{Name: "f"}, &trace.Function{Name: "g"}
+	var acc Accumulator
+	sums := make(map[*trace.Function]FunctionSecond)
+	take := func(seconds []FunctionSecond) {
+		t.Helper()
+		for i := range seconds {
+			s := &seconds[i]
+			if s.Recorded+s.LeftOut+s.Dropped > s.Calls || s.Errors > s.Calls {
+				t.Errorf("of %d calls of %s %d are recorded, %d left out, %d errors", s.Calls, s.Func.Name, s.Recorded, s.LeftOut, s.Errors)
+			}
+			sum := sums[s.Func]
+			sum.merge(s)
+			sums[s.Func] = sum
+		}
+	}
+	call := &trace.Call{Func: f, Resources: &trace.Resources{CPUNS: 10}}
+	for range 5 {
+		acc.Recorded(call)
+	}
+	acc.Tally(&trace.Tally{Func: f, Calls: 3, Errors: 4})
+	acc.LeftOut(&trace.Call{Func: g})
+	take(acc.TakeSettled(time.Unix(1, 0)))
+	take(acc.TakeSettled(time.Unix(2, 0)))
+	acc.Tally(&trace.Tally{Func: f, Calls: 3, Errors: 0, Dropped: 1})
+	acc.Tally(&trace.Tally{Func: g, Calls: 2})
+	acc.Recorded(&trace.Call{Func: g})
+	take(acc.TakeSettled(time.Unix(3, 0)))
+	acc.Recorded(call) // whose count is never read
+	if left := acc.Take(time.Unix(4, 0)); len(left) != 1 || left[0].Recorded != 1 {
+		t.Errorf("in the end there is %+v", left)
+	}
+	if s := sums[f]; s.Calls != 6 || s.Recorded != 5 || s.Errors != 4 || s.Dropped != 1 || s.CPUCalls != 5 {
+		t.Errorf("of f %+v", s)
+	}
+	if s := sums[g]; s.Calls != 2 || s.Recorded != 1 || s.LeftOut != 1 {
+		t.Errorf("of g %+v", s)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -130,6 +131,10 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	ctx, hurry, cancel := untilSignal(cmd.Context(), opts.Command)
 	defer cancel()
 	code, err := f.record(ctx, hurry, cmd.OutOrStdout(), notes, opts, rules, opener)
+	if err != nil && code != exitOK && !errors.Is(err, syscall.EPIPE) { // the command's own code passes through all the same
+		notes.write(fmt.Sprintln("observatory-trace:", err))
+		err = nil
+	}
 	if err != nil {
 		return err
 	}
@@ -252,7 +257,11 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	defer func() {
+		if closing := store.Close(); err == nil { // else it has been closed, or failed for nothing of its own
+			err = closing
+		}
+	}()
 	if err := store.Attached(functions, processes); err != nil {
 		return 0, err
 	}
@@ -294,9 +303,10 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	view.close()
 	r.warden.close()
 	// The probes go before the command is waited for: it may run on for long.
-	err = errors.Join(runErr, session.Detach(), flush(store, hurry))
+	err = errors.Join(runErr, session.Detach())
+	flush(store, hurry)
 	<-ended
-	if err != nil {
+	if err = errors.Join(err, store.Close()); err != nil {
 		return code, err
 	}
 	if functions == 0 { // when recording began: then it was too early to tell
@@ -311,16 +321,17 @@ const flushPatience = 10 * time.Second
 
 // flush waits until what was recorded is in the database, unless that takes long, or hurry ends: closing the
 // store says then what becomes of it.
-func flush(store *writer.Store, hurry context.Context) error {
-	flushed := make(chan error, 1)
-	go func() { flushed <- store.Flush() }()
+func flush(store *writer.Store, hurry context.Context) {
+	flushed := make(chan struct{})
+	go func() {
+		defer close(flushed)
+		_ = store.Flush()
+	}()
 	select {
-	case err := <-flushed:
-		return err
+	case <-flushed:
 	case <-hurry.Done():
 	case <-time.After(flushPatience):
 	}
-	return nil
 }
 
 // waitsForMore tells whether targets may come that don't run yet.
@@ -338,6 +349,10 @@ func withDuration(ctx context.Context, d time.Duration) context.Context {
 // session describes this run for the sessions view.
 func (f *attachFlags) session(rules rules, keep retention.Policy) writer.Session {
 	command, _ := json.Marshal(rules.commandLine(os.Args)) // strings always have a form
+	spillDir := f.spillDir                                 // other sessions look there, too, wherever they are started
+	if abs, err := filepath.Abs(spillDir); err == nil && spillDir != "" {
+		spillDir = abs
+	}
 	settings, _ := json.Marshal(map[string]any{
 		"pid": f.target.pids, "name": f.target.names, "exe": f.target.exes,
 		"symbol": f.target.symbols, "exclude": f.target.exclude, "lib": f.target.libs, "file": f.target.files,
@@ -346,13 +361,21 @@ func (f *attachFlags) session(rules rules, keep retention.Policy) writer.Session
 		"sample": f.budgets.sample, "max_overhead": f.budgets.overhead, "max_cpu": f.budgets.cpu, "max_memory": f.budgets.memory, "unlimited": f.budgets.unlimited,
 		"redact": f.rules.redact, "no_redact": f.rules.noRedact, "error": f.rules.errors,
 		"filter": rules.commandLine([]string{f.rules.filter})[0], "min_duration": f.rules.minimum.String(),
-		"retention": keep.Calls.String(), "max_db_size": keep.Bytes,
+		"retention": keep.Calls.String(), "max_db_size": keep.Bytes, "spill_dir": spillDir,
 	})
 	return writer.Session{Version: version(), Command: command, Settings: settings}
 }
 
 // summary ends the recording: the report of this run, and where the calls are.
 func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started time.Time) error {
+	elsewhere := r.store.Counters().Elsewhere
+	if elsewhere > 0 {
+		r.recorded -= min(r.recorded, elsewhere)
+		notes.say("%s were in a database that was deleted, moved or damaged while tracing: they are gone, or where that is now", plural(elsewhere, "recorded call"))
+		if _, err := os.Stat(f.db); err != nil {
+			return nil // there is nothing at its place
+		}
+	}
 	if f.output == "table" {
 		if err := reportSince(newScreen(out), f.db, started); err != nil {
 			return err

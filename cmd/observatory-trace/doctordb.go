@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/observatory-trace/observatory-trace/writer"
 )
@@ -56,7 +57,13 @@ func printState(w io.Writer, s writer.State) {
 		if p.Live {
 			whose = "whose session runs and will write them"
 		}
-		fmt.Fprintf(w, "  %s: %d records that are not in the database, of process %d, %s\n", printable(p.Path), p.Records, p.PID, whose)
+		if p.Records == 0 {
+			whose = strings.TrimSuffix(whose, " and will write them")
+			fmt.Fprintf(w, "  %s: nothing that is not in the database, of process %d, %s\n", printable(p.Path), p.PID, whose)
+			continue
+		}
+		fmt.Fprintf(w, "  %s: %s that are not in the database, %s among them, of process %d, %s\n", printable(p.Path),
+			plural(p.Records, "record"), plural(p.Errors, "error"), p.PID, whose)
 	}
 	if len(s.Problems) > 0 {
 		fmt.Fprint(w, "\nproblems\n")

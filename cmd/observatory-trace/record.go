@@ -151,7 +151,11 @@ func (r *recorder) sweep(now time.Time, goingOn bool) {
 		return e.Coverage, e.Error
 	})
 	r.flush()
-	r.fail(r.store.Stats(r.stats.Take(now)))
+	take := r.stats.Take
+	if goingOn {
+		take = r.stats.TakeSettled
+	}
+	r.fail(r.store.Stats(take(now)))
 }
 
 // finish stops the probes, reads what they delivered, and stores the rest.

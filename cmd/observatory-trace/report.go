@@ -11,6 +11,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/observatory-trace/observatory-trace/query"
 )
@@ -138,8 +139,12 @@ func reportSince(s screen, path string, since time.Time) error {
 
 // writeReport prints the table, its sum, and what is missing and how to have it.
 func writeReport(s screen, db *query.Database, r query.Range, summaries []query.Summary) error {
+	ahead, err := uncounted(db, r)
+	if err != nil {
+		return err
+	}
 	if len(summaries) == 0 {
-		_, err := fmt.Fprintln(s.w, noCalls)
+		_, err := fmt.Fprint(s.w, noCalls+"\n"+ahead)
 		return err
 	}
 	missing, err := db.Missing(context.Background(), r)
@@ -173,6 +178,7 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 			line += ": " + oneLine(m.Hint)
 		}
 	}
+	line += strings.TrimSuffix("\n"+ahead, "\n")
 	if slices.ContainsFunc(summaries, func(r query.Summary) bool { return r.Coverage < 1 }) {
 		line += "\nprobes of some functions were in place for a part of the time: their figures are of the calls that were counted then; ALL, ABOUT is how many there were"
 	}
@@ -185,6 +191,21 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 
 // noCalls is the report of nothing.
 const noCalls = "no calls were recorded"
+
+// uncounted says, a line each, which sessions that were killed have calls that the report doesn't count.
+func uncounted(db *query.Database, r query.Range) (lines string, err error) {
+	sessions, err := db.Uncounted(context.Background(), r)
+	if err != nil {
+		return "", err
+	}
+	for _, u := range sessions {
+		if !errors.Is(unix.Kill(u.PID, 0), unix.ESRCH) {
+			continue // it counts them within the second
+		}
+		lines += fmt.Sprintf("%s of session %d are recorded and not counted here: tracing ended abruptly; the next attach with this --db counts them\n", plural(u.Calls, "call"), u.Session)
+	}
+	return lines, nil
+}
 
 // formatEstimate tells how many calls there were of which not all were counted.
 func formatEstimate(r *query.Summary) string {

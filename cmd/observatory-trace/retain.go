@@ -105,6 +105,9 @@ func sayKept(notes *notes, c writer.Counters, keep retention.Policy) {
 		notes.say("%s deleted before their time: the database had reached %s; raise --max-db-size, lower --retention, or record less",
 			plural(c.Early, "call"), formatBytes(keep.Bytes))
 	}
+	if c.Cleared > 0 {
+		notes.say("%s deleted before their time: the disk was full, and errors took their place; free space on it", plural(c.Cleared, "call"))
+	}
 	if c.OverBytes > 0 {
 		notes.say("%s", overHint(c.OverBytes))
 	}
@@ -137,6 +140,15 @@ deletes nothing. Calls that the size alone deletes are counted in gaps.`,
   observatory-trace retain --vacuum`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !dryRun { // which changes nothing
+				from, err := writer.Upgrade(cmd.Context(), f.db)
+				if err != nil {
+					return err
+				}
+				if from > 0 && from < writer.SchemaVersion {
+					fmt.Fprintf(cmd.ErrOrStderr(), "%s: its schema was version %d, and is %d now\n", f.db, from, writer.SchemaVersion)
+				}
+			}
 			if err := keep.fromLast(&f, cmd); err != nil {
 				return err
 			}
@@ -259,17 +271,17 @@ func (r *retained) write(s screen, path string) error {
 	if r.Policy.Bytes > 0 {
 		limit = "at most " + formatBytes(r.Policy.Bytes)
 	}
-	verb := "deleted"
+	deleted, merged, given := "deleted", "merged or deleted", "given back"
 	if r.DryRun {
-		verb = "would delete"
+		deleted, merged, given = "would delete", "merge or delete", "to be given back, about"
 	}
 	line := fmt.Sprintf("\n%s: %s, of which %s are free; log %s; %s\n%s %s", path, formatBytes(now.FileBytes), formatBytes(now.FreeBytes), formatBytes(now.LogBytes), limit,
-		verb, plural(uint64(r.Removed.Calls), "call"))
+		deleted, plural(uint64(r.Removed.Calls), "call"))
 	if r.Removed.Early > 0 {
 		line += fmt.Sprintf(" (%s before their time, for the size)", formatCount(uint64(r.Removed.Early)))
 	}
-	line += fmt.Sprintf("; merged or deleted %s of statistics, %s; %s given back",
-		plural(uint64(r.Removed.Statistics), "row"), plural(uint64(r.Removed.Gaps), "gap"), formatBytes(max(r.Removed.Bytes, 0)))
+	line += fmt.Sprintf("; %s %s of statistics, %s; %s %s", merged,
+		plural(uint64(r.Removed.Statistics), "row"), plural(uint64(r.Removed.Gaps), "gap"), formatBytes(max(r.Removed.Bytes, 0)), given)
 	for _, hint := range r.hints(path) {
 		line += "\n" + hint
 	}

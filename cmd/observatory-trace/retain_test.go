@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,8 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/observatory-trace/observatory-trace/retention"
 	"github.com/observatory-trace/observatory-trace/trace"
+	"github.com/observatory-trace/observatory-trace/writer"
 )
 
 func TestKeepFlags(t *testing.T) {
@@ -24,14 +28,17 @@ func TestKeepFlags(t *testing.T) {
 		{"6h", "auto", 6 * time.Hour, -1, ""},
 		{"off", "off", 0, 0, ""},
 		{"0", "off", 0, 0, "at least 1s, or off"},
-		{"off", "0", 0, 0, "at least 32 MiB, or off"},
+		{"off", "0", 0, 0, "at least 2.0 MiB, or off"},
 		{"7d", "2GB", 7 * 24 * time.Hour, 2 << 30, ""},
+		{"7d", "3TiB", 7 * 24 * time.Hour, 3 << 40, ""},
+		{"7d", "3298534883328", 7 * 24 * time.Hour, 3 << 40, ""},
+		{"7d", "9999999999TiB", 0, 0, "no size"},
 		{"90s", "32MiB", 90 * time.Second, 32 << 20, ""},
 		{"1ms", "off", 0, 0, "--retention"},
 		{"-6h", "off", 0, 0, "6h, 30m or 7d"},
 		{"long", "off", 0, 0, "6h, 30m or 7d"},
 		{"d", "off", 0, 0, "6h, 30m or 7d"},
-		{"6h", "1MiB", 0, 0, "at least 32 MiB, or off"},
+		{"6h", "1MiB", 0, 0, "at least 2.0 MiB, or off"},
 		{"6h", "large", 0, 0, "auto or off"},
 	} {
 		got, err := (&keepFlags{c.window, c.size}).policy(path)
@@ -51,6 +58,25 @@ func TestKeepFlags(t *testing.T) {
 		if want := retention.For(c.calls, c.bytes); got != want {
 			t.Errorf("%q and %q give %+v, want %+v", c.window, c.size, got, want)
 		}
+	}
+}
+
+// TestAutoLimit holds that a database takes half of what is free by itself, also of a small file system.
+func TestAutoLimit(t *testing.T) {
+	dir := t.TempDir()
+	must(t, unix.Mount("none", dir, "tmpfs", 0, "size=12m"))
+	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	if got := autoLimit(filepath.Join(dir, "new", "x.db")); got > 6<<20 || got < 5<<20 {
+		t.Errorf("of 12 MiB, %d bytes", got)
+	}
+	path := filepath.Join(dir, "x.db")
+	must(t, os.WriteFile(path, make([]byte, 9<<20), 0o600))
+	if got := autoLimit(path); got > 6<<20 || got < 5<<20 {
+		t.Errorf("of 12 MiB, with the database's own, %d bytes", got)
+	}
+	must(t, os.Rename(path, path+".old"))
+	if got := autoLimit(path); got != retention.LeastBytes {
+		t.Errorf("of 3 MiB, %d bytes", got)
 	}
 }
 
@@ -105,4 +131,32 @@ func TestRetain(t *testing.T) {
 	text := filepath.Join(t.TempDir(), "text")
 	must(t, os.WriteFile(text, []byte(strings.Repeat("no database\n", 100)), 0o600))
 	checkFails(t, 1, "not an observatory-trace database", "retain", "--db", text)
+}
+
+// TestRetainOlder holds that a file of an older version is brought up to date, which is said, and by --dry-run left as it is.
+func TestRetainOlder(t *testing.T) {
+	script, err := os.ReadFile("../../writer/testdata/version1.sql")
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "old.db")
+	make := exec.Command("sqlite3", path)
+	make.Stdin = strings.NewReader(string(script))
+	out, err := make.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	before, err := os.ReadFile(path)
+	must(t, err)
+	checkFails(t, 1, "retain --db "+path, "retain", "--db", path, "--dry-run")
+	after, err := os.ReadFile(path)
+	must(t, err)
+	if string(before) != string(after) {
+		t.Error("--dry-run has changed it")
+	}
+	code, stdout, stderr := observatory(t, "retain", "--db", path, "--retention", "off")
+	if want := fmt.Sprintf("its schema was version 1, and is %d now", writer.SchemaVersion); code != 0 || !strings.Contains(stderr, want) || !strings.Contains(stdout, "deleted 0 calls") {
+		t.Errorf("exit %d, stderr %q, stdout\n%s", code, stderr, stdout)
+	}
+	if code, stdout, stderr = observatory(t, "report", "--db", path); code != 0 || !strings.Contains(stdout, "main.pay") {
+		t.Errorf("exit %d, stderr %q, stdout\n%s", code, stderr, stdout)
+	}
 }

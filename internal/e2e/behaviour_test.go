@@ -215,6 +215,58 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestKilledCounts holds what is told of the calls of the last second before a SIGKILL: the report says how many it
+// doesn't count, and the next session counts them. No second has more recorded calls than calls.
+func TestKilledCounts(t *testing.T) {
+	p := orders(t)
+	tr := attachPID(t, p.PID)
+	tr.recorded(300)
+	ahead := func() int64 {
+		return number(t, tr.open(), "SELECT (SELECT count(*) FROM process_trace) - (SELECT coalesce(sum(recorded), 0) FROM function_stats)")
+	}
+	for deadline := time.Now().Add(20 * time.Second); number(t, tr.open(), "SELECT count(DISTINCT ts) FROM function_stats") < 3; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("there are no statistics")
+		}
+	}
+	for n := 0; n < 1000 && ahead() < 50; n++ { // it is in the midst of a second
+		time.Sleep(5 * time.Millisecond)
+	}
+	tr.Kill()
+	tr.Wait()
+	missing := ahead()
+	report := func() string {
+		out, err := exec.Command(testenv.Binary(t), "report", "--db", tr.db).CombinedOutput()
+		if err != nil {
+			t.Fatalf("report: %v: %s", err, out)
+		}
+		return string(out)
+	}
+	if got := report(); missing < 50 || !strings.Contains(got, fmt.Sprintf("\n%d calls of session 1 are recorded and not counted here", missing)) {
+		t.Errorf("%d calls are not counted; the report:\n%s", missing, got)
+	}
+	next := beginInto(t, tr.db, "-s", "in_child", "--", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-n", "1")
+	next.CloseInput()
+	if got := next.Wait(); got.ExitCode != 0 || !strings.Contains(got.Stderr, fmt.Sprintf("have its last %d calls", missing)) {
+		t.Errorf("the next one: exit code %d, %s", got.ExitCode, got.Stderr)
+	}
+	if got := report(); ahead() != 0 || strings.Contains(got, "not counted") {
+		t.Errorf("then %d calls are not counted; the report:\n%s", ahead(), got)
+	}
+	const differ = `SELECT * FROM (SELECT process, count(*) AS n, sum(status = 'ERR') AS e FROM process_trace GROUP BY process)
+		JOIN (SELECT process, sum(recorded) AS r, sum(errors) AS x, sum(calls) AS c, sum(dropped) AS d FROM function_stats GROUP BY process) USING (process) WHERE n <> r OR e > x OR x > e + d OR c <> r + d`
+	if got := text(t, tr.open(), differ); got != "" {
+		t.Errorf("calls, errors, recorded ones, counted errors, all, and lost ones: %s", got)
+	}
+	if got := text(t, tr.open(), "SELECT (SELECT coalesce(sum(count), 0) FROM gaps WHERE reason LIKE 'tracing ended abruptly%') - (SELECT sum(dropped) FROM function_stats)"); got != "0" {
+		t.Errorf("gaps tell of %s calls more than are lost", got)
+	}
+	if got := text(t, tr.open(), "SELECT * FROM function_stats WHERE recorded > calls OR errors > calls OR recorded < 0"); got != "" {
+		t.Errorf("seconds with more than there were: %s", got)
+	}
+	running(t, p)
+}
+
 // TestOpen holds that calls which have not ended are recorded, with their
 // arguments: when tracing ends inside of one, and when the process is killed.
 func TestOpen(t *testing.T) {
