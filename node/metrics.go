@@ -271,7 +271,7 @@ func (m *Metrics) sendSession(send func(*definition, float64, ...string)) {
 // sendStore sends how the database is, and what waits for it.
 func sendStore(send func(*definition, float64, ...string), store *writer.Store, path string) {
 	h, q, c := store.Health(), store.Queue(), store.Counters()
-	for _, state := range writer.States {
+	for _, state := range []string{"closed", "open", "half-open"} {
 		is := 0.0
 		if h.State == state {
 			is = 1
