@@ -143,7 +143,7 @@ func TestAway(t *testing.T) {
 		}
 	}
 	if value(got, "store_breaker_transitions_total", "closed", "open") != 0 || got["store_breaker_last_failure_info"] != nil || r.m.Healthy() != nil {
-		t.Errorf("it was never away: %v", got)
+		t.Errorf("it was never away: %+v", r.store.Health())
 	}
 
 	release := lock(t, r.path)
@@ -158,7 +158,7 @@ func TestAway(t *testing.T) {
 	})
 	if value(got, "store_breaker_state", "closed") != 0 || value(got, "store_breaker_transitions_total", "closed", "open") != 1 ||
 		value(got, "store_breaker_last_failure_info", "locked by another program") != 1 || value(got, "store_breaker_opened_total", "locked by another program") != 1 {
-		t.Errorf("away: %v", got)
+		t.Errorf("away: %+v, of which the metrics tell %v", r.store.Health(), got["store_breaker_transitions_total"])
 	}
 	if err := r.m.Healthy(); err == nil || !strings.Contains(err.Error(), "locked by another program") {
 		t.Errorf("it is healthy: %v", err)
@@ -168,7 +168,7 @@ func TestAway(t *testing.T) {
 		t.Errorf("%d calls: %v recorded, %v dropped", written, recorded, dropped)
 	}
 	if dropped != value(got, "store_calls_dropped_total") || value(got, "store_queue_calls") < 100 || value(got, "store_queue_capacity_calls") != 100 || value(got, "store_spilled_records_total") == 0 {
-		t.Errorf("queue: %v", got)
+		t.Errorf("queue %+v, %v dropped, %+v", r.store.Queue(), dropped, r.store.Health())
 	}
 
 	release()
@@ -457,7 +457,7 @@ func TestServe(t *testing.T) {
 			}
 		}
 		if !found {
-			t.Errorf("asked for %q: no histogram in\n%s", accept, body)
+			t.Errorf("asked for %q: no histogram as it should be in %d bytes", accept, len(body))
 		}
 	}
 	close(stop)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"net/http"
 	"os"
@@ -209,7 +208,7 @@ func TestMetricsAway(t *testing.T) {
 	run(100)
 	s := tr.scrapeUntil("what was called is written", func(s scraped) bool { return s.value("store_calls_written_total") >= 400-1 })
 	if s.value("store_breaker_state", "closed") != 1 || s.value("store_breaker_state", "open") != 0 || s["store_breaker_last_failure_info"] != nil || s.value("store_database_bytes") == 0 || s.value("store_transactions_total") == 0 {
-		t.Errorf("before: %v", s)
+		t.Errorf("before: %v, %v", s["store_breaker_state"], s["store_transactions_total"])
 	}
 
 	filler := filepath.Join(dir, "filler")
@@ -218,7 +217,7 @@ func TestMetricsAway(t *testing.T) {
 	}
 	s = tr.scrapeUntil("the breaker opens", func(s scraped) bool { run(300); return s.value("store_breaker_state", "open") == 1 })
 	if s.value("store_breaker_state", "closed") != 0 || s.value("store_breaker_transitions_total", "closed", "open") == 0 || s.value("store_breaker_last_failure_info", "no space left") != 1 || s.value("store_breaker_opened_total", "no space left") == 0 {
-		t.Errorf("away: %v", s)
+		t.Errorf("away: %v, %v, %v", s["store_breaker_state"], s["store_breaker_transitions_total"], s["store_breaker_opened_total"])
 	}
 	if status, body := tr.ask("/healthz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "database away since") || !strings.Contains(body, "no space left") {
 		t.Errorf("health: %d %s", status, body)
@@ -266,7 +265,7 @@ func TestMetricsBudget(t *testing.T) {
 		return s.value("functions_sliced") == 1 && s.value("calls_estimated_total", "hot") > 2*s.value("calls_total", "hot")
 	})
 	if s.value("budget_steps_total") == 0 || s.value("overhead_ratio") <= 0 || s.value("overhead_limit_ratio") != 0.05 || s.value("cpu_limit_ratio") != 1 || s.value("memory_limit_bytes") != 1<<30 || s.value("processes") != 1 {
-		t.Errorf("%v", slices.Sorted(maps.Keys(s)))
+		t.Errorf("steps %v, overhead %v of %v", s.value("budget_steps_total"), s.value("overhead_ratio"), s.value("overhead_limit_ratio"))
 	}
 	tr.stop()
 	if told := number(t, tr.open(), "SELECT count(*) FROM gaps WHERE process IS NOT NULL AND count = 0"); float64(told) < s.value("budget_steps_total") {
