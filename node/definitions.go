@@ -58,11 +58,11 @@ var (
 	processEventsLost = counter("process_events_lost_total", "Forks, executions and ends of processes that found the ring buffer full; they are found by looking for them.")
 	bufferFill        = gauge("buffer_fill_ratio", "How full the ring buffers of calls and errors are, and what waits to be decoded: at 1, calls are lost, or are delivered more slowly (decoding).", "buffer")
 
-	overhead         = gauge("overhead_ratio", "What probes took as of the last look, of what --max-overhead is of: the targets' CPU time, their time in traced calls, or a fifth of a processor, whichever is the most.")
+	overhead         = gauge("overhead_ratio", "What probes take, smoothed, of what --max-overhead is of: the targets' CPU time, their time in traced calls, or a fifth of a processor, whichever is the most; of all targets, or of the one of which they take the most.")
 	overheadLimit    = gauge("overhead_limit_ratio", "--max-overhead; +Inf for unlimited.")
 	cpuLimit         = gauge("cpu_limit_ratio", "--max-cpu, in processors; +Inf for unlimited. What is taken: rate(process_cpu_seconds_total).")
 	memoryLimit      = gauge("memory_limit_bytes", "--max-memory; +Inf for unlimited. What is taken: process_resident_memory_bytes.")
-	functionsSampled = gauge("functions_sampled", "Functions of which a part of the calls is recorded.")
+	functionsSampled = gauge("functions_sampled", "Functions that were called and of which a part of the calls is recorded.")
 	functionsSliced  = gauge("functions_sliced", "Functions whose probes are in place for a part of the time.")
 	budgetSteps      = counter("budget_steps_total", "Changes of how functions are traced, to stay within the budgets.")
 

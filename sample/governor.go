@@ -180,7 +180,7 @@ func (g *Governor) Setting(f *trace.Function) Setting {
 	return Always
 }
 
-// Overhead is what the probes took, as Limits has it, as of the last observation.
+// Overhead is what the probes take, as Limits has it, smoothed.
 func (g *Governor) Overhead() float64 { return g.overhead }
 
 const (
