@@ -38,9 +38,10 @@ generate: ## Regenerates the BPF objects and their Go bindings
 	@scripts/setup.sh generate
 	@go generate ./...
 
-docs: ## Makes docs/values.md anew
+docs: ## Makes docs/values.md and docs/metrics.md anew
 	@go run ./internal/valuesdoc > docs/values.md.new
 	@mv docs/values.md.new docs/values.md
+	@go test -count=1 -run '^TestDocument$$' ./node -update >/dev/null
 
 corpus: ## Makes the damaged programs in testdata/damaged anew, and what list says of them
 	@go run ./internal/testenv/damaged/corpus

@@ -78,6 +78,23 @@ func tally(fn *trace.Function, sum, before *bpf.Counters, ended, more *trace.Tal
 	return t
 }
 
+// Blind is what the probes could not follow since tracing began.
+type Blind struct {
+	Untracked     uint64 // calls that were not followed to their end: too many threads, goroutines or open calls at once
+	Unmeasured    uint64 // calls whose duration is in no histogram
+	ProcessEvents uint64 // forks, execs and deaths that found the ring buffer full
+}
+
+// Blind reads that.
+func (s *Session) Blind() (b Blind, err error) {
+	untracked, unmeasured, err := s.objs.Untracked()
+	if err != nil {
+		return b, err
+	}
+	events, err := s.objs.LostProcessEvents()
+	return Blind{untracked, unmeasured, events}, err
+}
+
 func losses(fn *trace.Function, sum, before *bpf.Counters, now int64) (gaps []trace.Gap) {
 	for _, l := range []struct {
 		n            uint64

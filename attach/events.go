@@ -74,6 +74,9 @@ func (s *Session) Next() ([]byte, error) {
 // concurrent use, but for Close.
 func (s *Session) Fill() float64 { return s.ring.Fill() }
 
+// ErrorsFill is the same of that of errors.
+func (s *Session) ErrorsFill() float64 { return s.ring.ErrorsFill() }
+
 // entered learns from an entry where its process has what file.
 func (s *Session) entered(h bpf.Header) {
 	known := &s.known[(h.Func+h.TGID)%uint32(len(s.known))]

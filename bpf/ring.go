@@ -112,8 +112,13 @@ func (r *Ring) Wait(most time.Duration) error {
 
 // Fill is how full the ring buffer of calls is, from 0 to 1. It is safe for concurrent use, but
 // for Close.
-func (r *Ring) Fill() float64 {
-	return float64(r.calls.produced.Load()-r.calls.consumed.Load()) / float64(r.calls.mask+1)
+func (r *Ring) Fill() float64 { return r.calls.fill() }
+
+// ErrorsFill is the same of that of errors.
+func (r *Ring) ErrorsFill() float64 { return r.errors.fill() }
+
+func (b *buffer) fill() float64 {
+	return float64(b.produced.Load()-b.consumed.Load()) / float64(b.mask+1)
 }
 
 // Close releases the buffers' memory, and with it every record.

@@ -180,6 +180,9 @@ func (g *Governor) Setting(f *trace.Function) Setting {
 	return Always
 }
 
+// Overhead is what the probes take, as Limits has it, smoothed.
+func (g *Governor) Overhead() float64 { return g.overhead }
+
 const (
 	leastSlice  = 20 * time.Millisecond // putting probes in and out takes a part of that
 	leastDuty   = 0.02                  // below it the pauses grow instead

@@ -27,12 +27,16 @@ type breaker struct {
 
 // account is what a breaker did.
 type account struct {
-	state  gobreaker.State
-	since  time.Time         // when the state was entered, half-open ones apart
-	cause  error             // what opened it last, and what the last try gave; nil when there was none
-	opened map[string]uint64 // how often it was opened, by cause
-	tries  uint64            // while it was open
+	state   gobreaker.State
+	since   time.Time         // when the state was entered, half-open ones apart
+	cause   error             // what opened it last, and what the last try gave; nil when there was none
+	opened  map[string]uint64 // how often it was opened, by cause
+	tries   uint64            // while it was open
+	changes map[Change]uint64 // how often the state changed
 }
+
+// Change is one of a breaker's state, in the words of Health.State.
+type Change struct{ From, To string }
 
 // Pauses between two tries grow from the first to the last of these, and are
 // drawn within a quarter, so that not all sessions of a database try at once.
@@ -44,6 +48,7 @@ const (
 func newBreaker(patience time.Duration) *breaker {
 	k := &breaker{patience: patience}
 	k.account.since, k.account.opened = time.Now(), make(map[string]uint64)
+	k.account.changes = map[Change]uint64{{"closed", "open"}: 0, {"open", "half-open"}: 0, {"half-open", "open"}: 0, {"half-open", "closed"}: 0}
 	k.circuit = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		// One failed transaction is enough: what would pass by itself is excused.
 		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures > 0 },
@@ -110,6 +115,7 @@ func (k *breaker) changed(from, to gobreaker.State) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.account.state = to
+	k.account.changes[Change{from.String(), to.String()}]++
 	switch {
 	case to == gobreaker.StateClosed:
 		k.account.since = time.Now()
@@ -129,7 +135,7 @@ func (k *breaker) read() account {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	a := k.account
-	a.opened = maps.Clone(a.opened)
+	a.opened, a.changes = maps.Clone(a.opened), maps.Clone(a.changes)
 	return a
 }
 
@@ -140,6 +146,8 @@ type Health struct {
 	Err      error             // why it is away; nil when it is not
 	Opened   map[string]uint64 // how often it went away, by cause
 	Tries    uint64            // how often it was tried while it was away
+	Changes  map[Change]uint64 // how often the state changed, all that can be
+	Cause    string            // of the last failure, in the words of Opened; empty when there was none
 	Spilled  uint64            // records that went to the spill file
 	Replayed uint64            // records that came into the database from spill files, those of dead sessions included
 	Spill    SpillState

@@ -414,8 +414,11 @@ func (s *Store) Health() Health {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := Health{
-		State: a.state.String(), Since: a.since, Opened: a.opened, Tries: a.tries, Err: s.away,
+		State: a.state.String(), Since: a.since, Opened: a.opened, Tries: a.tries, Changes: a.changes, Err: s.away,
 		Spilled: s.spilled, Replayed: s.replayed, Spill: s.pending, Dropped: s.drops.byReason(),
+	}
+	if a.cause != nil {
+		h.Cause = causeOf(a.cause)
 	}
 	return h
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/observatory-trace/observatory-trace/attach"
+	"github.com/observatory-trace/observatory-trace/node"
 	"github.com/observatory-trace/observatory-trace/retention"
 	"github.com/observatory-trace/observatory-trace/trace"
 	"github.com/observatory-trace/observatory-trace/writer"
@@ -39,6 +40,7 @@ type attachFlags struct {
 	verbose  bool
 	dryRun   bool
 	given    func(flag string) bool // whether it was written
+	metrics  string
 }
 
 func newAttachCommand() *cobra.Command {
@@ -82,6 +84,7 @@ like is withheld: {"$redacted": "password"}.`,
 	fl.Uint64VarP(&f.limit, "max-calls", "n", 0, "stop after so many calls")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing on stderr but errors")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "say which functions can't be traced, and why")
+	fl.StringVar(&f.metrics, "metrics", "", "serve metrics for Prometheus at this `HOST:PORT`, for instance 127.0.0.1:9464: /metrics, and /healthz")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be attached and what it would cost, and attach nothing")
 	return cmd
 }
@@ -123,6 +126,11 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 		notes.warn(errors.New("--no-redact: passwords, tokens, keys and card numbers are stored and shown as they are"))
 	}
 
+	metrics, stop, err := serveMetrics(f.metrics, notes)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
 	if len(command) > 0 {
 		if opts.Command, err = attach.NewCommand(command); err != nil {
 			return err
@@ -130,7 +138,7 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	}
 	ctx, hurry, cancel := untilSignal(cmd.Context(), opts.Command)
 	defer cancel()
-	code, err := f.record(ctx, hurry, cmd.OutOrStdout(), notes, opts, rules, opener)
+	code, err := f.record(ctx, hurry, cmd.OutOrStdout(), notes, opts, rules, opener, metrics)
 	if err != nil && code != exitOK && !errors.Is(err, syscall.EPIPE) { // the command's own code passes through all the same
 		notes.write(fmt.Sprintln("observatory-trace:", err))
 		err = nil
@@ -231,7 +239,7 @@ func (f *attachFlags) contradiction() error {
 }
 
 // record attaches, records and detaches. It gives the command's exit code, if there is one.
-func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *notes, opts attach.Options, rules rules, opener *opener) (code int, err error) {
+func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *notes, opts attach.Options, rules rules, opener *opener, metrics *node.Metrics) (code int, err error) {
 	command := opts.Command
 	released := false
 	defer func() {
@@ -265,6 +273,9 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	if err := store.Attached(functions, processes); err != nil {
 		return 0, err
 	}
+	if metrics != nil {
+		metrics.Began(store, f.db)
+	}
 	notes.attached(session, opts, functions, processes, f.verbose)
 	idle := func() []string {
 		traced := session.Functions()
@@ -293,6 +304,7 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	started := time.Now()
 	r := newRecorder(session, store, f.capture, rules, shower(f.output, out), f.limit)
 	r.warden = newWarden(session, opener, notes, r.gap)
+	r.metrics = metrics
 	var view *live
 	if f.output == "table" && command == nil { // the terminal is the command's, if there is one
 		view = startLive(out, f.db, started)
@@ -302,6 +314,9 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	notes.showing(nil)
 	view.close()
 	r.warden.close()
+	if metrics != nil {
+		metrics.Ended()
+	}
 	// The probes go before the command is waited for: it may run on for long.
 	err = errors.Join(runErr, session.Detach())
 	flush(store, hurry)

@@ -297,6 +297,7 @@ type warden struct {
 	targets    []target
 	begun      uint64 // calls, as of the last observation
 	alarmed    time.Time
+	steps      uint64 // that were taken
 }
 
 func newWarden(session *attach.Session, o *opener, n *notes, gap func(trace.Gap)) *warden {
@@ -612,6 +613,7 @@ func (w *warden) tell(s sample.Step, tell bool) bool {
 		return false
 	}
 	w.told[s.Func] = s.To
+	w.steps++
 	text := fmt.Sprintf("%s: %s", s, s.Why)
 	if tell {
 		w.notes.step(s.Func.Name + ": " + text)

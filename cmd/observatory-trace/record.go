@@ -8,6 +8,7 @@ import (
 
 	"github.com/observatory-trace/observatory-trace/attach"
 	"github.com/observatory-trace/observatory-trace/decode"
+	"github.com/observatory-trace/observatory-trace/node"
 	"github.com/observatory-trace/observatory-trace/trace"
 	"github.com/observatory-trace/observatory-trace/writer"
 )
@@ -30,7 +31,8 @@ type recorder struct {
 	lostCalls uint64 // entries that the ring buffer had no room for
 	crowded   uint64 // entries that the probes had no memory for
 	ids       idBlock
-	err       error // of a callback; ends the run
+	err       error         // of a callback; ends the run
+	metrics   *node.Metrics // nil for none
 }
 
 // idBlock is ids reserved in the store and not yet given to calls.
@@ -155,7 +157,11 @@ func (r *recorder) sweep(now time.Time, goingOn bool) {
 	if goingOn {
 		take = r.stats.TakeSettled
 	}
-	r.fail(r.store.Stats(take(now)))
+	seconds := take(now)
+	r.fail(r.store.Stats(seconds))
+	if r.metrics != nil {
+		r.tell(counts, seconds, now)
+	}
 }
 
 // finish stops the probes, reads what they delivered, and stores the rest.
