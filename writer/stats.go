@@ -24,8 +24,24 @@ type FunctionSecond struct {
 // Accumulator makes FunctionSeconds from what the probes count and from the calls that
 // come through. It is not safe for concurrent use.
 type Accumulator struct {
-	functions map[*trace.Function]*FunctionSecond
+	functions map[*trace.Function]*counting
 }
+
+// counting is what is known of a function since the last Take.
+type counting struct {
+	FunctionSecond
+	filtered uint64 // of the calls that came through, those that are not recorded
+	owed     []owed // the oldest first
+}
+
+// owed is calls that were counted in a second, and have yet to come through.
+type owed struct {
+	second int64
+	calls  uint64
+}
+
+// mostOwed bounds how many seconds are kept apart whose calls have not all come through.
+const mostOwed = 64
 
 // Tally adds what the probes have counted since the last time.
 func (a *Accumulator) Tally(t *trace.Tally) { a.of(t.Func).Merge(t) }
@@ -36,10 +52,10 @@ func (a *Accumulator) Recorded(c *trace.Call) { a.measured(c).Recorded++ }
 
 // LeftOut takes note of a call that came through and is not recorded by choice. It is one
 // of those that Tally counts.
-func (a *Accumulator) LeftOut(c *trace.Call) { a.measured(c).LeftOut++ }
+func (a *Accumulator) LeftOut(c *trace.Call) { a.measured(c).filtered++ }
 
 // measured adds what only a call itself tells.
-func (a *Accumulator) measured(c *trace.Call) *FunctionSecond {
+func (a *Accumulator) measured(c *trace.Call) *counting {
 	f := a.of(c.Func)
 	if c.Resources != nil && !c.Resources.NoCPU {
 		f.CPUNS += c.Resources.CPUNS
@@ -58,51 +74,78 @@ func (a *Accumulator) Cover(share func(*trace.Function) (share, off float64)) {
 	}
 }
 
-// Take gives what was counted since the last Take, as the second of now, and
+// Take gives what was counted and what came through since the last Take, as the second of now, and
 // starts from nothing: two takes within a second add up in the database.
 func (a *Accumulator) Take(now time.Time) []FunctionSecond {
 	taken := make([]FunctionSecond, 0, len(a.functions))
 	for _, f := range a.functions {
-		f.Second = now.Unix()
-		taken = append(taken, *f)
+		f.LeftOut += f.filtered
+		taken = f.give(taken, now.Unix(), f.FunctionSecond)
 	}
 	clear(a.functions)
 	return taken
 }
 
-// TakeSettled is Take while counting goes on: calls that came through before the
-// probes' count of them was read are left for the next second, so that no
-// second has more recorded calls, or errors, than calls.
+// TakeSettled is Take while counting goes on. Calls come through before or after the probes' count of them is
+// read: they are of the second in which they are counted, so that none has more recorded calls, or errors, than calls.
 func (a *Accumulator) TakeSettled(now time.Time) []FunctionSecond {
-	var early []FunctionSecond
+	taken := make([]FunctionSecond, 0, len(a.functions))
 	for _, f := range a.functions {
-		e := FunctionSecond{Tally: trace.Tally{Func: f.Func}}
-		excess := f.Recorded + f.LeftOut + f.Dropped - min(f.Calls, f.Recorded+f.LeftOut+f.Dropped)
-		e.Recorded = min(excess, f.Recorded)
-		e.LeftOut = min(excess-e.Recorded, f.LeftOut)
-		e.Errors = f.Errors - min(f.Calls, f.Errors)
-		if e.Recorded+e.LeftOut+e.Errors == 0 {
-			continue
+		second := f.FunctionSecond
+		second.Recorded, second.CPUNS, second.CPUCalls = 0, 0, 0
+		second.Errors = min(f.Errors, f.Calls)
+		f.owe(now.Unix(), f.Calls-min(f.Calls, f.LeftOut+f.Dropped))
+		next := FunctionSecond{Tally: trace.Tally{Func: f.Func, Errors: f.Errors - second.Errors}, Recorded: f.Recorded, CPUNS: f.CPUNS, CPUCalls: f.CPUCalls}
+		taken = f.give(taken, now.Unix(), second)
+		for len(f.owed) > 0 && next.Recorded+f.filtered > 0 {
+			o := &f.owed[0]
+			paid := FunctionSecond{Tally: trace.Tally{Func: f.Func}, Recorded: min(o.calls, next.Recorded), CPUNS: next.CPUNS, CPUCalls: next.CPUCalls}
+			next.CPUNS, next.CPUCalls = 0, 0
+			paid.LeftOut = min(o.calls-paid.Recorded, f.filtered)
+			next.Recorded -= paid.Recorded
+			f.filtered -= paid.LeftOut
+			taken = f.give(taken, o.second, paid)
+			if o.calls -= paid.Recorded + paid.LeftOut; o.calls == 0 {
+				f.owed = f.owed[1:]
+			}
 		}
-		f.Recorded -= e.Recorded
-		f.LeftOut -= e.LeftOut
-		f.Errors -= e.Errors
-		early = append(early, e)
-	}
-	taken := a.Take(now)
-	for i := range early {
-		*a.of(early[i].Func) = early[i]
+		f.FunctionSecond = next
 	}
 	return taken
 }
 
-func (a *Accumulator) of(fn *trace.Function) *FunctionSecond {
+// give appends what is of a second, if it is anything.
+func (f *counting) give(taken []FunctionSecond, second int64, part FunctionSecond) []FunctionSecond {
+	if part.Calls+part.Errors+part.LeftOut+part.Dropped+part.Recorded+part.CPUCalls == 0 {
+		return taken
+	}
+	part.Second = second
+	if n := len(taken); n > 0 && taken[n-1].Func == part.Func && taken[n-1].Second == second {
+		taken[n-1].merge(&part)
+		return taken
+	}
+	return append(taken, part)
+}
+
+// owe takes note of calls that are to come through.
+func (f *counting) owe(second int64, calls uint64) {
+	if calls == 0 {
+		return
+	}
+	f.owed = append(f.owed, owed{second, calls})
+	if len(f.owed) > mostOwed {
+		f.owed[1].calls += f.owed[0].calls
+		f.owed = f.owed[1:]
+	}
+}
+
+func (a *Accumulator) of(fn *trace.Function) *counting {
 	f := a.functions[fn]
 	if f == nil {
 		if a.functions == nil {
-			a.functions = make(map[*trace.Function]*FunctionSecond)
+			a.functions = make(map[*trace.Function]*counting)
 		}
-		f = &FunctionSecond{Tally: trace.Tally{Func: fn}}
+		f = &counting{FunctionSecond: FunctionSecond{Tally: trace.Tally{Func: fn}}}
 		a.functions[fn] = f
 	}
 	return f

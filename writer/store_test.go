@@ -705,44 +705,73 @@ func fileSize(tb testing.TB, path string) int64 {
 	return st.Size()
 }
 
-// TestTakeSettled holds that calls which came through before their count do not make a second have more recorded
-// calls than calls, and that none is counted twice or not at all.
+// TestTakeSettled holds that calls are of the second in which they are counted, whether they come through before
+// or after: so that none has more recorded calls than calls, and none is counted twice or not at all.
 func TestTakeSettled(t *testing.T) {
 	f, g := &trace.Function{Name: "f"}, &trace.Function{Name: "g"}
 	var acc Accumulator
-	sums := make(map[*trace.Function]FunctionSecond)
-	take := func(seconds []FunctionSecond) {
+	type key struct {
+		fn     *trace.Function
+		second int64
+	}
+	seconds := map[key]*FunctionSecond{}
+	take := func(taken []FunctionSecond) {
 		t.Helper()
-		for i := range seconds {
-			s := &seconds[i]
-			if s.Recorded+s.LeftOut+s.Dropped > s.Calls || s.Errors > s.Calls {
-				t.Errorf("of %d calls of %s %d are recorded, %d left out, %d errors", s.Calls, s.Func.Name, s.Recorded, s.LeftOut, s.Errors)
+		for i := range taken {
+			s := &taken[i]
+			k := key{s.Func, s.Second}
+			if sum := seconds[k]; sum == nil {
+				seconds[k] = s
+			} else {
+				sum.merge(s)
 			}
-			sum := sums[s.Func]
-			sum.merge(s)
-			sums[s.Func] = sum
+		}
+		for k, s := range seconds {
+			if s.Recorded+s.LeftOut+s.Dropped > s.Calls || s.Errors > s.Calls {
+				t.Errorf("second %d: of %d calls of %s %d are recorded, %d left out, %d errors", k.second, s.Calls, k.fn.Name, s.Recorded, s.LeftOut, s.Errors)
+			}
 		}
 	}
+	check := func(fn *trace.Function, second int64, calls, recorded, leftOut, dropped, errors uint64) {
+		t.Helper()
+		s := seconds[key{fn, second}]
+		if s == nil || s.Calls != calls || s.Recorded != recorded || s.LeftOut != leftOut || s.Dropped != dropped || s.Errors != errors {
+			t.Errorf("second %d of %s: %+v", second, fn.Name, s)
+		}
+	}
+	at := func(second int64) time.Time { return time.Unix(second, 0) }
 	call := &trace.Call{Func: f, Resources: &trace.Resources{CPUNS: 10}}
 	for range 5 {
 		acc.Recorded(call)
 	}
 	acc.Tally(&trace.Tally{Func: f, Calls: 3, Errors: 4})
 	acc.LeftOut(&trace.Call{Func: g})
-	take(acc.TakeSettled(time.Unix(1, 0)))
-	take(acc.TakeSettled(time.Unix(2, 0)))
-	acc.Tally(&trace.Tally{Func: f, Calls: 3, Errors: 0, Dropped: 1})
+	take(acc.TakeSettled(at(1))) // two of f and one of g are early
+	take(acc.TakeSettled(at(2)))
+	acc.Tally(&trace.Tally{Func: f, Calls: 9, Dropped: 1, LeftOut: 2})
 	acc.Tally(&trace.Tally{Func: g, Calls: 2})
 	acc.Recorded(&trace.Call{Func: g})
-	take(acc.TakeSettled(time.Unix(3, 0)))
+	take(acc.TakeSettled(at(3)))
+	acc.Tally(&trace.Tally{Func: f, Calls: 1})
+	acc.Recorded(call)
+	acc.Recorded(call) // late, like the one before
+	take(acc.TakeSettled(at(4)))
+	for range 3 { // two late ones more, though nothing is called any more
+		acc.Recorded(call)
+	}
+	take(acc.TakeSettled(at(5)))
 	acc.Recorded(call) // whose count is never read
-	if left := acc.Take(time.Unix(4, 0)); len(left) != 1 || left[0].Recorded != 1 {
+	if left := acc.Take(at(6)); len(left) != 1 || left[0].Recorded != 1 {
 		t.Errorf("in the end there is %+v", left)
 	}
-	if s := sums[f]; s.Calls != 6 || s.Recorded != 5 || s.Errors != 4 || s.Dropped != 1 || s.CPUCalls != 5 {
-		t.Errorf("of f %+v", s)
+	check(f, 1, 3, 3, 0, 0, 3)
+	check(f, 3, 9, 6, 2, 1, 1)
+	check(f, 4, 1, 1, 0, 0, 0)
+	check(g, 3, 2, 1, 1, 0, 0)
+	if seconds[key{f, 5}] != nil || seconds[key{f, 2}] != nil {
+		t.Error("a second without calls has some")
 	}
-	if s := sums[g]; s.Calls != 2 || s.Recorded != 1 || s.LeftOut != 1 {
-		t.Errorf("of g %+v", s)
+	if s := seconds[key{f, 1}]; s.CPUCalls != 5 {
+		t.Errorf("time is known of %d calls", s.CPUCalls)
 	}
 }
