@@ -96,7 +96,7 @@ const (
 	mostOverhead = 1000    // percent: ten times what the targets do themselves
 	mostCPU      = 100_000 // percent of one processor
 	// ownMemory is what the program takes beside its ring buffer when it traces some hundred functions (bytes; measured: 60 MiB to 100 MiB).
-	ownMemory = 96 << 20
+	ownMemory = 128 << 20
 )
 
 // ratePattern is the pattern of a --sample flag.

@@ -39,8 +39,8 @@ func TestRefusedFlags(t *testing.T) {
 		{"--sample -1", "0 to 1"},
 		{"--sample f=", "0 to 1"},
 		{"--max-memory 0", "give at least that, or unlimited"},
-		{"--max-memory 1", "take 128 MiB"},
-		{"--max-memory 64MiB", "take 128 MiB"},
+		{"--max-memory 1", "take 160 MiB"},
+		{"--max-memory 64MiB", "take 160 MiB"},
 		{"--ring-buffer 512MiB", "--ring-buffer take 1.1 GiB"},
 		{"--max-memory much", "64MiB, or unlimited"},
 		{"--max-memory -1GiB", "no size"},
@@ -71,7 +71,7 @@ func TestRefusedFlags(t *testing.T) {
 		{"--retention -1h", "or off"},
 		{"--max-db-size 0", "or off"},
 		{"--max-db-size -1GiB", "auto or off"},
-		{"--max-db-size 1MiB", "at least 32 MiB"},
+		{"--max-db-size 1MiB", "at least 2.0 MiB"},
 		{"-q -v", "one of them"},
 		{"-o xml", "one of table, json, tree, none"},
 		{"-p 0", "above 0"},
@@ -94,7 +94,7 @@ func TestTakenFlags(t *testing.T) {
 	for _, flags := range []string{
 		"--unlimited --max-overhead unlimited", "--unlimited --sample 0.1", "--stats-only --max-overhead 1", "--stats-only -o none",
 		"--sample conservative --sample f=0.1", "--sample auto", "--sample /^auto$/=1", "--sample operator==0.5", "--sample 0",
-		"--max-memory 128MiB", "--max-memory 1TiB", "--max-memory 134217728", "--max-memory 1G", "--max-memory 200MB", "--max-memory 900000K",
+		"--max-memory 160MiB", "--max-memory 1TiB", "--max-memory 201326592", "--max-memory 1G", "--max-memory 200MB", "--max-memory 900000K",
 		"--max-memory 2GiB --ring-buffer 512MiB", "--max-overhead 1000", "--max-overhead 0.1%", "--max-cpu 400", "-d 1ns", "--retention off --max-db-size off", "--max-db-size 1TiB",
 	} {
 		args := append([]string{"attach", "--db", filepath.Join(t.TempDir(), "calls.db"), "-p", strconv.Itoa(os.Getpid()), "-s", "nothing_of_this_name"}, strings.Fields(flags)...)

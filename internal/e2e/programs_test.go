@@ -236,9 +236,10 @@ func TestEtcd(t *testing.T) {
 			t.Errorf("%s: %s, want %s", c.what, c.got, c.want)
 		}
 	}
-	// Debug information is read as far as it is needed: see make bench-loading.
+	// Debug information is read as far as it is needed: see make bench-loading. Some 75 MiB are the maps that it shares
+	// with the probes, of which ring buffers are mapped twice, and count twice.
 	one := attachPID(t, e.PID, "-s", server+"Put")
-	if peak := peakMemory(t, one.PID); peak > 90<<20 {
+	if peak := peakMemory(t, one.PID); peak > 150<<20 {
 		t.Errorf("to attach to one function took %d MiB", peak>>20)
 	}
 	one.stop()
