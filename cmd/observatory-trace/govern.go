@@ -95,7 +95,7 @@ func (f *budgetFlags) compile(given func(flag string) bool, ring uint64) (b budg
 const (
 	mostOverhead = 1000    // percent: ten times what the targets do themselves
 	mostCPU      = 100_000 // percent of one processor
-	// ownMemory is what the program takes beside its ring buffer when it traces some hundred functions (bytes; measured: 60 MiB to 100 MiB).
+	// ownMemory is what the program takes beside its ring buffer when it traces some hundred functions (bytes; measured: 75 MiB to 115 MiB).
 	ownMemory = 128 << 20
 )
 
