@@ -159,7 +159,7 @@ type happening struct {
 func (h happening) prepare(t *testing.T, said *notices) (path string, l *ledger) {
 	path = newPath(t)
 	if errors.Is(h.kind, ErrFull) {
-		path = filepath.Join(mountTemporary(t, "8m"), "full.db")
+		path = filepath.Join(testenv.Filesystem(t, "8m"), "full.db")
 	}
 	l = newLedger(t, open(t, path, fast(said)))
 	l.write(3000) // more than fits below the limit of limitFiles
@@ -521,7 +521,7 @@ func TestDiskDies(t *testing.T) {
 // TestSpillFull fills the disk with the spill file on it: the ballast takes what
 // it can, the rest waits in memory, and all is in the database in the end.
 func TestSpillFull(t *testing.T) {
-	path := filepath.Join(mountTemporary(t, "64m"), "full.db")
+	path := filepath.Join(testenv.Filesystem(t, "64m"), "full.db")
 	var said notices
 	s := open(t, path, fast(&said))
 	l := newLedger(t, s)
@@ -557,7 +557,7 @@ func TestFullAtEnd(t *testing.T) {
 		"a long log":  {"200m", 200_000, 30_000, false}, // which has most of what is in the database
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(mountTemporary(t, c.size), "full.db")
+			path := filepath.Join(testenv.Filesystem(t, c.size), "full.db")
 			var said notices
 			s := open(t, path, fast(&said))
 			l := newLedger(t, s)
@@ -601,7 +601,7 @@ func TestFullAtEnd(t *testing.T) {
 // TestHeldAtEnd closes when neither the database nor the spill file has room, nor anything that errors could
 // take the place of: what is lost is said, at once and in the end, with how many.
 func TestHeldAtEnd(t *testing.T) {
-	path := filepath.Join(mountTemporary(t, "8m"), "full.db")
+	path := filepath.Join(testenv.Filesystem(t, "8m"), "full.db")
 	var said notices
 	options := fast(&said)
 	options.heldBytes = 256 << 10

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/observatory-trace/observatory-trace/internal/testenv"
 	"github.com/observatory-trace/observatory-trace/retention"
 	"github.com/observatory-trace/observatory-trace/trace"
 )
@@ -649,7 +650,7 @@ func TestRetainFaults(t *testing.T) {
 	checkFault(t, err, ErrLocked, "fuser")
 	release()
 
-	dir := mountTemporary(t, "8m")
+	dir := testenv.Filesystem(t, "8m")
 	path = filepath.Join(dir, "old.db")
 	must(t, open(t, path, Options{}).Close())
 	must(t, unix.Mount("none", dir, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, "size=8m"))

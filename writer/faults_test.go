@@ -199,24 +199,10 @@ func TestLocked(t *testing.T) {
 	}
 }
 
-// mountTemporary mounts a small file system of its own.
-func mountTemporary(t *testing.T, size string) string {
-	t.Helper()
-	testenv.RequireRoot(t)
-	dir := t.TempDir()
-	must(t, unix.Mount("none", dir, "tmpfs", 0, "size="+size))
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
 // TestFullWithinTransaction fills the disk with a transaction that is larger than the page cache:
 // so it is an insert that fails, not the commit.
 func TestFullWithinTransaction(t *testing.T) {
-	path := filepath.Join(mountTemporary(t, "40m"), "full.db")
+	path := filepath.Join(testenv.Filesystem(t, "40m"), "full.db")
 	s := open(t, path, Options{})
 	writeMany(t, s, 100)
 	must(t, s.Flush())
@@ -242,14 +228,14 @@ func TestFullWithinTransaction(t *testing.T) {
 
 // TestFullFromTheStart opens where not even an empty database has room.
 func TestFullFromTheStart(t *testing.T) {
-	dir := mountTemporary(t, "16k")
+	dir := testenv.Filesystem(t, "16k")
 	_, err := Open(filepath.Join(dir, "a.db"), Options{})
 	checkFault(t, err, ErrFull, "free space")
 }
 
 // TestReadOnly opens on a file system that can't be written, with and without a database.
 func TestReadOnly(t *testing.T) {
-	dir := mountTemporary(t, "8m")
+	dir := testenv.Filesystem(t, "8m")
 	must(t, open(t, filepath.Join(dir, "old.db"), Options{}).Close())
 	must(t, unix.Mount("none", dir, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, "size=8m"))
 	for _, name := range []string{"old.db", "new.db", "new/new.db"} {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/observatory-trace/observatory-trace/internal/testenv"
 	"github.com/observatory-trace/observatory-trace/trace"
 )
 
@@ -50,7 +51,7 @@ func crashAwayWriter(path string) error {
 // while its database is there, is away, or goes away and comes back all the
 // time: every error that it said was safe is there once in the end.
 func TestKilledAway(t *testing.T) {
-	path := filepath.Join(mountTemporary(t, "64m"), "killed.db")
+	path := filepath.Join(testenv.Filesystem(t, "64m"), "killed.db")
 	must(t, open(t, path, Options{}).Close())
 	lock := connected(t, path)
 	locked := func() func() {

@@ -100,11 +100,7 @@ func TestCommandsCodeOfFailed(t *testing.T) {
 // with the next attach, and it says what became of the rest.
 func TestDiskFull(t *testing.T) {
 	testenv.RequireBPF(t)
-	dir := t.TempDir()
-	if err := unix.Mount("none", dir, "tmpfs", 0, "size=16m"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	dir := testenv.Filesystem(t, "16m")
 	p := orders(t)
 	db := filepath.Join(dir, "calls.db")
 	tr := beginInto(t, db, "-p", strconv.Itoa(p.PID))

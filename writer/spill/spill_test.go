@@ -302,10 +302,7 @@ func TestNewer(t *testing.T) {
 // TestDiskFull holds that a full disk has room for what the ballast is for, that
 // a record that finds none leaves nothing behind, and that it goes on later.
 func TestDiskFull(t *testing.T) {
-	testenv.RequireRoot(t)
-	dir := t.TempDir()
-	must(t, unix.Mount("none", dir, "tmpfs", 0, "size=2m"))
-	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	dir := testenv.Filesystem(t, "2m")
 	l := create(t, dir)
 	filler := filepath.Join(dir, "filler")
 	_ = os.WriteFile(filler, make([]byte, 4<<20), 0o600) // as far as there is room
