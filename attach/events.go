@@ -157,6 +157,11 @@ func (s *Session) forget() {
 		}
 	}
 	s.pmu.Unlock()
+	s.clocks.Lock()
+	for _, tgid := range s.gone {
+		delete(s.done, int(tgid))
+	}
+	s.clocks.Unlock()
 	s.gone = s.gone[:0]
 }
 

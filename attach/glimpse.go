@@ -42,20 +42,24 @@ func (s *Session) Glimpse(ids []uint32, d time.Duration) (g Glance, err error) {
 	}
 	s.attaching.Lock()
 	defer s.attaching.Unlock()
+	if s.isDetached() {
+		return g, nil
+	}
 	wanted := func(id uint32) bool { return slices.Contains(ids, id) }
 	var links []link.Link
+	defer func() { s.discard(links) }()
 	for _, f := range s.attachedFiles() {
 		p := f.sites.only(wanted)
 		if p.empty() {
 			continue
 		}
 		made, err := s.linkGlimpse(fmt.Sprintf("/proc/self/fd/%d", f.handle.Fd()), p)
-		links = append(links, made...)
 		if err != nil {
-			return g, errors.Join(err, closeLinks(links))
+			return g, err
 		}
+		links = append(links, made...)
 	}
-	return s.glance(ids, links, d)
+	return s.glance(ids, d)
 }
 
 // linkGlimpse has the program that only counts see the functions of a plan.
@@ -63,9 +67,8 @@ func (s *Session) linkGlimpse(path string, p plan) ([]link.Link, error) {
 	return linker{prog: s.objs.Glimpse()}.link(path, plan{enter: p.enter}, 0)
 }
 
-// glance counts what glimpses see for a time, and takes them out.
-func (s *Session) glance(ids []uint32, links []link.Link, d time.Duration) (g Glance, err error) {
-	defer s.discard(links)
+// glance counts what glimpses see for a time.
+func (s *Session) glance(ids []uint32, d time.Duration) (g Glance, err error) {
 	var before, after []uint64
 	read := func(into *[]uint64) (Moment, error) {
 		return s.moment(func() (err error) {
@@ -105,8 +108,8 @@ func (s *Session) beginnings(path string, functions []*trace.Function, offset of
 		if err != nil {
 			return nil, err
 		}
-		g, err := s.glance(at, links, firstGlance)
-		if err != nil {
+		g, err := s.glance(at, firstGlance)
+		if err := errors.Join(err, closeLinks(links)); err != nil {
 			return nil, err
 		}
 		glances = append(glances, g)
@@ -115,10 +118,10 @@ func (s *Session) beginnings(path string, functions []*trace.Function, offset of
 	return begins, nil
 }
 
-// begin takes a glance at functions before probes are put into them, where anything runs yet, and tells
+// begin takes a glance at functions before probes are put into them, where processes run already, and tells
 // those that get probes now from those that get them later.
 func (s *Session) begin(path string, functions []*trace.Function, offset offsetOf) (now, later []*trace.Function, err error) {
-	if s.opts.Begin == nil || s.linker.perfEvents || s.opts.Command != nil || s.Live() == 0 {
+	if s.opts.Begin == nil || s.linker.perfEvents || !s.glances {
 		return functions, nil, nil
 	}
 	var called []*trace.Function

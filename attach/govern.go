@@ -23,8 +23,11 @@ type group struct {
 // paused is the number of no link: hits of functions that have it don't count.
 const paused = 255
 
-// ErrNoPause is given where probes are not taken out and put in again as a matter of course.
+// ErrNoPause is given where probes are not taken out and put in again as a matter of course: see CanPause.
 var ErrNoPause = errors.New("perf-event uprobes take too long to detach")
+
+// CanPause says whether probes can be taken out and put in again.
+func (s *Session) CanPause() bool { return !s.linker.perfEvents }
 
 // SetRate records about this share of a function's calls, 0 to 1, by chance, whole traces
 // together; with alone also of those below a call that was chosen.
@@ -116,8 +119,14 @@ func (s *Session) Pause(ids []uint32) (m Moment, err error) {
 	wanted := func(id uint32) bool { return slices.Contains(ids, id) }
 	var out plan
 	var old []link.Link
-	defer func() { s.discard(old) }()
+	defer func() {
+		if err != nil { // what has lost its links by then, is out
+			err = errors.Join(err, s.switchOver(out, paused, bpf.ControlEpoch))
+		}
+		s.discard(old)
+	}()
 	for _, f := range s.attachedFiles() {
+		defer func() { f.groups = slices.DeleteFunc(f.groups, func(g *group) bool { return g.plan.empty() }) }()
 		for _, g := range f.groups {
 			part, rest := g.plan.only(wanted), g.plan.only(func(id uint32) bool { return !wanted(id) })
 			if part.empty() {
@@ -129,16 +138,15 @@ func (s *Session) Pause(ids []uint32) (m Moment, err error) {
 				if err != nil {
 					return m, err
 				}
-				f.groups = append(f.groups, kept)
 				if err := s.switchOver(kept.plan, kept.number, 0); err != nil {
-					return m, err
+					return m, errors.Join(err, closeLinks(kept.links))
 				}
+				f.groups = append(f.groups, kept)
 			}
 			out.join(part)
 			old = append(old, g.links...)
 			g.links, g.plan = nil, plan{}
 		}
-		f.groups = slices.DeleteFunc(f.groups, func(g *group) bool { return g.plan.empty() })
 	}
 	return s.moment(func() error { return s.switchOver(out, paused, bpf.ControlEpoch) })
 }
@@ -147,13 +155,19 @@ func (s *Session) Pause(ids []uint32) (m Moment, err error) {
 func (s *Session) Resume(ids []uint32) (m Moment, err error) {
 	s.attaching.Lock()
 	defer s.attaching.Unlock()
-	s.mu.Lock()
-	detached := s.detached
-	s.mu.Unlock()
-	if detached {
+	if s.isDetached() {
 		return m, nil
 	}
-	var made []*group
+	made := map[*group]*attachedFile{}
+	defer func() {
+		if err == nil {
+			return
+		}
+		for g, f := range made {
+			s.discard(g.links)
+			f.groups = slices.DeleteFunc(f.groups, func(other *group) bool { return other == g })
+		}
+	}()
 	for _, f := range s.attachedFiles() {
 		p := f.sites.only(func(id uint32) bool {
 			return slices.Contains(ids, id) && s.controlState(id)&bpf.ControlLink == paused
@@ -165,10 +179,10 @@ func (s *Session) Resume(ids []uint32) (m Moment, err error) {
 		if err != nil {
 			return m, err
 		}
-		f.groups, made = append(f.groups, g), append(made, g)
+		f.groups, made[g] = append(f.groups, g), f
 	}
 	return s.moment(func() error {
-		for _, g := range made {
+		for g := range made {
 			if err := s.switchOver(g.plan, g.number, 0); err != nil {
 				return err
 			}
@@ -187,6 +201,12 @@ func (s *Session) discard(links []link.Link) {
 			s.opts.Warn(err)
 		}
 	})
+}
+
+func (s *Session) isDetached() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.detached
 }
 
 func (s *Session) controlState(id uint32) uint32 {
@@ -238,6 +258,9 @@ func (s *Session) TargetTime() time.Duration {
 	s.clocks.Lock()
 	defer s.clocks.Unlock()
 	for _, pid := range live {
+		if s.done[pid] {
+			continue // its end was read, and it is about to be forgotten
+		}
 		if t, err := processorTime(pid); err == nil {
 			s.times[pid] = max(t, s.times[pid]) // else it has ended, and its end says the rest
 		}
@@ -288,6 +311,7 @@ func (s *Session) ended(pid int, total time.Duration) {
 	defer s.clocks.Unlock()
 	s.over += max(total, s.times[pid])
 	delete(s.times, pid)
+	s.done[pid] = true
 }
 
 // processorTime is the CPU time that a process, with all its threads, has used.

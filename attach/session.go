@@ -85,6 +85,7 @@ type Session struct {
 	cat    *catalog
 	tracks []link.Link // of the tracepoints
 
+	glances   bool       // files are attached to in processes that run already
 	attaching sync.Mutex // held while files are attached to, or detached from; taken before mu
 	mu        sync.Mutex // guards files and detached, shortly: records wait for it
 	files     map[FileID]*attachedFile
@@ -94,9 +95,10 @@ type Session struct {
 	controls  []bpf.Control
 	costs     Costs
 
-	clocks sync.Mutex            // guards the next two
+	clocks sync.Mutex            // guards the next three
 	times  map[int]time.Duration // CPU time of processes, as of when it was last asked for, or when they ended
 	over   time.Duration         // of those that have ended, but for what times has
+	done   map[int]bool          // whose end was read, until they are forgotten
 
 	pmu       sync.RWMutex
 	processes map[uint32]*trace.Process
@@ -161,7 +163,7 @@ func Start(opts Options) (_ *Session, err error) {
 		opts.Warn = func(error) {}
 	}
 	s := &Session{
-		opts: opts, costs: AssumedCosts, times: map[int]time.Duration{}, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
+		opts: opts, costs: AssumedCosts, times: map[int]time.Duration{}, done: map[int]bool{}, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
 		arrivals: make(chan arrival, 4096), spaces: map[uint32]*space{}, biases: map[uint32]map[*image]uint64{},
 		modules: map[FileID]*image{}, libcs: libcs{known: map[libcKey]libc{}}, unlocated: map[uint32]unlocated{},
 	}
@@ -230,10 +232,13 @@ func (s *Session) track() error {
 // addTargets attaches to what runs now, to the command, and to executables that
 // may be started later.
 func (s *Session) addTargets() error {
+	// All of them first: a glance at a file's functions is one at all processes that run it.
+	var pids []int
 	for _, pid := range s.opts.PIDs {
 		if err := s.addProcess(pid); err != nil {
 			return err
 		}
+		pids = append(pids, pid)
 	}
 	if s.opts.future() {
 		found, err := Find(s.opts.wants)
@@ -241,11 +246,21 @@ func (s *Session) addTargets() error {
 			return err
 		}
 		for _, p := range found {
-			// It may have ended meanwhile.
-			if err := s.addProcess(p.PID); err != nil && !errors.Is(err, ErrNoProcess) {
+			if err := s.addProcess(p.PID); err == nil {
+				pids = append(pids, p.PID)
+			} else if !errors.Is(err, ErrNoProcess) { // it may have ended meanwhile
 				return err
 			}
 		}
+	}
+	s.glances = len(pids) > 0
+	for i, pid := range pids {
+		if err := s.attachProcess(pid); err != nil && (i < len(s.opts.PIDs) || !errors.Is(err, ErrNoProcess)) {
+			return err
+		}
+	}
+	s.glances = false
+	if s.opts.future() {
 		if err := s.addImages(); err != nil {
 			return err
 		}
@@ -256,8 +271,8 @@ func (s *Session) addTargets() error {
 	return nil
 }
 
-// addProcess makes a running process a target: first the processes table, so
-// that no hit of it is taken for another's, then the probes.
+// addProcess makes a running process a target, before the probes come, so that no hit of it is taken for
+// another's.
 func (s *Session) addProcess(pid int) error {
 	p, err := describe(pid)
 	if err != nil {
@@ -272,7 +287,7 @@ func (s *Session) addProcess(pid int) error {
 	s.rmu.Lock()
 	s.remap(uint32(pid)) // while it is there
 	s.rmu.Unlock()
-	return s.attachProcess(pid)
+	return nil
 }
 
 // addCommand attaches to the file that the command will execute.

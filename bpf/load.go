@@ -296,7 +296,7 @@ func (o *Objects) Close() error { return o.probes.Close() }
 // Hit is the program of all sites.
 func (o *Objects) Hit() *ebpf.Program { return o.probes.Hit }
 
-// Glimpse is the program that only counts, for sites of any kind; see Glimpsed.
+// Glimpse is the program that only counts, for entry sites; see Glimpsed.
 func (o *Objects) Glimpse() *ebpf.Program { return o.probes.Glimpse }
 
 // OnFork is the raw tracepoint program of sched_process_fork.

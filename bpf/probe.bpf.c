@@ -1930,20 +1930,17 @@ int hit(struct pt_regs *ctx)
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __type(value, __u64); __uint(max_entries, 1); } glimpses SEC(".maps");
 
 /*
- * Sees how often a site is passed, and nothing else: it costs the least that a probe can. Who
+ * Sees how often functions are entered, and nothing else: it costs the least that a probe can. Who
  * uses it, reads its counts when it is put in and before it is taken out.
  */
 SEC("uprobe.multi")
 int glimpse(struct pt_regs *ctx)
 {
-	__u64 cookie = bpf_get_attach_cookie(ctx);
-	__u32 id = (__u32)cookie & COOKIE_FUNC;
+	__u32 id = bpf_get_attach_cookie(ctx) & COOKIE_FUNC;
 	__u64 *n;
 
 	if (!wanted(bpf_get_current_pid_tgid() >> 32))
 		return leave_alone();
-	if (cookie & COOKIE_COND && !condition_holds(ctx, cookie >> COOKIE_COND_SHIFT & 15))
-		return 0;
 	n = bpf_map_lookup_elem(&glimpses, &id);
 	if (n)
 		__sync_fetch_and_add(n, 1);

@@ -78,7 +78,7 @@ var (
 	queueOldest         = gauge("store_queue_oldest_seconds", "How long the first of what waits has waited.")
 	callsWritten        = counter("store_calls_written_total", "Calls that were committed, those of spill files included.")
 	transactions        = counter("store_transactions_total", "Transactions that were committed.")
-	callsExpired        = counter("store_calls_expired_total", "Calls that were deleted, since they were older than --retention, or the database was larger than --max-db-size.")
+	callsExpired        = counter("store_calls_expired_total", "Calls that were deleted, since they were older than --retention, the database was larger than --max-db-size, or the disk was full and errors needed the room.")
 	callsDroppedByStore = counter("store_calls_dropped_total", "Calls that came through and are in no file: the queue's bounds, no room in the spill file, or the database does not take them. calls_dropped_total has them, too, within a second.")
 	writeWaits          = counter("store_write_waits_total", "How often recording had to wait for room in the queue.")
 	writeWaited         = counter("store_write_wait_seconds_total", "For how long.")

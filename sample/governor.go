@@ -16,17 +16,18 @@ type Limits struct {
 	// the time that it is in traced calls, in which it may wait; or of a fifth of a processor. The most counts.
 	Overhead float64
 	// Tolerance is how many times that the overhead may be before anything is done about it, 0 for
-	// DefaultTolerance. Once something is done, Overhead holds, until without that less than Relief of it were taken.
+	// defaultTolerance. Once something is done, Overhead holds, until without that well less than it were taken.
 	Tolerance float64
 	CPU       float64 // of the tracer's own, in processors: 1
 	Memory    uint64  // the tracer's resident memory, bytes
 	Pressure  bool    // less is recorded when buffers fill up, rather than lost
+	InPlace   bool    // probes can't be taken out: of calls fewer can be recorded, and that is all
 }
 
-// DefaultTolerance and Relief are apart by about as much as it is uncertain what probes take.
+// defaultTolerance and relief are apart by about as much as it is uncertain what probes take.
 const (
-	DefaultTolerance = 1.2
-	Relief           = 0.8
+	defaultTolerance = 1.2
+	relief           = 0.8
 )
 
 // Load is what was seen of a function since the last time.
@@ -68,6 +69,7 @@ type Observation struct {
 	// Pressure is how full the fullest buffer between the probes and the database is: 0 to 1.
 	Pressure float64
 	Loads    []Load
+	inPlace  float64 // see settle
 }
 
 // Setting is how a function is traced.
@@ -220,6 +222,7 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 	g.watched += o.Elapsed
 	estimates = g.Estimate(o)
 	o.Loads = g.corrected(&o)
+	g.settle(&o)
 	own := o.own()
 	weight := 1 - math.Exp(-o.Elapsed.Seconds()/smoothing.Seconds())
 	for i := range o.Loads {
@@ -250,12 +253,14 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 
 // Estimate is Observe where nothing is to change any more.
 func (g *Governor) Estimate(o Observation) (estimates []Estimate) {
+	g.settle(&o)
 	for i := range o.Loads {
 		if l := &o.Loads[i]; g.functions[l.Func] != nil {
 			g.learn(g.functions[l.Func], l, &o)
 		}
 	}
 	o.Loads = g.corrected(&o)
+	g.settle(&o)
 	own := o.own()
 	for i := range o.Loads {
 		l := &o.Loads[i]
@@ -290,13 +295,13 @@ func (g *Governor) learn(f *function, l *Load, o *Observation) {
 		return
 	}
 	took := float64(l.Glimpsed) * float64(l.Glimpse)
-	own := float64(l.GlimpsedCPU-g.others(l, o, l.GlimpsedCPU)) - took
+	own := float64(l.GlimpsedCPU-o.others(l.GlimpsedCPU)) - took
 	if own < float64(l.GlimpsedCPU)/most {
 		return
 	}
 	calls := float64(l.Calls)
 	recording := float64(min(l.Recorded, l.Calls)) * float64(l.Told-l.Counted)
-	cost := (float64(l.Observed-g.others(l, o, l.Observed)) - recording - calls*own/float64(l.Glimpsed)) / calls
+	cost := (float64(l.Observed-o.others(l.Observed)) - recording - calls*own/float64(l.Glimpsed)) / calls
 	cost = min(max(cost, float64(l.Counted)/4), float64(l.Counted)*4)
 	uncertain := math.Hypot(math.Hypot(costError*took, float64(l.GlimpsedOff))/own, 1/math.Sqrt(float64(l.Glimpsed)))
 	f.learnt++
@@ -418,19 +423,23 @@ func (g *Governor) within(l *Load, o *Observation) time.Duration {
 	if !g.Setting(l.Func).Sliced() {
 		return o.own()
 	}
-	return without(l.Observed, l.probed()+g.others(l, o, l.Observed), most)
+	return without(l.Observed, l.probed()+o.others(l.Observed), most)
 }
 
-// others is what probes of other functions, those that are always in place, took of so much of the targets' CPU
-// time. Others that are sliced, take their turns at other times.
-func (g *Governor) others(l *Load, o *Observation, cpu time.Duration) (spent time.Duration) {
+// others is what probes of functions, those that are always in place, took of so much of the targets' CPU
+// time in which those of a sliced function were. Others that are sliced, take their turns at other times.
+func (o *Observation) others(cpu time.Duration) time.Duration {
+	return time.Duration(o.inPlace * float64(cpu))
+}
+
+// settle finds out which part of the targets' CPU time the probes took that are always in place.
+func (g *Governor) settle(o *Observation) {
+	o.inPlace = 0
 	for i := range o.Loads {
-		other := &o.Loads[i]
-		if other.Func != l.Func && !g.Setting(other.Func).Sliced() && other.Observed > 0 {
-			spent += time.Duration(float64(cpu) / float64(other.Observed) * float64(other.probed()))
+		if l := &o.Loads[i]; l.Observed > 0 && !g.Setting(l.Func).Sliced() {
+			o.inPlace += float64(l.probed()) / float64(l.Observed)
 		}
 	}
-	return spent
 }
 
 // costError is how far off the cost of a call may be that was measured on functions of the tracer's own.
@@ -544,7 +553,7 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
 		ceiling := ceilings[i]
-		to := f.fit(l, min(wishes[i], share), ceiling.cost, perSecond, g.gain, pause)
+		to := f.fit(l, min(wishes[i], share), ceiling.cost, perSecond, g.gain, pause, g.limits.InPlace)
 		if f.idle >= forgetAfter {
 			to = Setting{Keep: l.Most}
 		}
@@ -602,9 +611,9 @@ func (g *Governor) ceilings(o *Observation, own time.Duration, all []float64) []
 		limit = 1 // of what has none, something to squeeze
 	}
 	limit *= g.squeeze
-	tolerance := Relief
+	tolerance := relief
 	if !g.limited {
-		tolerance = cmp.Or(g.limits.Tolerance, DefaultTolerance)
+		tolerance = cmp.Or(g.limits.Tolerance, defaultTolerance)
 	}
 	if !g.limited && g.watched <= second {
 		tolerance *= 2 // long calls have not ended yet, and so are not seen
@@ -655,8 +664,9 @@ func (g *Governor) pause() time.Duration {
 }
 
 // fit is how a function is traced whose probes may take so many ns in a second of the targets'
-// own CPU time, and of which so many calls may be recorded in it; between two looks at it there may be such a pause.
-func (f *function) fit(l *Load, recorded, ceiling, perSecond, gain float64, pause time.Duration) Setting {
+// own CPU time, and of which so many calls may be recorded in it; between two looks at it there may be such a pause,
+// unless its probes have to stay in place.
+func (f *function) fit(l *Load, recorded, ceiling, perSecond, gain float64, pause time.Duration, inPlace bool) Setting {
 	if f.rate == 0 {
 		return Setting{Keep: l.Most}
 	}
@@ -671,7 +681,7 @@ func (f *function) fit(l *Load, recorded, ceiling, perSecond, gain float64, paus
 	if recorded < f.rate*l.Most*0.999 {
 		keep = recorded / f.rate
 	}
-	if full <= ceiling*1.05 {
+	if full <= ceiling*1.05 || inPlace {
 		return Setting{Keep: keep, Alone: f.alone && keep < l.Most}
 	}
 	// Even to count them takes too much: then for a part of the time only.

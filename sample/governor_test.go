@@ -165,6 +165,17 @@ func TestTolerance(t *testing.T) {
 	}
 }
 
+// TestInPlace holds that where probes can't be taken out, less is recorded, and nobody is told that they were.
+func TestInPlace(t *testing.T) {
+	g, w := NewGovernor(Limits{Overhead: 0.05, InPlace: true}), newWorld(2*time.Microsecond, 1300*time.Nanosecond)
+	for range 10 {
+		g.Observe(w.second(g))
+	}
+	if s := g.Setting(w.loads[0].Func); s.Sliced() || s.Keep > 0.01 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestProcesses holds that each of the targets is kept within the budget, however little it is of all that they do.
 func TestProcesses(t *testing.T) {
 	g, w := NewGovernor(Limits{Overhead: 0.05}), newWorld(50*time.Microsecond, 1300*time.Nanosecond, 1300*time.Nanosecond)

@@ -27,7 +27,11 @@ func newReserve(dir string) *reserve {
 		return &reserve{file: os.NewFile(uintptr(fd), "reserve of "+dir)}
 	}
 	f, err := os.CreateTemp(dir, ".reserve-*") // not every file system has files without a name from the start
-	if err != nil || os.Remove(f.Name()) != nil {
+	if err != nil {
+		return &reserve{}
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		_ = f.Close() // it would be in the way
 		return &reserve{}
 	}
 	return &reserve{file: f}
@@ -38,7 +42,11 @@ func (r *reserve) grow(n int64) bool {
 	if r.file == nil || r.size >= n {
 		return true
 	}
-	switch err := unix.Fallocate(int(r.file.Fd()), 0, r.size, n-r.size); {
+	err := unix.Fallocate(int(r.file.Fd()), 0, r.size, n-r.size)
+	for err == unix.EINTR {
+		err = unix.Fallocate(int(r.file.Fd()), 0, r.size, n-r.size)
+	}
+	switch {
 	case err == nil:
 		r.size = n
 		return true

@@ -74,15 +74,15 @@ func (a *Accumulator) Cover(share func(*trace.Function) (share, off float64)) {
 	}
 }
 
-// Take gives what was counted and what came through since the last Take, as the second of now, and
-// starts from nothing: two takes within a second add up in the database.
+// Take gives what was counted and what came through since the last Take, and starts from nothing: two takes within a
+// second add up in the database. What came through without having been counted is of the second of now.
 func (a *Accumulator) Take(now time.Time) []FunctionSecond {
-	taken := make([]FunctionSecond, 0, len(a.functions))
+	taken := a.TakeSettled(now)
 	for _, f := range a.functions {
 		f.LeftOut += f.filtered
 		taken = f.give(taken, now.Unix(), f.FunctionSecond)
+		f.FunctionSecond, f.filtered = FunctionSecond{Tally: trace.Tally{Func: f.Func}}, 0
 	}
-	clear(a.functions)
 	return taken
 }
 

@@ -93,7 +93,7 @@ type Counters struct {
 	// Elsewhere is how many of Calls are in files that were deleted, moved or set aside while they were written.
 	Elsewhere uint64
 	Commits   uint64 // transactions
-	Expired   uint64 // calls deleted, because of their age or the database's size
+	Expired   uint64 // calls deleted, because of their age, the database's size or a full disk
 	Early     uint64 // of Expired, those that were younger than what is to be kept, for the size
 	Cleared   uint64 // of Expired, those that made room for errors on a full disk
 	// OverBytes is by how much the file is larger than it may be though no calls are left, LogBytes what its log had lately.

@@ -301,13 +301,16 @@ type warden struct {
 }
 
 func newWarden(session *attach.Session, o *opener, n *notes, gap func(trace.Gap)) *warden {
+	limits := o.budgets.limits
+	limits.InPlace = !session.CanPause()
 	w := &warden{
-		session: session, budgets: o.budgets, opener: o, governor: sample.NewGovernor(o.budgets.limits), notes: n, gap: gap, slicer: newSlicer(session),
+		session: session, budgets: o.budgets, opener: o, governor: sample.NewGovernor(limits), notes: n, gap: gap, slicer: newSlicer(session),
 		calibrated: make(chan attach.Costs, 1), costs: attach.AssumedCosts, told: map[*trace.Function]sample.Setting{},
 		started: time.Now(), measuring: time.Now(), at: time.Now(), loads: map[uint32]*sample.Load{}, copied: map[uint32]*copied{},
 	}
 	w.own, _ = ownUse()
 	w.cpu = session.TargetTime()
+	w.processes()
 	w.open()
 	ctx, cancel := context.WithCancel(context.Background())
 	w.abandon = cancel
@@ -346,9 +349,8 @@ func (w *warden) open() {
 }
 
 // lastLook has the probes that are not in place be there for a moment before all ends, so that what is
-// counted stands for the time until then.
+// counted stands for the time until then. The slicer is closed.
 func (w *warden) lastLook() {
-	w.slicer.close()
 	if out := w.slicer.out(); len(out) > 0 && w.session.Live() > 0 {
 		at, err := w.session.Resume(out)
 		if err != nil {
@@ -449,8 +451,10 @@ func (w *warden) observe(counts *attach.Counts, pressure float64, now time.Time,
 	for _, l := range w.loads {
 		o.Loads = append(o.Loads, *l)
 	}
-	if goingOn && w.session.Live() > 1 {
-		o.Processes = w.processes()
+	if goingOn {
+		if processes := w.processes(); len(processes) > 1 {
+			o.Processes = processes
+		}
 	}
 	var steps []sample.Step
 	var estimates []sample.Estimate
@@ -845,6 +849,8 @@ func (s *slicer) step(now time.Time) time.Duration {
 		at, err := change.do(change.ids)
 		if err == nil {
 			s.turned(change.ids, change.in, at)
+		} else {
+			s.putOff(change.ids)
 		}
 		errs = append(errs, err)
 	}
@@ -866,6 +872,18 @@ func (s *slicer) step(now time.Time) time.Duration {
 		next = min(next, max(time.Until(at), time.Millisecond))
 	}
 	return next
+}
+
+// putOff has what could not be changed be tried again in a second.
+func (s *slicer) putOff(ids []uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		if f := s.slices[id]; f != nil {
+			f.until = time.Now().Add(time.Second)
+			f.due = f.until
+		}
+	}
 }
 
 // glimpse takes a glimpse at the function that is due for one, whose turn is just over: it tells how many calls

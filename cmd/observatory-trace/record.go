@@ -166,6 +166,7 @@ func (r *recorder) sweep(now time.Time, goingOn bool) {
 
 // finish stops the probes, reads what they delivered, and stores the rest.
 func (r *recorder) finish(hurry context.Context) error {
+	r.warden.slicer.close()
 	if hurry.Err() == nil {
 		r.warden.lastLook()
 	}
