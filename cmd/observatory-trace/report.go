@@ -159,13 +159,18 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 		return err
 	}
 	var calls, failed, sampled, dropped uint64
+	all := 0.0
 	for i := range summaries {
 		calls += summaries[i].Calls
+		all += float64(summaries[i].Calls) / summaries[i].Coverage
 		failed += summaries[i].Errors
 		sampled += summaries[i].SampledOut
 		dropped += summaries[i].Dropped
 	}
 	line := fmt.Sprintf("\n%s, %s, %s", plural(uint64(len(summaries)), "function"), plural(calls, "call"), plural(failed, "error"))
+	if uint64(all) > calls {
+		line = fmt.Sprintf("\n%s, %s counted of about %s, %s", plural(uint64(len(summaries)), "function"), plural(calls, "call"), formatCount(uint64(all)), plural(failed, "error"))
+	}
 	if sampled > 0 {
 		line += fmt.Sprintf(", %s sampled out", formatCount(sampled))
 	}
@@ -183,7 +188,7 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 		line += "\nprobes of some functions were in place for a part of the time: their figures are of the calls that were counted then; ALL, ABOUT is how many there were"
 	}
 	if steps > 0 {
-		line += fmt.Sprintf("\nto stay within the budgets, it was changed %s how functions are traced: SELECT ts, process, reason FROM gaps WHERE count = 0", plural(steps, "time"))
+		line += fmt.Sprintf("\n%s in how functions are traced, to stay within the budgets: SELECT ts, process, reason FROM gaps WHERE count = 0", plural(steps, "change"))
 	}
 	_, err = fmt.Fprintln(s.w, s.wrap(line))
 	return err
@@ -213,7 +218,11 @@ func formatEstimate(r *query.Summary) string {
 		return formatCount(r.Calls)
 	}
 	all := float64(r.Calls) / r.Coverage
-	return fmt.Sprintf("%s ±%.0f%%", formatCount(uint64(all)), max(1, 100*r.CallsError/all))
+	off := max(1, 100*r.CallsError/all)
+	if off >= 100 {
+		return formatCount(uint64(all)) + " ±over 100%" // it may be several times that, or hardly more than was counted
+	}
+	return fmt.Sprintf("%s ±%.0f%%", formatCount(uint64(all)), off)
 }
 
 // reportGrid leaves out the columns that say nothing.
