@@ -19,6 +19,7 @@ import (
 
 	"github.com/observatory-trace/observatory-trace/attach"
 	"github.com/observatory-trace/observatory-trace/node"
+	"github.com/observatory-trace/observatory-trace/query"
 	"github.com/observatory-trace/observatory-trace/retention"
 	"github.com/observatory-trace/observatory-trace/trace"
 	"github.com/observatory-trace/observatory-trace/writer"
@@ -307,7 +308,12 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	r.metrics = metrics
 	var view *live
 	if f.output == "table" && command == nil { // the terminal is the command's, if there is one
-		view = startLive(out, f.db, started)
+		view = startLive(out, liveView{
+			print: func(s screen) error { return reportOf(s, f.db, query.Range{Since: started}, query.SortTotal) },
+			status: func() string {
+				return fmt.Sprintf("recording for %s; Ctrl-C stops", time.Since(started).Round(time.Second))
+			},
+		})
 	}
 	notes.showing(view)
 	runErr := r.run(withDuration(ctx, f.duration), hurry, waitsForMore(opts))
@@ -392,7 +398,7 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 		}
 	}
 	if f.output == "table" {
-		if err := reportSince(newScreen(out), f.db, started); err != nil {
+		if err := reportOf(newScreen(out), f.db, query.Range{Since: started}, query.SortTotal); err != nil {
 			return err
 		}
 	}

@@ -14,13 +14,12 @@ import (
 	"golang.org/x/term"
 )
 
-// live shows the report of a running recording on a terminal, and shows it anew
-// every second, with the latest changes in how functions are traced below. What is
-// written to it stands above the report. It is safe for concurrent use.
+// live shows a report on a terminal, and shows it anew every second, with the latest changes
+// in how functions are traced below. What is written to it stands above the report. It is
+// safe for concurrent use.
 type live struct {
-	out     *os.File
-	db      string
-	started time.Time
+	out  *os.File
+	view liveView
 
 	mu     sync.Mutex
 	lines  int      // that are on the screen, and taken from it
@@ -32,13 +31,20 @@ type live struct {
 	done chan struct{}
 }
 
+// liveView is what is shown.
+type liveView struct {
+	print  func(screen) error // the report
+	status func() string      // the last line
+	empty  bool               // also the report of nothing is shown, in the place of an earlier one
+}
+
 // startLive begins to show; the caller must close it. It is nil when out is no
 // terminal.
-func startLive(out io.Writer, db string, started time.Time) *live {
+func startLive(out io.Writer, view liveView) *live {
 	if newScreen(out).width == 0 {
 		return nil
 	}
-	l := &live{out: out.(*os.File), db: db, started: started, stop: make(chan struct{}), done: make(chan struct{})}
+	l := &live{out: out.(*os.File), view: view, stop: make(chan struct{}), done: make(chan struct{})}
 	_, _ = l.Write(nil) // the terminal may be gone: then so it is in a second
 	go l.run()
 	return l
@@ -64,12 +70,12 @@ func (l *live) show() {
 	var report bytes.Buffer
 	s := newScreen(l.out)
 	s.w = &report
-	if err := reportSince(s, l.db, l.started); err != nil {
+	if err := l.view.print(s); err != nil {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if text := strings.TrimSuffix(report.String(), "\n"); text != noCalls {
+	if text := strings.TrimSuffix(report.String(), "\n"); l.view.empty || text != noCalls {
 		l.report = strings.Split(text, "\n")
 	}
 	fmt.Fprint(l.out, l.erased()+l.drawn())
@@ -84,7 +90,7 @@ func (l *live) drawn() string {
 	}
 	// The cursor stands in the last line.
 	lines := layout(s, l.report, l.steps, l.told, height-2)
-	lines = append(lines, s.paint(s.cut(fmt.Sprintf("recording for %s; Ctrl-C stops", time.Since(l.started).Round(time.Second))), text.Faint))
+	lines = append(lines, s.paint(s.cut(l.view.status()), text.Faint))
 	l.lines = len(lines)
 	return strings.Join(lines, "\n") + "\n"
 }

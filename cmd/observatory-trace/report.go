@@ -81,11 +81,12 @@ are exact: they count also the calls that were sampled out or dropped.`,
   observatory-trace report -o json | jq '.[] | select(.errors > 0)'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !slices.Contains(query.Sorts, query.Sort(by)) {
-				return usageError{fmt.Errorf("--sort %q: one of %s", by, sortNames())}
+			order, err := parseSort(by)
+			if err != nil {
+				return err
 			}
 			return f.withDatabase(func(db *query.Database) error {
-				return f.report(cmd.Context(), cmd.OutOrStdout(), db, query.Sort(by))
+				return f.report(cmd.Context(), cmd.OutOrStdout(), db, order)
 			})
 		},
 	}
@@ -93,6 +94,13 @@ are exact: they count also the calls that were sampled out or dropped.`,
 	f.registerRange(cmd)
 	cmd.Flags().StringVar(&by, "sort", string(query.SortTotal), "order by one of "+sortNames())
 	return cmd
+}
+
+func parseSort(name string) (query.Sort, error) {
+	if !slices.Contains(query.Sorts, query.Sort(name)) {
+		return "", usageError{fmt.Errorf("--sort %q: one of %s", name, sortNames())}
+	}
+	return query.Sort(name), nil
 }
 
 func sortNames() string {
@@ -123,16 +131,15 @@ func (f *readFlags) report(ctx context.Context, out io.Writer, db *query.Databas
 	return writeReport(newScreen(out), db, f.selection(), summaries)
 }
 
-// reportSince prints the report of what was recorded since a time.
-func reportSince(s screen, path string, since time.Time) error {
+// reportOf prints the report of a range of a database, ordered.
+func reportOf(s screen, path string, r query.Range, by query.Sort) error {
 	f := readFlags{db: path}
 	return f.withDatabase(func(db *query.Database) error {
-		r := query.Range{Since: since}
 		summaries, err := db.Summaries(context.Background(), r)
 		if err != nil {
 			return err
 		}
-		query.SortSummaries(summaries, query.SortTotal)
+		query.SortSummaries(summaries, by)
 		return writeReport(s, db, r, summaries)
 	})
 }

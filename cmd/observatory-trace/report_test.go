@@ -115,12 +115,12 @@ main.handle      1       0  4.00ms  4.00ms  4.00ms  4.00ms  4.00ms  1.00ms  4.00
 	checkOutput(t, "no calls were recorded\n", "report", "--db", s.path, "--process", "none")
 
 	var out bytes.Buffer
-	must(t, reportSince(newScreen(&out), s.path, s.now))
+	must(t, reportOf(newScreen(&out), s.path, query.Range{Since: s.now}, query.SortTotal))
 	if !strings.Contains(out.String(), "main.pay") {
 		t.Errorf("report of the session: %s", out.String())
 	}
 	out.Reset()
-	must(t, reportSince(newScreen(&out), s.path, s.now.Add(time.Hour)))
+	must(t, reportOf(newScreen(&out), s.path, query.Range{Since: s.now.Add(time.Hour)}, query.SortTotal))
 	if out.String() != "no calls were recorded\n" {
 		t.Errorf("report of nothing: %s", out.String())
 	}
@@ -149,7 +149,7 @@ func TestReportUsage(t *testing.T) {
 	checkFails(t, 1, "attach -p PID", "report", "--db", filepath.Join(t.TempDir(), "none.db"))
 	text := filepath.Join(t.TempDir(), "text")
 	must(t, os.WriteFile(text, []byte(strings.Repeat("no database\n", 100)), 0o600))
-	for _, args := range [][]string{{"report"}, {"tail"}, {"errors"}, {"show", "1"}, {"query", "SELECT 1"}} {
+	for _, args := range [][]string{{"report"}, {"top"}, {"tail"}, {"errors"}, {"show", "1"}, {"query", "SELECT 1"}} {
 		checkFails(t, 1, query.ErrForeign.Error(), append(args, "--db", text)...)
 	}
 }

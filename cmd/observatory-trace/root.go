@@ -111,7 +111,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 nothing matched, 4 not permitted.`,
 	})
 	root.AddCommand(
 		newAttachCommand(), newListCommand(),
-		newReportCommand(), newTailCommand(), newErrorsCommand(), newShowCommand(), newQueryCommand(),
+		newReportCommand(), newTopCommand(), newTailCommand(), newErrorsCommand(), newShowCommand(), newQueryCommand(),
 		newRetainCommand(),
 		newDoctorCommand(), newVersionCommand(),
 	)

@@ -582,6 +582,45 @@ func TestLive(t *testing.T) {
 	running(t, p)
 }
 
+// TestTop holds that top shows what is called while something traces, anew each second, and only that; and that its
+// figures are those of report.
+func TestTop(t *testing.T) {
+	testenv.RequireBPF(t)
+	p := orders(t)
+	tr := attachPID(t, p.PID)
+	tr.recorded(200)
+	command := fmt.Sprintf("stty cols 100 rows 12; timeout -s INT 4 %s top --window 3s --db %s", testenv.Binary(t), tr.db)
+	got := testenv.StartCommand(t, exec.Command("script", "-qec", command, "/dev/null")).Wait()
+	shown := strings.Split(got.Stdout, "\x1b[J") // each report is erased
+	if len(shown) < 4 || got.Stderr != "" {
+		t.Fatalf("it ended with %+v", got)
+	}
+	for i, report := range shown[2 : len(shown)-1] {
+		if strings.Count(report, "PROCESS") != 1 || !strings.Contains(report, "main.handleOrder") || !strings.Contains(report, "the latest 3s of "+tr.db[:20]) {
+			t.Errorf("report %d of %d is\n%q", i+2, len(shown), report)
+		}
+	}
+	tr.stop()
+	once := func(args ...string) string {
+		out, err := exec.Command(testenv.Binary(t), append(args, "--db", tr.db)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	if top, report := once("top", "--window", "1h", "--sort", "calls"), once("report", "--sort", "calls"); top != report {
+		t.Errorf("without a terminal:\n%s\nreport:\n%s", top, report)
+	}
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(once("top", "--window", "1s"), "no calls were recorded"); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("what is no longer called is still shown: %s", once("top", "--window", "1s"))
+		}
+	}
+	if out, err := exec.Command(testenv.Binary(t), "top", "--window", "10ms", "--db", tr.db).CombinedOutput(); err == nil || !strings.Contains(string(out), "at least 1s") {
+		t.Errorf("a short window: %v, %s", err, out)
+	}
+}
+
 // TestLiveSteps holds that while the budget has it that many functions are traced otherwise, again and again, a terminal of
 // any size shows the table, and the latest of the changes, and no line that is longer than it is wide.
 func TestLiveSteps(t *testing.T) {
