@@ -25,15 +25,7 @@ func TestGlimpse(t *testing.T) {
 		t.Run(c.target.Source, func(t *testing.T) {
 			p := testenv.Start(t, testenv.Build(t, c.target))
 			p.WaitLine("ready")
-			s, err := Start(Options{PIDs: []int{p.PID}, Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile(c.symbol)}}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := s.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
+			s := start(t, Options{PIDs: []int{p.PID}, Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile(c.symbol)}}})
 			f := s.Functions()[0]
 			go func() {
 				time.Sleep(400 * time.Millisecond) // it begins in the meantime
@@ -98,15 +90,7 @@ func TestBegin(t *testing.T) {
 		}
 		return begins, nil
 	}
-	s, err := Start(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s := start(t, o)
 	calls := map[string]uint64{}
 	ids := map[string]uint32{}
 	for _, g := range seen.Glimpses {

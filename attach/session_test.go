@@ -13,6 +13,21 @@ import (
 	"github.com/observatory-trace/observatory-trace/trace"
 )
 
+// start begins a session, which is closed when the test ends.
+func start(t *testing.T, o Options) *Session {
+	t.Helper()
+	s, err := Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
 // TestPerfEvents traces as on kernels before 6.6: a link for each site.
 func TestPerfEvents(t *testing.T) {
 	entries, exits := traceBench(t, Options{PerfEvents: true})
@@ -38,15 +53,7 @@ func traceBench(t *testing.T, o Options) (entries, exits int) {
 	o.PIDs = []int{p.PID}
 	o.Selection = symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile("add3")}}
 	o.MaxDepth = 1
-	s, err := Start(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s := start(t, o)
 	if functions, processes := s.Attached(); functions != 1 || processes != 1 {
 		t.Fatalf("attached to %d functions in %d processes", functions, processes)
 	}
@@ -78,18 +85,10 @@ func traceBench(t *testing.T, o Options) (entries, exits int) {
 func TestCrowded(t *testing.T) {
 	testenv.RequireBPF(t)
 	p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/counts"}), "-wait", "-n", "20000", "threads").Ready()
-	s, err := Start(Options{
+	s := start(t, Options{
 		PIDs: []int{p.PID}, MaxDepth: 1, RingBytes: 1 << 26, scratch: 1,
 		Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile("ints")}},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
 	p.Go()
 	want := testenv.ParseCounts(t, p.Wait().Stdout).Functions["ints"].Calls
 	events := drain(t, s)
@@ -122,18 +121,10 @@ func TestCrowded(t *testing.T) {
 func TestFarLatencies(t *testing.T) {
 	testenv.RequireBPF(t)
 	p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/counts"}), "-wait", "-n", "3000", "threads").Ready()
-	s, err := Start(Options{
+	s := start(t, Options{
 		PIDs: []int{p.PID}, MaxDepth: 1, StatsOnly: true, latencies: 1,
 		Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile("ints")}},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
 	var counted, timed uint64
 	count := func() {
 		counts, err := s.Counts()
@@ -199,18 +190,10 @@ func TestPrecondition(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			testenv.RequireBPF(t)
 			p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: c.target}), "-wait", "-n", strconv.Itoa(n), c.scenario).Ready()
-			s, err := Start(Options{
+			s := start(t, Options{
 				PIDs: []int{p.PID}, MaxDepth: 1, Precondition: func(*trace.Function) trace.Precondition { return c.condition },
 				Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile(c.function)}},
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := s.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
 			p.Go()
 			want := testenv.ParseCounts(t, p.Wait().Stdout).Functions[c.function].Calls
 			events := drain(t, s)

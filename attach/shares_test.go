@@ -24,15 +24,7 @@ func TestShares(t *testing.T) {
 		o.PIDs = append(o.PIDs, p.PID)
 		calls[uint32(p.PID)] = n
 	}
-	s, err := Start(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	s := start(t, o)
 	for _, p := range processes {
 		p.Go()
 	}

@@ -220,9 +220,8 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 		return nil, nil
 	}
 	g.watched += o.Elapsed
-	estimates = g.Estimate(o)
-	o.Loads = g.corrected(&o)
-	g.settle(&o)
+	g.prepare(&o)
+	estimates = g.estimates(&o)
 	own := o.own()
 	weight := 1 - math.Exp(-o.Elapsed.Seconds()/smoothing.Seconds())
 	for i := range o.Loads {
@@ -252,15 +251,25 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 }
 
 // Estimate is Observe where nothing is to change any more.
-func (g *Governor) Estimate(o Observation) (estimates []Estimate) {
-	g.settle(&o)
+func (g *Governor) Estimate(o Observation) []Estimate {
+	g.prepare(&o)
+	return g.estimates(&o)
+}
+
+// prepare learns what there is to learn of what probes cost, and has the loads be by that.
+func (g *Governor) prepare(o *Observation) {
+	g.settle(o)
 	for i := range o.Loads {
 		if l := &o.Loads[i]; g.functions[l.Func] != nil {
-			g.learn(g.functions[l.Func], l, &o)
+			g.learn(g.functions[l.Func], l, o)
 		}
 	}
-	o.Loads = g.corrected(&o)
-	g.settle(&o)
+	o.Loads = g.corrected(o)
+	g.settle(o)
+}
+
+// estimates tells how many of their calls were counted of functions whose probes were not always in place.
+func (g *Governor) estimates(o *Observation) (estimates []Estimate) {
 	own := o.own()
 	for i := range o.Loads {
 		l := &o.Loads[i]
@@ -271,7 +280,7 @@ func (g *Governor) Estimate(o Observation) (estimates []Estimate) {
 			f.looked = f.rate
 		case l.Observed > 0:
 			// What was counted stands for the time that was not, too.
-			within := g.within(l, &o)
+			within := g.within(l, o)
 			e := f.estimate(l, within, f.unseen+own)
 			// A look tells of the time before it as far as it is like the one before.
 			rate := float64(l.Calls) / within.Seconds()
@@ -553,7 +562,7 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
 		ceiling := ceilings[i]
-		to := f.fit(l, min(wishes[i], share), ceiling.cost, perSecond, g.gain, pause, g.limits.InPlace)
+		to := g.fit(f, l, min(wishes[i], share), ceiling.cost, perSecond, pause)
 		if f.idle >= forgetAfter {
 			to = Setting{Keep: l.Most}
 		}
@@ -666,7 +675,7 @@ func (g *Governor) pause() time.Duration {
 // fit is how a function is traced whose probes may take so many ns in a second of the targets'
 // own CPU time, and of which so many calls may be recorded in it; between two looks at it there may be such a pause,
 // unless its probes have to stay in place.
-func (f *function) fit(l *Load, recorded, ceiling, perSecond, gain float64, pause time.Duration, inPlace bool) Setting {
+func (g *Governor) fit(f *function, l *Load, recorded, ceiling, perSecond float64, pause time.Duration) Setting {
 	if f.rate == 0 {
 		return Setting{Keep: l.Most}
 	}
@@ -681,11 +690,11 @@ func (f *function) fit(l *Load, recorded, ceiling, perSecond, gain float64, paus
 	if recorded < f.rate*l.Most*0.999 {
 		keep = recorded / f.rate
 	}
-	if full <= ceiling*1.05 || inPlace {
+	if full <= ceiling*1.05 || g.limits.InPlace {
 		return Setting{Keep: keep, Alone: f.alone && keep < l.Most}
 	}
 	// Even to count them takes too much: then for a part of the time only.
-	duty := min(gain*ceiling/full, 0.9)
+	duty := min(g.gain*ceiling/full, 0.9)
 	keep = min(few/(f.rate*duty), l.Most)
 	period := second
 	slice := time.Duration(duty * float64(period))

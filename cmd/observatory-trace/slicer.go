@@ -1,0 +1,293 @@
+package main
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/observatory-trace/observatory-trace/attach"
+	"github.com/observatory-trace/observatory-trace/sample"
+)
+
+// slicer has the probes of some functions in place for a part of the time only. It is safe
+// for concurrent use.
+type slicer struct {
+	session  *attach.Session
+	mu       sync.Mutex
+	slices   map[uint32]*slice
+	changed  chan struct{}
+	stop     chan struct{}
+	stopping sync.Once
+	done     chan struct{}
+	// glimpsing is the function that is glimpsed at, or will be in a moment; 0 for none.
+	glimpsing uint32
+	removed   map[uint32]uint64 // when probes were taken out, CLOCK_MONOTONIC in ns: what taken has not given yet
+}
+
+// taken gives of which functions probes were taken out since it was last asked, and when.
+func (s *slicer) taken() map[uint32]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.removed) == 0 {
+		return nil
+	}
+	removed := s.removed
+	s.removed = nil
+	return removed
+}
+
+// slice is how one function is.
+type slice struct {
+	setting sample.Setting
+	due     time.Time     // when its probes go in next
+	in      bool          // they are in place
+	until   time.Time     // when they go out
+	from    time.Duration // CPU time of the targets when they went in, or when it was last asked for
+	seen    time.Duration // what they have used while they were in place, as long as it was not asked for
+	off     time.Duration // how far off that may be
+
+	glimpse  time.Time     // when the next glimpse is due
+	glimpses attach.Glance // what they have seen, as long as it was not asked for
+}
+
+// How long it is between two glimpses at a function, since what they tell of changes slowly, and how long one is.
+const (
+	betweenGlimpses = 5 * time.Second
+	leastGlimpse    = 20 * time.Millisecond
+)
+
+func newSlicer(session *attach.Session) *slicer {
+	s := &slicer{session: session, slices: map[uint32]*slice{}, changed: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	go s.run()
+	return s
+}
+
+// close ends the turns; what is in place stays, and what is not is not put in any more. It may be called again.
+func (s *slicer) close() {
+	s.stopping.Do(func() { close(s.stop) })
+	<-s.done
+}
+
+// soonOver says that some function's turn, or the glimpse after it, ends in a moment.
+func (s *slicer) soonOver(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.slices {
+		if f.in && f.setting.Sliced() && f.until.Sub(now) < 60*time.Millisecond {
+			return true
+		}
+	}
+	return s.glimpsing != 0
+}
+
+// out are the functions whose probes are not in place, inPlace those whose probes are.
+func (s *slicer) out() []uint32     { return s.those(false) }
+func (s *slicer) inPlace() []uint32 { return s.those(true) }
+
+func (s *slicer) those(in bool) (ids []uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, f := range s.slices {
+		if f.in == in {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// set changes how a function is sliced, or, if it no longer is, has its probes put in. Where it was not sliced yet,
+// they are in place now, since the targets had used so much CPU time, or not.
+func (s *slicer) set(id uint32, setting sample.Setting, in bool, from time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.slices[id]
+	if f == nil {
+		now := time.Now()
+		f = &slice{in: in, until: now, due: now.Add(setting.Period), from: from}
+		s.slices[id] = f
+	}
+	f.setting = setting
+	// Those that are set together don't have their turns at once.
+	switch soon := time.Now().Add(setting.Period/4 + rand.N(setting.Period+1)*3/4); {
+	case !setting.Sliced():
+		f.due = time.Time{}
+	case soon.Before(f.due):
+		f.due = soon
+	}
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// seen takes note of what was seen of a function until a moment, since it was last asked for: in how much of the targets'
+// CPU time its probes were in place, and what glimpses saw.
+func (s *slicer) seen(id uint32, at attach.Moment, l *sample.Load) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.Observed, l.Off = 0, 0
+	f := s.slices[id]
+	if f == nil {
+		return
+	}
+	if f.in && at.CPU > f.from {
+		f.add(at.CPU)
+		f.off += at.Off
+	}
+	l.Observed, l.Off = f.seen, f.off
+	for _, g := range f.glimpses.Glimpses {
+		l.Glimpsed += g.Calls
+	}
+	l.GlimpsedCPU, l.GlimpsedOff = f.glimpses.CPU, f.glimpses.Off
+	f.seen, f.off, f.glimpses = 0, 0, attach.Glance{}
+}
+
+func (f *slice) add(now time.Duration) {
+	f.seen += max(0, now-f.from)
+	f.from = now
+}
+
+func (s *slicer) run() {
+	defer close(s.done)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		timer.Reset(s.step(time.Now()))
+		select {
+		case <-timer.C:
+		case <-s.changed:
+		case <-s.stop:
+			return
+		}
+	}
+}
+
+// step puts in and takes out the probes whose time has come, and gives how long it is until the next.
+func (s *slicer) step(now time.Time) time.Duration {
+	var in, out []uint32
+	s.mu.Lock()
+	var due uint32
+	busy := false // they take turns: probes of one slow others down
+	var waits time.Time
+	var longest uint32
+	for id, f := range s.slices {
+		switch {
+		case f.in && !f.setting.Sliced():
+			delete(s.slices, id)
+		case f.in && !now.Before(f.until):
+			out = append(out, id)
+			if now.After(f.glimpse) {
+				due = id
+			}
+		case f.in:
+			busy = true
+		case !f.setting.Sliced():
+			in = append(in, id)
+		case !now.Before(f.due) && (longest == 0 || f.due.Before(waits)):
+			longest, waits = id, f.due
+		}
+	}
+	if longest != 0 && (!busy || now.Sub(waits) > s.slices[longest].setting.Period) {
+		in = append(in, longest)
+	} else if !busy {
+		s.glimpsing = due
+	}
+	s.mu.Unlock()
+	var errs []error
+	for _, change := range []struct {
+		ids []uint32
+		do  func([]uint32) (attach.Moment, error)
+		in  bool
+	}{{out, s.session.Pause, false}, {in, s.session.Resume, true}} {
+		if len(change.ids) == 0 {
+			continue
+		}
+		at, err := change.do(change.ids)
+		if err == nil {
+			s.turned(change.ids, change.in, at)
+		} else {
+			s.putOff(change.ids)
+		}
+		errs = append(errs, err)
+	}
+	errs = append(errs, s.glimpse(now))
+	if err := errors.Join(errs...); err != nil {
+		s.session.Warn(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := time.Hour
+	for _, f := range s.slices {
+		at := f.due
+		switch {
+		case f.in:
+			at = f.until
+		case busy && f.setting.Sliced():
+			continue // when the other's turn is over
+		}
+		next = min(next, max(time.Until(at), time.Millisecond))
+	}
+	return next
+}
+
+// putOff has what could not be changed be tried again in a second.
+func (s *slicer) putOff(ids []uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		if f := s.slices[id]; f != nil {
+			f.until = time.Now().Add(time.Second)
+			f.due = f.until
+		}
+	}
+}
+
+// glimpse takes a glimpse at the function that is due for one, whose turn is just over: it tells how many calls
+// there are when probes take less, and so what they take.
+func (s *slicer) glimpse(now time.Time) error {
+	s.mu.Lock()
+	id := s.glimpsing
+	f := s.slices[id]
+	s.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	g, err := s.session.Glimpse([]uint32{id}, leastGlimpse)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.glimpsing = 0
+	f.glimpse = now.Add(betweenGlimpses)
+	if err == nil {
+		f.glimpses.Glimpses = append(f.glimpses.Glimpses, g.Glimpses...)
+		f.glimpses.CPU += g.CPU
+		f.glimpses.Off += g.Off
+	}
+	return err
+}
+
+// turned notes that the probes of functions count from a moment on, or no longer.
+func (s *slicer) turned(ids []uint32, in bool, at attach.Moment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for _, id := range ids {
+		f := s.slices[id]
+		if f == nil {
+			continue
+		}
+		f.in = in
+		f.off += at.Off
+		if in {
+			f.from = at.CPU
+			f.until = now.Add(f.setting.Slice)
+			f.due = now.Add(f.setting.Period)
+			continue
+		}
+		f.add(at.CPU)
+		if s.removed == nil {
+			s.removed = map[uint32]uint64{}
+		}
+		s.removed[id] = attach.Monotonic()
+	}
+}
