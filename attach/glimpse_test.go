@@ -38,6 +38,9 @@ func TestGlimpse(t *testing.T) {
 			if len(g.Glimpses) != 1 || g.Glimpses[0].Func != f || g.Glimpses[0].Calls != 1000 || g.CPU <= 0 || g.Elapsed < time.Second {
 				t.Errorf("%+v", g)
 			}
+			if g, err = s.Glimpse([]uint32{f.ID}, 10*time.Millisecond); err != nil || g.Glimpses[0].Calls != 0 {
+				t.Errorf("nothing was called: %+v: %v", g, err)
+			}
 			if entries := entries(t, s, 1000); entries != 1000 {
 				t.Errorf("the probes saw %d calls", entries)
 			}

@@ -64,6 +64,7 @@ func TestHotFunction(t *testing.T) {
 func TestGlance(t *testing.T) {
 	testenv.RequireBPF(t)
 	const seconds = 4
+	testenv.Binary(t) // building it may take longer than the target runs
 	p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/hot"}), fmt.Sprint(seconds))
 	tr := begin(t, "--max-overhead", "5", "-s", "hot", "-s", "cold", "-p", fmt.Sprint(p.PID))
 	result, target := tr.Wait(), p.Wait()
