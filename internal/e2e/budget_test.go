@@ -84,6 +84,10 @@ func TestGlance(t *testing.T) {
 	if n := number(t, db, "SELECT count(*) FROM function_stats WHERE process = 'cold' AND coverage <> 1"); n != 0 {
 		t.Error("the other function was not covered whole")
 	}
+	// Even for 50 ms, after which a burst would be noticed, all of its calls would be tens of thousands.
+	if n := number(t, db, "SELECT count(*) FROM process_trace WHERE process = 'hot'"); n > 2000 {
+		t.Errorf("%d calls are recorded: it was traced whole in the beginning", n)
+	}
 	// The first thing that is told of it.
 	if got := text(t, db, "SELECT reason FROM gaps WHERE process = 'hot' ORDER BY ts LIMIT 1"); !strings.HasPrefix(got, "attached for ") {
 		t.Errorf("first: %s", got)
