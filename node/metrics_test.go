@@ -353,8 +353,8 @@ func document() []byte {
 	fmt.Fprintf(&b, `# Metrics
 
 Made by `+"`make docs`"+` of `+"`node/definitions.go`"+`. `+"`attach --metrics 127.0.0.1:9464`"+` serves these at `+"`/metrics`"+`, as text, OpenMetrics or protobuf, whichever is asked for, with
-those of client_golang for the process (`+"`process_…`"+`: CPU time, memory, files) and for the Go runtime (`+"`go_…`"+`). `+"`/healthz`"+` answers 200 while calls are traced and come to
-the database, else 503 and why. Names of functions are all that is told of a target, but to everybody who can reach the address: choose one that only Prometheus can.
+those of client_golang for the process (`+"`process_…`"+`: CPU time, memory, files) and for the Go runtime (`+"`go_…`"+`). `+"`/healthz`"+` answers 200 while calls are traced and the database is
+not away, else 503 and why; a lock counts as that when it has lasted for a minute: see store_queue_oldest_seconds before. Names of functions are all that is told of a target, but to everybody who can reach the address: choose one that only Prometheus can.
 
 The first %d functions that are called have series of their own, all others together those of the function `+"`%s`"+`. Figures are of function names: those of
 functions with one name are added up. Calls, errors, recorded, sampled out and dropped are the figures of `+"`report`"+`, since this session began.

@@ -192,7 +192,7 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 	}
 	line += strings.TrimSuffix("\n"+ahead, "\n")
 	if slices.ContainsFunc(summaries, func(r query.Summary) bool { return r.Coverage < 1 }) {
-		line += "\nprobes of some functions were in place for a part of the time: their figures are of the calls that were counted then; ALL, ABOUT is how many there were"
+		line += "\nprobes of some functions were in place for a part of the time: their figures are of the calls that were counted then; ALL, ABOUT estimates how many there were (±over 100%: that can't be told, there may have been a thousand times as many)"
 	}
 	if steps > 0 {
 		line += fmt.Sprintf("\n%s in how functions are traced, to stay within the budgets: SELECT ts, process, reason FROM gaps WHERE count = 0", plural(steps, "change"))
