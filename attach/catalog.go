@@ -58,6 +58,18 @@ func (c *catalog) image(id uint32) *image {
 	return all[id]
 }
 
+// at finds the function that is traced at an address of a file; nil when there is none.
+func (c *catalog) at(of *image, address uint64) *trace.Function {
+	functions := *c.functions.Load()
+	images := *c.images.Load() // of all of these, at least
+	for id, f := range functions {
+		if f != nil && f.Role == trace.RoleCall && images[id] == of && address-f.Address < f.Size && c.baseOf(f.ID) == f.ID {
+			return f
+		}
+	}
+	return nil
+}
+
 // baseOf is the id of the generic function that one is an instance of; others are their own.
 func (c *catalog) baseOf(id uint32) uint32 {
 	if base, ok := c.bases.Load(id); ok {

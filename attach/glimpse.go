@@ -8,13 +8,21 @@ import (
 
 	"github.com/cilium/ebpf/link"
 
+	"github.com/observatory-trace/observatory-trace/bpf"
 	"github.com/observatory-trace/observatory-trace/trace"
 )
 
 // Glimpse is how often a function was called, of which for a time nothing else was looked at.
 type Glimpse struct {
-	Func  *trace.Function
-	Calls uint64
+	Func    *trace.Function
+	Calls   uint64
+	Callers []Caller // by a sample of the calls; not of what is seen before probes are put in
+}
+
+// Caller is a function from which another was called.
+type Caller struct {
+	Func  *trace.Function // nil: one that is not traced, or not known
+	Share float64         // of the calls: 0 to 1
 }
 
 // Glance is glimpses at functions for the same time.
@@ -34,8 +42,8 @@ type Begin struct {
 // firstGlance is how long is looked at functions before probes are put into them.
 const firstGlance = 25 * time.Millisecond
 
-// Glimpse counts for a time how often functions are called, with the least that probes can take, whether or
-// not their own are in place.
+// Glimpse counts for a time how often functions are called, and finds out from where, with the least that probes can
+// take, whether or not their own are in place.
 func (s *Session) Glimpse(ids []uint32, d time.Duration) (g Glance, err error) {
 	if s.linker.perfEvents {
 		return g, ErrNoPause
@@ -59,7 +67,41 @@ func (s *Session) Glimpse(ids []uint32, d time.Duration) (g Glance, err error) {
 		}
 		links = append(links, made...)
 	}
-	return s.glance(ids, d)
+	if _, err := s.objs.TakeCallers(); err != nil { // of an earlier glance
+		return g, err
+	}
+	if g, err = s.glance(ids, d); err != nil {
+		return g, err
+	}
+	callers, err := s.objs.TakeCallers()
+	s.addCallers(g.Glimpses, callers)
+	return g, err
+}
+
+// addCallers tells of glimpses from which functions they were.
+func (s *Session) addCallers(glimpses []Glimpse, seen []bpf.Caller) {
+	for i := range glimpses {
+		g := &glimpses[i]
+		calls, all := map[*trace.Function]uint64{}, uint64(0)
+		for _, c := range seen {
+			if c.Func == g.Func.ID {
+				calls[s.caller(c.TGID, c.Address)] += c.Calls
+				all += c.Calls
+			}
+		}
+		for f, n := range calls {
+			g.Callers = append(g.Callers, Caller{f, float64(n) / float64(all)})
+		}
+	}
+}
+
+// caller is the traced function from which a call returns to an address of a process; nil where there is none.
+func (s *Session) caller(tgid uint32, address uint64) *trace.Function {
+	i, inFile, _ := s.image(tgid, address)
+	if i == nil {
+		return nil
+	}
+	return s.cat.at(i, inFile-1) // the call may be a function's last instruction
 }
 
 // linkGlimpse has the program that only counts see the functions of a plan.
@@ -86,7 +128,7 @@ func (s *Session) glance(ids []uint32, d time.Duration) (g Glance, err error) {
 	g.Elapsed, g.CPU, g.Off = time.Since(start), to.CPU-from.CPU, from.Off+to.Off
 	for i, id := range ids {
 		if err == nil {
-			g.Glimpses = append(g.Glimpses, Glimpse{s.cat.function(id), after[i] - before[i]})
+			g.Glimpses = append(g.Glimpses, Glimpse{Func: s.cat.function(id), Calls: after[i] - before[i]})
 		}
 	}
 	return g, err

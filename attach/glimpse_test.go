@@ -2,6 +2,7 @@ package attach
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,15 +19,22 @@ func TestGlimpse(t *testing.T) {
 	for _, c := range []struct {
 		target testenv.Target
 		symbol string
+		caller string
 	}{
-		{testenv.Target{Source: "c/bench", Compiler: "gcc", Opt: "-O2"}, "add3"},
-		{testenv.Target{Source: "go/bench"}, "main.add3"},
+		{testenv.Target{Source: "c/bench", Compiler: "gcc", Opt: "-O2"}, "add3", "main"},
+		{testenv.Target{Source: "go/bench"}, "main.add3", "main.main"},
+		{testenv.Target{Source: "go/bench"}, "main.add3", ""},
 	} {
-		t.Run(c.target.Source, func(t *testing.T) {
+		t.Run(c.target.Source+" "+c.caller, func(t *testing.T) {
 			p := testenv.Start(t, testenv.Build(t, c.target))
 			p.WaitLine("ready")
-			s := start(t, Options{PIDs: []int{p.PID}, Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile(c.symbol)}}})
-			f := s.Functions()[0]
+			include := []*pattern.Pattern{pattern.MustCompile(c.symbol)}
+			if c.caller != "" {
+				include = append(include, pattern.MustCompile(c.caller))
+			}
+			s := start(t, Options{PIDs: []int{p.PID}, Selection: symbols.Selection{Include: include}})
+			functions := s.Functions()
+			f := functions[slices.IndexFunc(functions, func(f *trace.Function) bool { return f.Name == c.symbol })]
 			go func() {
 				time.Sleep(400 * time.Millisecond) // it begins in the meantime
 				p.Send("1000")
@@ -37,6 +45,9 @@ func TestGlimpse(t *testing.T) {
 			}
 			if len(g.Glimpses) != 1 || g.Glimpses[0].Func != f || g.Glimpses[0].Calls != 1000 || g.CPU <= 0 || g.Elapsed < time.Second {
 				t.Errorf("%+v", g)
+			}
+			if callers := g.Glimpses[0].Callers; len(callers) != 1 || callers[0].Share != 1 || (callers[0].Func == nil) != (c.caller == "") || callers[0].Func != nil && callers[0].Func.Name != c.caller {
+				t.Errorf("called from %+v", callers)
 			}
 			if g, err = s.Glimpse([]uint32{f.ID}, 10*time.Millisecond); err != nil || g.Glimpses[0].Calls != 0 {
 				t.Errorf("nothing was called: %+v: %v", g, err)

@@ -31,6 +31,12 @@ struct pt_regs {
 /* A uretprobe runs after the return address was popped. */
 #define REGS_CFA_RETURNED(ctx) ((ctx)->rsp)
 #define REGS_FP(ctx) LOAD_REG(ctx, rbp)
+
+/* Where the function that is at its entry returns to; 0 when that isn't known. */
+#define RETURN_ADDRESS(ctx) ({								\
+	__u64 __address;								\
+	bpf_probe_read_user(&__address, sizeof(__address), (void *)LOAD_REG(ctx, rsp)) ? 0 : __address;	\
+})
 #define REGISTERS 17 /* DWARF's 0 to 15, and the program counter in place of its return address */
 #define SP_NUMBER 7
 
@@ -96,6 +102,8 @@ struct pt_regs {
 #define REGS_CFA(ctx) ((ctx)->sp)
 #define REGS_CFA_RETURNED(ctx) ((ctx)->sp)
 #define REGS_FP(ctx) LOAD_REG(ctx, regs[29])
+/* Without the bits that a signed address has in addition (AAPCS64, pointer authentication). */
+#define RETURN_ADDRESS(ctx) (LOAD_REG(ctx, regs[30]) & ((1ULL << 48) - 1))
 #define REGISTERS 33
 #define SP_NUMBER 31
 

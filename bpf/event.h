@@ -502,6 +502,16 @@ struct counters {
 	__u64 copying;  /* time that it took to copy values that are not flat, ns */
 };
 
+#define CALLERS_EVERY 16  /* so many hits of a glimpse are between two of which is noted where they come from */
+#define MAX_CALLERS 4096  /* places that are noted */
+
+/* Where a function was called from: key of the `callers` map. */
+struct caller {
+	__u32 func;    /* function id */
+	__u32 tgid;
+	__u64 address; /* to which the call returns; 0: it could not be read */
+};
+
 #define LATENCY_BITS 4
 
 /*

@@ -1929,21 +1929,36 @@ int hit(struct pt_regs *ctx)
 /* How often functions were seen by glimpse, per CPU, by their ids. */
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __type(value, __u64); __uint(max_entries, 1); } glimpses SEC(".maps");
 
+/* From where, for one hit of CALLERS_EVERY. */
+struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct caller); __type(value, __u64); __uint(max_entries, MAX_CALLERS); } callers SEC(".maps");
+
+static __always_inline void note_caller(struct pt_regs *ctx, __u32 id, __u32 tgid)
+{
+	struct caller key = {.func = id, .tgid = tgid, .address = RETURN_ADDRESS(ctx)};
+	__u64 one = 1, *n;
+
+	n = bpf_map_lookup_elem(&callers, &key);
+	if (n)
+		__sync_fetch_and_add(n, 1);
+	else
+		bpf_map_update_elem(&callers, &key, &one, BPF_NOEXIST);
+}
+
 /*
- * Sees how often functions are entered, and nothing else: it costs the least that a probe can. Who
- * uses it, reads its counts when it is put in and before it is taken out.
+ * Sees how often functions are entered, and from where, and nothing else: it costs the least that a
+ * probe can. Who uses it, reads its counts when it is put in and before it is taken out.
  */
 SEC("uprobe.multi")
 int glimpse(struct pt_regs *ctx)
 {
-	__u32 id = bpf_get_attach_cookie(ctx) & COOKIE_FUNC;
+	__u32 id = bpf_get_attach_cookie(ctx) & COOKIE_FUNC, tgid = bpf_get_current_pid_tgid() >> 32;
 	__u64 *n;
 
-	if (!wanted(bpf_get_current_pid_tgid() >> 32))
+	if (!wanted(tgid))
 		return leave_alone();
 	n = bpf_map_lookup_elem(&glimpses, &id);
-	if (n)
-		__sync_fetch_and_add(n, 1);
+	if (n && __sync_fetch_and_add(n, 1) % CALLERS_EVERY == 0)
+		note_caller(ctx, id, tgid);
 	return 0;
 }
 

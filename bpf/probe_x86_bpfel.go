@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type probeCaller struct {
+	_       structs.HostLayout
+	Func    uint32
+	Tgid    uint32
+	Address uint64
+}
+
 type probeCheck struct {
 	_        structs.HostLayout
 	Move     uint32
@@ -392,6 +399,7 @@ type probeTypeProg struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	probeMapBlank             = "blank"
+	probeMapCallers           = "callers"
 	probeMapChecks            = "checks"
 	probeMapCounts            = "counts"
 	probeMapDeep              = "deep"
@@ -495,6 +503,7 @@ type probeProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type probeMapSpecs struct {
 	Blank        *ebpf.MapSpec `ebpf:"blank"`
+	Callers      *ebpf.MapSpec `ebpf:"callers"`
 	Checks       *ebpf.MapSpec `ebpf:"checks"`
 	Counts       *ebpf.MapSpec `ebpf:"counts"`
 	Deep         *ebpf.MapSpec `ebpf:"deep"`
@@ -564,6 +573,7 @@ func (o *probeObjects) Close() error {
 // It can be passed to loadProbeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type probeMaps struct {
 	Blank        *ebpf.Map `ebpf:"blank"`
+	Callers      *ebpf.Map `ebpf:"callers"`
 	Checks       *ebpf.Map `ebpf:"checks"`
 	Counts       *ebpf.Map `ebpf:"counts"`
 	Deep         *ebpf.Map `ebpf:"deep"`
@@ -592,6 +602,7 @@ type probeMaps struct {
 func (m *probeMaps) Close() error {
 	return _ProbeClose(
 		m.Blank,
+		m.Callers,
 		m.Checks,
 		m.Counts,
 		m.Deep,

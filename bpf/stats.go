@@ -75,6 +75,28 @@ func (o *Objects) Glimpsed(ids []uint32) ([]uint64, error) {
 	return sums, nil
 }
 
+// Caller is a place that a function was called from.
+type Caller struct {
+	Func, TGID uint32
+	Address    uint64 // to which the call returns; 0: not known
+	Calls      uint64 // a sample of them
+}
+
+// TakeCallers reads where what glimpses have seen was called from, since they were taken the last time.
+func (o *Objects) TakeCallers() (callers []Caller, err error) {
+	err = each(o.probes.Callers, 1, func(k *probeCaller, calls []uint64) error {
+		callers = append(callers, Caller{k.Func, k.Tgid, k.Address, calls[0]})
+		return nil
+	})
+	for _, c := range callers {
+		key := probeCaller{Func: c.Func, Tgid: c.TGID, Address: c.Address}
+		if e := o.probes.Callers.Delete(&key); e != nil && !errors.Is(e, ebpf.ErrKeyNotExist) {
+			err = errors.Join(err, fmt.Errorf("forget callers: %w", e))
+		}
+	}
+	return callers, err
+}
+
 func (c *Counters) add(o *Counters) {
 	c.Open += o.Open
 	c.Errors += o.Errors

@@ -182,11 +182,7 @@ func (m *Metrics) addSweep(s *Sweep) {
 		f.recorded += second.Recorded
 		f.sampledOut += second.LeftOut
 		f.dropped[droppedDatabase] += second.Dropped - min(second.Dropped, probes[second.Func])
-		if second.Coverage > 0 {
-			f.estimated += float64(second.Calls) / second.Coverage
-		} else {
-			f.estimated += float64(second.Calls)
-		}
+		f.estimated += second.All()
 	}
 }
 

@@ -43,13 +43,25 @@ type Load struct {
 	Counted, Told time.Duration
 	// Observed is the targets' CPU time while the probes were in place, the probes' own included, give or take Off.
 	Observed, Off time.Duration
-	// Glimpsed calls were only seen, each at the cost Glimpse, in GlimpsedCPU of the targets' CPU time, give or
-	// take GlimpsedOff.
-	Glimpsed                 uint64
-	Glimpse                  time.Duration
-	GlimpsedCPU, GlimpsedOff time.Duration
+	// Busy is how many processors that was at a time.
+	Busy float64
+	// Glimpsed calls were only seen, in GlimpsedCPU of the targets' CPU time, give or take GlimpsedOff, of which glimpses
+	// took GlimpsesTook.
+	Glimpsed                               uint64
+	GlimpsedCPU, GlimpsedOff, GlimpsesTook time.Duration
+	// Callers made some of those, by a sample.
+	Callers []Caller
 	// Most is the share of its calls that may be recorded, by what was asked for: 0 to 1.
 	Most float64
+}
+
+// Caller is a function from which another was called while that was glimpsed at.
+type Caller struct {
+	Func  *trace.Function // nil: one that is not traced, or not known
+	Share float64         // which part of the calls it made, 0 to 1
+	// In so many of the glimpses the caller was looked at, too: it was called Calls times while it made Made calls.
+	Glimpses    int
+	Calls, Made float64
 }
 
 // Process is what was seen of one target.
@@ -131,11 +143,14 @@ func (s Step) String() string {
 // Estimate is how many calls of a function there were, by those that were counted.
 type Estimate struct {
 	Func *trace.Function
-	// Coverage is the share of the calls that were counted: 1 where the probes stay in place.
+	// Coverage is the share of the calls that was counted: 1 where the probes stay in place.
 	Coverage float64
-	// Error is how far off that may be, relative: 0.1 for a tenth.
+	// Error is how far off that may be, relative: 0.1 for a tenth. AtLeast: there were so many at least.
 	Error float64
 }
+
+// AtLeast is the error of a number that is only the least that it may be.
+const AtLeast = 1000
 
 // Governor keeps tracing within its limits. It is not safe for concurrent use.
 type Governor struct {
@@ -155,7 +170,7 @@ type function struct {
 	setting Setting
 	rate    float64 // calls in a second of the targets' own CPU time, smoothed
 	idle    int     // observations without a call
-	looked  float64 // calls in a second of the targets' own CPU time, when its probes were last in place
+	looked  rate    // as its probes were last in place
 	// unseen is the targets' own CPU time since its probes were last in place.
 	unseen time.Duration
 	alone  bool // many more of its calls were recorded than it was to be
@@ -167,6 +182,24 @@ type function struct {
 	cost   float64
 	off    float64 // how far off numbers of calls may be for that, relative
 	learnt int     // from how many glimpses that is known
+	// busy is how many processors the targets have in use while its probes are in place, smoothed.
+	busy float64
+	// hidden says that how often it is called can't be told by the time that it was looked at: its probes take nearly all of that.
+	hidden  bool
+	callers map[*trace.Function]*caller
+}
+
+// rate is calls in a second of the targets' own CPU time.
+type rate struct {
+	perSecond float64
+	off       float64 // how far off that may be, relative, or AtLeast
+}
+
+// caller is what is known of one of those that call a function.
+type caller struct {
+	share       float64 // which part of the calls it makes
+	calls, made float64 // while it was called so many times, it made so many calls
+	glimpses    float64 // that this is from
 }
 
 // NewGovernor makes a Governor.
@@ -201,8 +234,8 @@ const (
 )
 
 // Adopt takes it that a function is traced so from the start, by a rate in calls a second of the targets' own CPU time.
-func (g *Governor) Adopt(f *trace.Function, s Setting, rate float64) {
-	g.functions[f] = &function{setting: s, rate: rate, looked: rate}
+func (g *Governor) Adopt(f *trace.Function, s Setting, perSecond float64) {
+	g.functions[f] = &function{setting: s, rate: perSecond, looked: rate{perSecond, 1}}
 }
 
 // Rate is how often a function is called in a second of the targets' own CPU time, as far as is known.
@@ -227,20 +260,13 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
-		part := l.InCalls.Seconds() / o.Elapsed.Seconds()
-		if f == nil {
-			f = &function{setting: Setting{Keep: l.Most}, inCalls: part}
-			g.functions[l.Func] = f
-		}
-		f.inCalls += (part - f.inCalls) * weight
+		f.inCalls += (l.InCalls.Seconds()/o.Elapsed.Seconds() - f.inCalls) * weight
 		l.InCalls = time.Duration(f.inCalls * float64(o.Elapsed))
-		within := g.within(l, &o)
-		switch rate := float64(l.Calls) / within.Seconds(); {
-		case !f.setting.Sliced():
-			f.see(rate, 0)
-		case l.Observed > leastSlice/4:
-			f.see(rate, f.estimate(l, within, within).Error)
+		switch {
+		case !f.setting.Sliced(), l.Observed > leastSlice/4:
+			f.see(f.looked)
 		}
+		f.busy = max(l.Busy, f.busy+(l.Busy-f.busy)*weight)
 		f.alone = f.setting.Keep < l.Most && (f.alone || float64(l.Recorded) > 3*f.setting.Keep*float64(l.Calls)+100)
 	}
 	// Slices may be rarer than observations.
@@ -258,11 +284,16 @@ func (g *Governor) Estimate(o Observation) []Estimate {
 
 // prepare learns what there is to learn of what probes cost, and has the loads be by that.
 func (g *Governor) prepare(o *Observation) {
+	for i := range o.Loads {
+		if l := &o.Loads[i]; g.functions[l.Func] == nil {
+			g.functions[l.Func] = &function{setting: Setting{Keep: l.Most}, inCalls: l.InCalls.Seconds() / max(o.Elapsed, 1).Seconds(), looked: rate{0, AtLeast}}
+		}
+	}
 	g.settle(o)
 	for i := range o.Loads {
-		if l := &o.Loads[i]; g.functions[l.Func] != nil {
-			g.learn(g.functions[l.Func], l, o)
-		}
+		l := &o.Loads[i]
+		g.learn(g.functions[l.Func], l, o)
+		g.functions[l.Func].learnCallers(l)
 	}
 	o.Loads = g.corrected(o)
 	g.settle(o)
@@ -271,39 +302,175 @@ func (g *Governor) prepare(o *Observation) {
 // estimates tells how many of their calls were counted of functions whose probes were not always in place.
 func (g *Governor) estimates(o *Observation) (estimates []Estimate) {
 	own := o.own()
+	before := map[*function]rate{}
+	for i := range o.Loads {
+		l := &o.Loads[i]
+		f := g.functions[l.Func]
+		before[f] = f.looked
+		switch {
+		case !f.setting.Sliced():
+			f.looked, f.hidden = rate{float64(l.Calls) / own.Seconds(), o.uncertain()}, false
+		case l.Observed > 0:
+			f.looked = g.byTime(f, l, o)
+			f.hidden = f.looked.off > hidden
+		}
+	}
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
 		switch {
-		case f == nil:
 		case !f.setting.Sliced():
-			f.looked = f.rate
+			continue
 		case l.Observed > 0:
-			// What was counted stands for the time that was not, too.
-			within := g.within(l, o)
-			e := f.estimate(l, within, f.unseen+own)
-			// A look tells of the time before it as far as it is like the one before.
-			rate := float64(l.Calls) / within.Seconds()
-			if apart := off(rate, f.looked); e.Coverage < 1 {
-				e.Error = math.Hypot(e.Error, apart/max(1-apart, 0.1))
+			if by := g.byCallers(l.Func); by.off < f.looked.off {
+				f.looked = by
 			}
-			f.looked = rate
-			estimates = append(estimates, e)
-			f.unseen = 0
-		default:
-			f.unseen += own
+			if was := before[f]; f.looked.off == AtLeast && was.off < 1 && was.perSecond > f.looked.perSecond {
+				f.looked = rate{was.perSecond, 1.5 * was.off} // a look that tells nothing refutes nothing
+			}
+			// What only has a least number may be known in a moment, also of the time before.
+			wait := f.looked.off == AtLeast && f.unseen+own < patience
+			if !wait && (l.Calls > 0 || f.looked.perSecond == 0) {
+				estimates = append(estimates, f.estimate(l, before[f], own))
+				f.unseen = 0
+				continue
+			}
 		}
+		f.unseen += own
 	}
 	return estimates
+}
+
+// estimate has what was counted stand for the time that was not, too: own is the targets' CPU time since the last
+// observation, and the function was called at another rate when it was last looked at.
+func (f *function) estimate(l *Load, before rate, own time.Duration) Estimate {
+	missed := f.looked.perSecond
+	if before.off < AtLeast && f.looked.off < AtLeast {
+		missed = (f.looked.perSecond + before.perSecond) / 2
+	}
+	all := missed*f.unseen.Seconds() + f.looked.perSecond*own.Seconds()
+	if all == 0 {
+		return Estimate{Func: l.Func, Coverage: 1}
+	}
+	e := Estimate{Func: l.Func, Coverage: min(float64(l.Calls)/all, 1), Error: f.looked.off}
+	if e.Error < AtLeast && e.Coverage < 1 {
+		e.Error = math.Hypot(e.Error, math.Abs(missed-f.looked.perSecond)*f.unseen.Seconds()/all)
+	}
+	return e
+}
+
+// byTime is how often a function was called by the time that its probes were in place, or that it was glimpsed at, less
+// what that took of it: what tells more.
+func (g *Governor) byTime(f *function, l *Load, o *Observation) rate {
+	off := costError
+	if f.cost > 0 {
+		off = f.off
+	}
+	looked := within(l.Calls, l.Observed, l.probed()+o.others(l.Observed), off, f.cost > 0, l.Off)
+	glimpsed := within(l.Glimpsed, l.GlimpsedCPU, l.GlimpsesTook+o.others(l.GlimpsedCPU), costError, false, l.GlimpsedOff)
+	if l.Glimpsed > 0 && (glimpsed.off < looked.off || glimpsed.off == looked.off && glimpsed.perSecond > looked.perSecond) {
+		return glimpsed
+	}
+	return looked
+}
+
+// within is the rate of calls in so much CPU time, of which probes took a part: that is off by such a share, or, where
+// it is learnt, the rate by what was seen is.
+func within(calls uint64, cpu, spent time.Duration, off float64, learnt bool, timeOff time.Duration) rate {
+	if least := cpu / most; cpu-spent < least {
+		// It may be next to nothing that is left; this is the most.
+		own := max(cpu-time.Duration((1-max(off, costError))*float64(min(spent, cpu))), least)
+		return rate{float64(calls) / own.Seconds(), AtLeast}
+	}
+	own := (cpu - spent).Seconds()
+	if !learnt {
+		off *= spent.Seconds() / own
+	}
+	off = math.Hypot(off, timeOff.Seconds()/own)
+	if calls > 0 {
+		off = math.Hypot(off, 1/math.Sqrt(float64(calls)))
+	}
+	return rate{float64(calls) / own, off}
+}
+
+// byCallers is how often a function is called by how often its callers are, and how many calls each of theirs makes,
+// which doesn't change when probes slow all down.
+func (g *Governor) byCallers(fn *trace.Function) rate {
+	sum, variance, known := 0.0, 0.0, 0.0
+	for by, c := range g.functions[fn].callers {
+		q := g.functions[by]
+		if q == nil || q.looked.off >= 1 || c.calls < fewest {
+			continue
+		}
+		part := c.made / c.calls * q.looked.perSecond
+		// A glimpse begins and ends within a call of the caller's.
+		off := 1 / (1 + c.calls/c.glimpses)
+		sum += part
+		variance += part * part * (1/c.calls + 1/max(c.made, 1) + off*off + q.looked.off*q.looked.off)
+		known += c.share
+	}
+	if known < 0.5 || sum == 0 {
+		return rate{0, AtLeast}
+	}
+	return rate{sum / known, math.Hypot(math.Sqrt(variance)/sum, 1-min(known, 1))}
+}
+
+// fewest calls of a caller must have been seen for that to tell how many calls it makes.
+const fewest = 2
+
+// learnCallers takes note of who makes a function's calls, and how many each.
+func (f *function) learnCallers(l *Load) {
+	others := 0.0
+	for _, c := range l.Callers {
+		if c.Func != l.Func { // what it calls itself, its callers make, too
+			others += c.Share
+		}
+	}
+	if others == 0 {
+		return
+	}
+	if f.callers == nil {
+		f.callers = map[*trace.Function]*caller{}
+	}
+	for _, known := range f.callers {
+		known.share *= 1 - latest
+		known.calls, known.made, known.glimpses = known.calls*(1-latest/4), known.made*(1-latest/4), known.glimpses*(1-latest/4)
+	}
+	weight := latest
+	if len(f.callers) == 0 {
+		weight = 1
+	}
+	for _, c := range l.Callers {
+		if c.Func == nil || c.Func == l.Func {
+			continue
+		}
+		known := f.callers[c.Func]
+		if known == nil {
+			known = &caller{}
+			f.callers[c.Func] = known
+		}
+		known.share += weight * c.Share / others
+		known.calls, known.made, known.glimpses = known.calls+c.Calls, known.made+c.Made/others, known.glimpses+float64(c.Glimpses)
+	}
+}
+
+// latest is what the latest glimpse counts for beside those before.
+const latest = 0.2
+
+// Hidden says that how often a function is called can hardly be told by the time that it is looked at, since its
+// probes take nearly all of that: its callers are to be glimpsed at together with it.
+func (g *Governor) Hidden(fn *trace.Function) bool {
+	f := g.functions[fn]
+	return f != nil && f.setting.Sliced() && f.hidden
 }
 
 // learn finds out what a function's probes cost in the targets, where a glimpse at it, which costs less, has
 // told how many calls there are in so much of the targets' own time.
 func (g *Governor) learn(f *function, l *Load, o *Observation) {
-	if !f.setting.Sliced() || l.Calls == 0 || l.Glimpsed == 0 || l.Glimpse == 0 {
+	if !f.setting.Sliced() || l.Calls == 0 || l.Glimpsed == 0 || l.GlimpsesTook == 0 {
 		return
 	}
-	took := float64(l.Glimpsed) * float64(l.Glimpse)
+	took := float64(l.GlimpsesTook)
 	own := float64(l.GlimpsedCPU-o.others(l.GlimpsedCPU)) - took
 	if own < float64(l.GlimpsedCPU)/most {
 		return
@@ -319,7 +486,7 @@ func (g *Governor) learn(f *function, l *Load, o *Observation) {
 	f.off += (uncertain - f.off) * weight
 }
 
-// Recalibrated tells that Load.Glimpse is no longer what it was: what was learnt from it is forgotten.
+// Recalibrated tells that glimpses no longer cost what they did: what was learnt from it is forgotten.
 func (g *Governor) Recalibrated() {
 	for _, f := range g.functions {
 		f.cost, f.off, f.learnt = 0, 0, 0
@@ -340,15 +507,13 @@ func (g *Governor) corrected(o *Observation) []Load {
 }
 
 // Unseen is how many calls of functions there may have been, in the end, that no estimate stands for: since their
-// probes were last in place.
-func (g *Governor) Unseen() map[*trace.Function]uint64 {
-	unseen := map[*trace.Function]uint64{}
-	for fn, f := range g.functions {
-		if n := f.rate * f.unseen.Seconds(); f.setting.Sliced() && n >= 1 {
-			unseen[fn] = uint64(n)
+// probes were last in place, by how it was then; and how far off that may be, relative, or AtLeast.
+func (g *Governor) Unseen(f func(fn *trace.Function, calls, off float64)) {
+	for fn, s := range g.functions {
+		if n := s.looked.perSecond * s.unseen.Seconds(); s.setting.Sliced() && n >= 1 {
+			f(fn, n, max(s.looked.off, 1))
 		}
 	}
-	return unseen
 }
 
 // spent is the time that all probes took.
@@ -361,6 +526,15 @@ func (o *Observation) spent() (sum time.Duration) {
 
 // own is the targets' CPU time without what probes took.
 func (o *Observation) own() time.Duration { return without(o.TargetCPU, o.spent(), utmost) }
+
+// uncertain is how far off own may be, relative, or AtLeast.
+func (o *Observation) uncertain() float64 {
+	own, spent := o.own(), o.spent()
+	if own < o.TargetCPU/most {
+		return AtLeast
+	}
+	return costError * float64(spent) / float64(own)
+}
 
 // without is CPU time less what probes took of it, by what they cost: at least such a part of it.
 func without(cpu, spent, part time.Duration) time.Duration {
@@ -424,16 +598,7 @@ func (l *Load) probed() time.Duration {
 }
 
 // spent is that, and what glimpses took.
-func (l *Load) spent() time.Duration { return l.probed() + time.Duration(l.Glimpsed)*l.Glimpse }
-
-// within is the targets' own CPU time while a function's probes were in place: less what they took of it,
-// and what those took that always are.
-func (g *Governor) within(l *Load, o *Observation) time.Duration {
-	if !g.Setting(l.Func).Sliced() {
-		return o.own()
-	}
-	return without(l.Observed, l.probed()+o.others(l.Observed), most)
-}
+func (l *Load) spent() time.Duration { return l.probed() + l.GlimpsesTook }
 
 // others is what probes of functions, those that are always in place, took of so much of the targets' CPU
 // time in which those of a sliced function were. Others that are sliced, take their turns at other times.
@@ -454,31 +619,21 @@ func (g *Governor) settle(o *Observation) {
 // costError is how far off the cost of a call may be that was measured on functions of the tracer's own.
 const costError = 0.15
 
-func (f *function) estimate(l *Load, within, total time.Duration) Estimate {
-	coverage := min(float64(within)/float64(max(total, within)), 1)
-	e := f.off
-	if f.cost == 0 {
-		// What the probes took is subtracted from the time that calls are set against.
-		e = costError * float64(l.Observed-within) / float64(within)
-	}
-	e = math.Hypot(e, float64(l.Off)/float64(within))
-	if l.Calls > 0 {
-		e = math.Hypot(e, 1/math.Sqrt(float64(l.Calls)))
-	}
-	return Estimate{Func: l.Func, Coverage: coverage, Error: e}
-}
+// hidden is how far off what time tells of a function's calls may be, relative, until its callers are asked.
+const hidden = 0.3
 
-// see takes a rate, which is off by such a part, maybe: a rise at once as far as that is little, a fall slowly.
-func (f *function) see(rate, off float64) {
-	if rate == 0 {
+// see takes a rate: a rise at once as far as that is certain, a fall slowly.
+func (f *function) see(r rate) {
+	if r.perSecond == 0 {
 		f.idle++
 	} else {
 		f.idle = 0
 	}
-	if rate < f.rate {
-		f.rate = (f.rate + rate) / 2
+	if r.perSecond < f.rate {
+		f.rate = (f.rate + r.perSecond) / 2
 	} else {
-		f.rate += (rate - f.rate) / (1 + 4*off*off)
+		off := min(r.off, 1) // of what is called so often at least
+		f.rate += (r.perSecond - f.rate) / (1 + 4*off*off)
 	}
 }
 
@@ -544,6 +699,7 @@ func (g *Governor) restrain(o Observation) {
 func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 	perSecond := own.Seconds() / o.Elapsed.Seconds() // of the targets' own CPU time
 	costs, wishes := make([]float64, 0, len(o.Loads)), make([]float64, 0, len(o.Loads))
+	bounds := make([]float64, 0, len(o.Loads))
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		rate := g.functions[l.Func].rate
@@ -555,14 +711,15 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		rate := g.functions[l.Func].rate
 		recorded := min(wishes[i], share)
 		costs = append(costs, (rate-recorded)*float64(l.Counted)+recorded*float64(l.Told))
+		bounds = append(bounds, g.bound(l.Func, perSecond))
 	}
-	ceilings := g.ceilings(&o, own, costs)
+	ceilings := g.ceilings(&o, own, costs, bounds)
 	pause := g.pause()
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
 		ceiling := ceilings[i]
-		to := g.fit(f, l, min(wishes[i], share), ceiling.cost, perSecond, pause)
+		to := g.fit(f, l, min(wishes[i], share), ceiling, perSecond, pause)
 		if f.idle >= forgetAfter {
 			to = Setting{Keep: l.Most}
 		}
@@ -583,7 +740,7 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		case f.setting.duty() == to.duty() && to.Keep == l.Most && to.Keep < f.setting.Keep:
 			why = fmt.Sprintf("that is what --sample says of a function with %.0f calls a second", float64(l.Calls)/o.Elapsed.Seconds())
 		case f.setting.duty() < to.duty() || f.setting.duty() == to.duty() && f.setting.Keep <= to.Keep:
-		case costs[i] > ceiling.cost:
+		case ceiling.part < 1:
 			why = ceiling.why
 			if g.squeeze < 1 {
 				why += ", since " + g.reason
@@ -600,17 +757,29 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 	return steps
 }
 
-// ceiling is what a function's probes may take, in ns in a second of the targets' own CPU time.
-type ceiling struct {
-	cost float64
-	why  string // where that is less than what they would
+// bound is what a function's probes take at most while they are in place, in ns in a second of the targets' own CPU
+// time: all the time that the targets have. Where they are in place for a part of the time only, that is what counts.
+func (g *Governor) bound(fn *trace.Function, perSecond float64) float64 {
+	f := g.functions[fn]
+	bound := max(1, f.busy/perSecond) * float64(second)
+	if f.hidden {
+		bound *= 2 // a glimpse follows that takes as much
+	}
+	return bound
 }
 
-// ceilings are what the overhead budget, of all targets and of each, allows functions whose probes would take such costs.
-func (g *Governor) ceilings(o *Observation, own time.Duration, all []float64) []ceiling {
+// ceiling is what a function's probes may take, in ns in a second of the targets' own CPU time.
+type ceiling struct {
+	cost, part float64 // which part that is of what they would take, were they always in place, or of their bound
+	why        string  // where it is not all
+}
+
+// ceilings are what the overhead budget, of all targets and of each, allows functions whose probes would take such
+// costs, or, while they are in place for a part of the time, as much of their bounds.
+func (g *Governor) ceilings(o *Observation, own time.Duration, all, bounds []float64) []ceiling {
 	ceilings := make([]ceiling, len(all))
 	for i, c := range all {
-		ceilings[i].cost = c
+		ceilings[i] = ceiling{cost: c, part: 1}
 	}
 	limit := g.limits.Overhead
 	if limit == 0 && g.squeeze == 1 {
@@ -628,34 +797,36 @@ func (g *Governor) ceilings(o *Observation, own time.Duration, all []float64) []
 		tolerance *= 2 // long calls have not ended yet, and so are not seen
 	}
 	g.limited = false
-	restrict := func(u use, costs []float64) {
+	// What probes take of a part of the time, is no time in which targets do anything else.
+	bounded := make([]float64, len(all))
+	for i := range all {
+		bounded[i] = min(all[i], (1+limit)*bounds[i])
+	}
+	restrict := func(u use, share func(i int) float64) {
 		time, shown, of := u.base(o.Elapsed)
 		unit := 1e9 / own.Seconds() // of a second of all targets' own CPU time
 		base, whole := unit*time.Seconds(), unit*shown.Seconds()
-		total := 0.0
-		for _, c := range costs {
-			total += c
+		total, amounts := 0.0, make([]float64, len(all))
+		for i := range all {
+			total += share(i) * all[i]
+			amounts[i] = share(i) * bounded[i]
 		}
 		if total <= tolerance*limit*base {
 			return
 		}
-		for i, cost := range cut(costs, limit*base) {
-			if part := cost / costs[i]; costs[i] > 0 && part*all[i] < ceilings[i].cost {
+		for i, amount := range cut(amounts, limit*base) {
+			if part := amount / amounts[i]; amounts[i] > 0 && part < ceilings[i].part {
 				g.limited = true
-				ceilings[i] = ceiling{part * all[i], fmt.Sprintf("all probes would take %s of %s, those of this function %s; the budget is %s",
-					percent(total/whole), of, percent(costs[i]/whole), percent(limit*base/whole))}
+				ceilings[i] = ceiling{part * bounded[i], part, fmt.Sprintf("all probes would take %s of %s, those of this function %s; the budget is %s",
+					percent(total/whole), of, percent(share(i)*all[i]/whole), percent(limit*base/whole))}
 			}
 		}
 	}
-	restrict(o.use(), all)
+	restrict(o.use(), func(int) float64 { return 1 })
 	for i := range o.Processes {
 		p := &o.Processes[i]
 		u, _ := o.useOf(p)
-		its := make([]float64, len(all))
-		for k := range all {
-			its[k] = all[k] * p.Shares[o.Loads[k].Func]
-		}
-		restrict(u, its)
+		restrict(u, func(k int) float64 { return p.Shares[o.Loads[k].Func] })
 	}
 	return ceilings
 }
@@ -672,10 +843,10 @@ func (g *Governor) pause() time.Duration {
 	return max(longest, time.Duration(float64(n)*float64(leastSlice)/limit).Round(second))
 }
 
-// fit is how a function is traced whose probes may take so many ns in a second of the targets'
-// own CPU time, and of which so many calls may be recorded in it; between two looks at it there may be such a pause,
-// unless its probes have to stay in place.
-func (g *Governor) fit(f *function, l *Load, recorded, ceiling, perSecond float64, pause time.Duration) Setting {
+// fit is how a function is traced whose probes have such a ceiling, and of which so many calls may be recorded in a
+// second of the targets' own CPU time; between two looks at it there may be such a pause, unless its probes have to
+// stay in place.
+func (g *Governor) fit(f *function, l *Load, recorded float64, ceiling ceiling, perSecond float64, pause time.Duration) Setting {
 	if f.rate == 0 {
 		return Setting{Keep: l.Most}
 	}
@@ -683,18 +854,18 @@ func (g *Governor) fit(f *function, l *Load, recorded, ceiling, perSecond float6
 	few := min(fewRecords/perSecond, recorded)
 	full := (f.rate-recorded)*counted + recorded*told
 	keep := l.Most
-	if full > ceiling {
-		recorded = max((ceiling-f.rate*counted)/max(told-counted, 1), few)
+	if full > ceiling.cost {
+		recorded = max((ceiling.cost-f.rate*counted)/max(told-counted, 1), few)
 		full = (f.rate-recorded)*counted + recorded*told
 	}
 	if recorded < f.rate*l.Most*0.999 {
 		keep = recorded / f.rate
 	}
-	if full <= ceiling*1.05 || g.limits.InPlace {
+	if full <= ceiling.cost*1.05 || g.limits.InPlace {
 		return Setting{Keep: keep, Alone: f.alone && keep < l.Most}
 	}
 	// Even to count them takes too much: then for a part of the time only.
-	duty := min(g.gain*ceiling/full, 0.9)
+	duty := min(g.gain*max(ceiling.part, ceiling.cost/full), 0.9)
 	keep = min(few/(f.rate*duty), l.Most)
 	period := second
 	slice := time.Duration(duty * float64(period))
@@ -724,24 +895,31 @@ func off(a, b float64) float64 {
 	return math.Abs(a-b) / max(a, b)
 }
 
-// cut lowers amounts so that together they don't exceed a sum: the highest as far as is needed, or to hardly
-// anything, then the next, so that most stay what they are.
+// cut lowers amounts so that together they don't exceed a sum: the highest ones, as few as will do when next to nothing
+// is left of them, all by the same part. So most stay what they are.
 func cut(amounts []float64, sum float64) []float64 {
 	order := make([]int, len(amounts))
 	left := slices.Clone(amounts)
-	excess := -sum
+	total := 0.0
 	for i, a := range amounts {
 		order[i] = i
-		excess += a
+		total += a
 	}
 	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(amounts[b], amounts[a]) })
-	for _, i := range order {
-		if excess <= 0 || amounts[i] < sum/negligible && len(amounts) < negligible {
-			break // or they are too few and too small to matter
+	const least = float64(leastSlice) / float64(longest)
+	n, part, hot := 0, 1.0, 0.0
+	for ; n < len(order) && hot*least+total-hot > sum; n++ {
+		a := amounts[order[n]]
+		if a < sum/negligible && len(amounts) < negligible {
+			break // they are too few and too small to matter
 		}
-		less := min(excess, left[i]*(1-float64(leastSlice)/float64(longest)))
-		left[i] -= less
-		excess -= less
+		hot += a
+	}
+	if hot > 0 {
+		part = max((sum-(total-hot))/hot, least)
+	}
+	for _, i := range order[:n] {
+		left[i] *= part
 	}
 	return left
 }

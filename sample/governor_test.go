@@ -36,7 +36,7 @@ func (w *world) second(g *Governor) Observation {
 	o := Observation{Elapsed: second, TargetCPU: time.Duration((1 - w.idle) * float64(second))}
 	for i := range w.loads {
 		l := &w.loads[i]
-		l.Calls, l.Recorded, l.Observed = 0, 0, 0
+		l.Calls, l.Recorded, l.Observed, l.Busy = 0, 0, 0, 1-w.idle
 	}
 	in := func(i int, at time.Duration) bool {
 		from := time.Duration(0) // they take turns
@@ -128,13 +128,14 @@ func TestBudget(t *testing.T) {
 func TestGlimpses(t *testing.T) {
 	const work, really, calibrated, glimpse = 360 * time.Nanosecond, 900 * time.Nanosecond, 1150 * time.Nanosecond, 480 * time.Nanosecond
 	g, w := NewGovernor(Limits{Overhead: 0.05}), newWorld(work, really)
-	w.loads[0].Counted, w.loads[0].Told, w.loads[0].Glimpse = calibrated, calibrated, glimpse
+	w.loads[0].Counted, w.loads[0].Told = calibrated, calibrated
 	for i := range 30 {
 		o := w.second(g)
 		if g.Setting(w.loads[0].Func).Sliced() && i%5 == 0 {
 			const cpu = 20 * time.Millisecond
 			l := &o.Loads[0]
 			l.Glimpsed, l.GlimpsedCPU = uint64(cpu/(work+glimpse)), cpu
+			l.GlimpsesTook = time.Duration(l.Glimpsed) * glimpse
 		}
 		_, estimates := g.Observe(o)
 		for _, e := range estimates {
@@ -148,6 +149,59 @@ func TestGlimpses(t *testing.T) {
 	g.Adopt(w.loads[0].Func, Setting{Keep: 0.1, Alone: true, Slice: leastSlice, Period: second}, 2.8e6)
 	if steps, _ := g.Observe(w.second(g)); len(steps) > 1 || !g.Setting(w.loads[0].Func).Sliced() {
 		t.Errorf("adopted, then %v", steps)
+	}
+}
+
+// TestCallers holds that how often a function is called that is too short for its probes is told by its callers, of which
+// one is known well, one not at all, and by itself; and as the least that it may be where they don't tell.
+func TestCallers(t *testing.T) {
+	g := NewGovernor(Limits{Overhead: 0.05})
+	f := func(name string) *trace.Function { return &trace.Function{Name: name} }
+	tiny, batch, other := f("tiny"), f("batch"), f("other")
+	const cost = 16 * time.Microsecond
+	sliced := Setting{Keep: 0.1, Alone: true, Slice: leastSlice, Period: second}
+	g.Adopt(tiny, sliced, 1e9)
+	observe := func(callers ...Caller) Estimate {
+		t.Helper()
+		o := Observation{Elapsed: second, TargetCPU: second, Loads: []Load{
+			{
+				Func: tiny, Calls: 1249, Counted: cost, Told: cost, Observed: 20 * time.Millisecond, Busy: 1, Most: 1,
+				Glimpsed: 1250, GlimpsedCPU: 20 * time.Millisecond, GlimpsesTook: 19990 * time.Microsecond, Callers: callers,
+			},
+			{Func: batch, Calls: 1000, Recorded: 1000, Counted: time.Microsecond, Told: time.Microsecond, Observed: second, Busy: 1, Most: 1},
+		}}
+		_, estimates := g.Observe(o)
+		if len(estimates) != 1 || estimates[0].Func != tiny {
+			return Estimate{Coverage: 1}
+		}
+		return estimates[0]
+	}
+	for range 3 {
+		if e := observe(); e.Coverage != 1 {
+			t.Errorf("before it is given up to find out: %+v", e)
+		}
+	}
+	if e := observe(); e.Error != AtLeast || 1249/e.Coverage > 4e6 || 1249/e.Coverage < 250_000 {
+		t.Errorf("by nothing: %+v", e)
+	}
+	if !g.Hidden(tiny) || g.Hidden(batch) {
+		t.Error("the wrong one is hidden")
+	}
+	// Half of the calls are its own, a tenth comes from elsewhere.
+	own, unknown := Caller{Func: tiny, Share: 0.5}, Caller{Func: other, Share: 0.05}
+	if e := observe(own, unknown, Caller{Func: batch, Share: 0.45}); e.Coverage != 1 {
+		t.Errorf("before any caller was looked at: %+v", e)
+	}
+	by := Caller{Func: batch, Share: 0.45, Glimpses: 1, Calls: 10, Made: 0.45 * 1250}
+	if e := observe(own, unknown, by); math.Abs(1249/e.Coverage-250_000) > 30_000 || e.Error > 0.5 || e.Error < 0.1 {
+		t.Errorf("by its callers, also of the time before: %.0f: %+v", 1249/e.Coverage, e)
+	}
+	for range 3 {
+		observe(own, unknown, by)
+	}
+	// 125 calls of each of batch's.
+	if e := observe(own, unknown, by); math.Abs(1249/e.Coverage-125_000) > 15_000 || e.Error > 0.5 || e.Error < 0.1 {
+		t.Errorf("by its callers: %.0f: %+v", 1249/e.Coverage, e)
 	}
 }
 

@@ -225,6 +225,7 @@ func secondRecord(f *FunctionSecond, tried uint64) []byte {
 	m.number(15, uint64(f.OutermostNS))
 	m.number(16, uint64(f.CopyingNS))
 	m.float(17, f.CallsError)
+	m.float(18, f.Unseen)
 	return record(recordSecond, m, tried)
 }
 
@@ -475,6 +476,8 @@ func readSecond(b []byte, known *known) (*FunctionSecond, error) {
 			s.CopyingNS = int64(f.number)
 		case 17:
 			s.CallsError = math.Float64frombits(f.number)
+		case 18:
+			s.Unseen = math.Float64frombits(f.number)
 		}
 		return err
 	})

@@ -81,7 +81,7 @@ func TestOtherRecords(t *testing.T) {
 	if got := readBack(t, gapRecord(&g, 5)); !reflect.DeepEqual(got, entry{gap: &g, tried: 5}) {
 		t.Errorf("read %+v\nwant %+v", got.gap, g)
 	}
-	s := FunctionSecond{Second: 7, Recorded: ^uint64(2), CPUNS: 9, CPUCalls: 10, Coverage: 0.5, CallsError: 0.25}
+	s := FunctionSecond{Second: 7, Recorded: ^uint64(2), CPUNS: 9, CPUCalls: 10, Coverage: 0.5, CallsError: 0.25, Unseen: 1.5}
 	s.OverheadNS, s.OutermostNS, s.CopyingNS = 11, 12, 13
 	s.Func, s.Calls, s.Errors, s.LeftOut, s.Dropped = g.Func, 1, 2, 3, 4
 	s.Add(trace.StatusOK, 12345)
@@ -89,7 +89,7 @@ func TestOtherRecords(t *testing.T) {
 	if got := readBack(t, secondRecord(&s, 6)); !reflect.DeepEqual(got, entry{second: &s, tried: 6}) {
 		t.Errorf("read %+v\nwant %+v", got.second, s)
 	}
-	if a, b := reflect.TypeFor[FunctionSecond]().NumField(), reflect.TypeFor[trace.Tally]().NumField(); a != 7 || b != 11 {
+	if a, b := reflect.TypeFor[FunctionSecond]().NumField(), reflect.TypeFor[trace.Tally]().NumField(); a != 8 || b != 11 {
 		t.Errorf("statistics have %d and %d fields: does their record have those that are new?", a, b)
 	}
 	now := time.Unix(1, 2)

@@ -17,7 +17,9 @@ type FunctionSecond struct {
 	// Coverage is the share of the second in which the function's probes were in place, of
 	// which alone the figures are; 0 stands for 1, all of it.
 	Coverage float64
-	// CallsError is by how many calls Calls / Coverage may be off.
+	// Unseen is how many calls there were, about, beside those that Calls / Coverage stands for.
+	Unseen float64
+	// CallsError is by how many calls the sum of both may be off.
 	CallsError float64
 }
 
@@ -32,6 +34,7 @@ type counting struct {
 	FunctionSecond
 	filtered uint64 // of the calls that came through, those that are not recorded
 	owed     []owed // the oldest first
+	last     int64  // the latest second in which calls were counted
 }
 
 // owed is calls that were counted in a second, and have yet to come through.
@@ -72,6 +75,16 @@ func (a *Accumulator) Cover(share func(*trace.Function) (share, off float64)) {
 		f.Coverage, off = share(fn)
 		f.CallsError = off * float64(f.Calls) / f.coverage()
 	}
+}
+
+// Extend gives how many calls there were of a function, give or take such a share, since the last second in which some
+// were counted, of which it tells then; false where none were.
+func (a *Accumulator) Extend(fn *trace.Function, calls, off float64) (FunctionSecond, bool) {
+	f := a.functions[fn]
+	if f == nil || f.last == 0 {
+		return FunctionSecond{}, false
+	}
+	return FunctionSecond{Second: f.last, Tally: trace.Tally{Func: fn}, Unseen: calls, CallsError: off * calls}, true
 }
 
 // Take gives what was counted and what came through since the last Take, and starts from nothing: two takes within a
@@ -120,6 +133,9 @@ func (f *counting) give(taken []FunctionSecond, second int64, part FunctionSecon
 		return taken
 	}
 	part.Second = second
+	if part.Calls > 0 {
+		f.last = max(f.last, second)
+	}
 	if n := len(taken); n > 0 && taken[n-1].Func == part.Func && taken[n-1].Second == second {
 		taken[n-1].merge(&part)
 		return taken
@@ -153,26 +169,26 @@ func (a *Accumulator) of(fn *trace.Function) *counting {
 
 // merge adds what other counted in the same second.
 func (f *FunctionSecond) merge(other *FunctionSecond) {
-	f.Coverage = f.mergedCoverage(other)
-	f.CallsError += other.CallsError
+	all := f.All() + other.All()
+	least := min(f.coverage(), other.coverage())
 	f.Merge(&other.Tally)
+	if f.Calls > 0 {
+		f.Coverage, f.Unseen = float64(f.Calls)/all, 0
+	} else {
+		f.Coverage, f.Unseen = least, all
+	}
+	f.CallsError += other.CallsError
 	f.Recorded += other.Recorded
 	f.CPUNS += other.CPUNS
 	f.CPUCalls += other.CPUCalls
 }
+
+// All is how many calls there were, about.
+func (f *FunctionSecond) All() float64 { return float64(f.Calls)/f.coverage() + f.Unseen }
 
 func (f *FunctionSecond) coverage() float64 {
 	if f.Coverage == 0 {
 		return 1
 	}
 	return f.Coverage
-}
-
-// mergedCoverage keeps the number of calls that both together stand for.
-func (f *FunctionSecond) mergedCoverage(other *FunctionSecond) float64 {
-	calls := float64(f.Calls) + float64(other.Calls)
-	if calls == 0 {
-		return min(f.coverage(), other.coverage())
-	}
-	return calls / (float64(f.Calls)/f.coverage() + float64(other.Calls)/other.coverage())
 }

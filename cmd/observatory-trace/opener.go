@@ -38,9 +38,10 @@ func (o *opener) begin(glances []attach.Glance) (begins map[uint32]attach.Begin,
 	// budget then must not wait until it is.
 	governor := sample.NewGovernor(sample.Limits{Overhead: o.budgets.limits.Overhead, Tolerance: 2.5})
 	seen := sample.Observation{Elapsed: g.Elapsed, TargetCPU: max(own, g.CPU/50)}
+	busy := float64(g.CPU) / float64(g.Elapsed)
 	for f, rate := range rates {
 		cost := costs.Of(f)
-		l := sample.Load{Func: f, Calls: uint64(rate * seen.TargetCPU.Seconds()), Counted: cost.Counted, Told: cost.Told, Most: o.budgets.rates.Most(f, rate)}
+		l := sample.Load{Func: f, Calls: uint64(rate * seen.TargetCPU.Seconds()), Counted: cost.Counted, Told: cost.Told, Busy: busy, Most: o.budgets.rates.Most(f, rate)}
 		if l.Calls > 0 {
 			seen.Loads = append(seen.Loads, l)
 		}

@@ -191,8 +191,21 @@ func (r *recorder) finish(hurry context.Context) error {
 	r.sweep(time.Now(), false)
 	r.decoder.Close(stopped)
 	r.sweep(time.Now(), false)
-	r.warden.unseen()
+	r.unseen()
 	return r.err
+}
+
+// unseen tells how many calls there may have been of which no estimate tells yet: since probes were last in place.
+func (r *recorder) unseen() {
+	var seconds []writer.FunctionSecond
+	r.warden.governor.Unseen(func(f *trace.Function, calls, off float64) {
+		if s, ok := r.stats.Extend(f, calls, off); ok {
+			seconds = append(seconds, s)
+			return
+		}
+		r.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: f, Count: uint64(calls), Reason: "its probes were never in place: calls, by a glance at it before", Hint: "trace for longer, or raise --max-overhead"})
+	})
+	r.fail(r.store.Stats(seconds))
 }
 
 // decode takes a record. One that can't be read is a gap, and not the end.

@@ -166,8 +166,11 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 		return err
 	}
 	var calls, failed, sampled, dropped uint64
-	all := 0.0
+	all, about := 0.0, "about"
 	for i := range summaries {
+		if strings.HasPrefix(formatEstimate(&summaries[i]), atLeast) {
+			about = strings.TrimSpace(atLeast)
+		}
 		calls += summaries[i].Calls
 		all += float64(summaries[i].Calls) / summaries[i].Coverage
 		failed += summaries[i].Errors
@@ -176,7 +179,7 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 	}
 	line := fmt.Sprintf("\n%s, %s, %s", plural(uint64(len(summaries)), "function"), plural(calls, "call"), plural(failed, "error"))
 	if uint64(all) > calls {
-		line = fmt.Sprintf("\n%s, %s counted of about %s, %s", plural(uint64(len(summaries)), "function"), plural(calls, "call"), formatCount(uint64(all)), plural(failed, "error"))
+		line = fmt.Sprintf("\n%s, %s counted of %s %s, %s", plural(uint64(len(summaries)), "function"), plural(calls, "call"), about, formatCount(uint64(all)), plural(failed, "error"))
 	}
 	if sampled > 0 {
 		line += fmt.Sprintf(", %s sampled out", formatCount(sampled))
@@ -192,7 +195,7 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 	}
 	line += strings.TrimSuffix("\n"+ahead, "\n")
 	if slices.ContainsFunc(summaries, func(r query.Summary) bool { return r.Coverage < 1 }) {
-		line += "\nprobes of some functions were in place for a part of the time: their figures are of the calls that were counted then; ALL, ABOUT estimates how many there were (±over 100%: that can't be told, there may have been a thousand times as many)"
+		line += "\nprobes of some functions were in place for a part of the time: their figures are of the calls that were counted then; ALL, ABOUT estimates how many there were (at least: they are so short that nobody can tell by how much the probes slowed them down, nor by what calls them)"
 	}
 	if steps > 0 {
 		line += fmt.Sprintf("\n%s in how functions are traced, to stay within the budgets: SELECT ts, process, reason FROM gaps WHERE count = 0", plural(steps, "change"))
@@ -225,12 +228,16 @@ func formatEstimate(r *query.Summary) string {
 		return formatCount(r.Calls)
 	}
 	all := float64(r.Calls) / r.Coverage
-	off := max(1, 100*r.CallsError/all)
-	if off >= 100 {
-		return formatCount(uint64(all)) + " ±over 100%" // it may be several times that, or hardly more than was counted
+	if r.CallsError > mostOff*all {
+		return atLeast + formatCount(uint64(all))
 	}
-	return fmt.Sprintf("%s ±%.0f%%", formatCount(uint64(all)), off)
+	return fmt.Sprintf("%s ±%.0f%%", formatCount(uint64(all)), max(1, 100*r.CallsError/all))
 }
+
+// mostOff is how far off, relative, an estimate may be that is more than the least that is certain.
+const mostOff = 3
+
+const atLeast = "at least "
 
 // reportGrid leaves out the columns that say nothing.
 func reportGrid(s screen, summaries []query.Summary) *grid {

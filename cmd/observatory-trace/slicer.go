@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,11 +46,16 @@ type slice struct {
 	in      bool          // they are in place
 	until   time.Time     // when they go out
 	from    time.Duration // CPU time of the targets when they went in, or when it was last asked for
+	since   time.Time     // when that was
 	seen    time.Duration // what they have used while they were in place, as long as it was not asked for
-	off     time.Duration // how far off that may be
+	elapsed time.Duration // and how long that was
+	off     time.Duration // how far off seen may be
 
-	glimpse  time.Time     // when the next glimpse is due
-	glimpses attach.Glance // what they have seen, as long as it was not asked for
+	next     time.Time       // when a glimpse is due
+	glimpsed bool            // there was one
+	hidden   bool            // see sample.Governor.Hidden
+	callers  []uint32        // by the latest glimpse
+	glances  []attach.Glance // what was seen, as long as it was not asked for; first the function itself
 }
 
 // How long it is between two glimpses at a function, since what they tell of changes slowly, and how long one is.
@@ -104,7 +111,7 @@ func (s *slicer) set(id uint32, setting sample.Setting, in bool, from time.Durat
 	f := s.slices[id]
 	if f == nil {
 		now := time.Now()
-		f = &slice{in: in, until: now, due: now.Add(setting.Period), from: from}
+		f = &slice{in: in, until: now, due: now.Add(setting.Period), from: from, since: now}
 		s.slices[id] = f
 	}
 	f.setting = setting
@@ -122,30 +129,46 @@ func (s *slicer) set(id uint32, setting sample.Setting, in bool, from time.Durat
 }
 
 // seen takes note of what was seen of a function until a moment, since it was last asked for: in how much of the targets'
-// CPU time its probes were in place, and what glimpses saw.
-func (s *slicer) seen(id uint32, at attach.Moment, l *sample.Load) {
+// CPU time its probes were in place. It gives the glances that were taken.
+func (s *slicer) seen(id uint32, at attach.Moment, l *sample.Load) []attach.Glance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.Observed, l.Off = 0, 0
 	f := s.slices[id]
 	if f == nil {
-		return
+		return nil
 	}
 	if f.in && at.CPU > f.from {
 		f.add(at.CPU)
 		f.off += at.Off
 	}
-	l.Observed, l.Off = f.seen, f.off
-	for _, g := range f.glimpses.Glimpses {
-		l.Glimpsed += g.Calls
+	l.Observed, l.Off, l.Busy = f.seen, f.off, 0
+	if f.elapsed > 0 {
+		l.Busy = float64(f.seen) / float64(f.elapsed)
 	}
-	l.GlimpsedCPU, l.GlimpsedOff = f.glimpses.CPU, f.glimpses.Off
-	f.seen, f.off, f.glimpses = 0, 0, attach.Glance{}
+	glances := f.glances
+	f.seen, f.elapsed, f.off, f.glances = 0, 0, 0, nil
+	return glances
 }
 
-func (f *slice) add(now time.Duration) {
-	f.seen += max(0, now-f.from)
-	f.from = now
+func (f *slice) add(cpu time.Duration) {
+	now := time.Now()
+	f.seen += max(0, cpu-f.from)
+	f.elapsed += now.Sub(f.since)
+	f.from, f.since = cpu, now
+}
+
+// ask has glimpses at a function be at its callers, too, where it is hidden, and the next one be soon.
+func (s *slicer) ask(id uint32, hidden, soon bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.slices[id]
+	if f == nil {
+		return
+	}
+	if f.hidden = hidden; soon {
+		f.next = time.Time{}
+	}
 }
 
 func (s *slicer) run() {
@@ -177,7 +200,7 @@ func (s *slicer) step(now time.Time) time.Duration {
 			delete(s.slices, id)
 		case f.in && !now.Before(f.until):
 			out = append(out, id)
-			if now.After(f.glimpse) {
+			if now.After(f.next) {
 				due = id
 			}
 		case f.in:
@@ -244,27 +267,58 @@ func (s *slicer) putOff(ids []uint32) {
 }
 
 // glimpse takes a glimpse at the function that is due for one, whose turn is just over: it tells how many calls
-// there are when probes take less, and so what they take.
+// there are when probes take less, and so what they take. The first time, and where that doesn't tell, it takes
+// another, at the functions that call it, too.
 func (s *slicer) glimpse(now time.Time) error {
 	s.mu.Lock()
 	id := s.glimpsing
 	f := s.slices[id]
-	s.mu.Unlock()
 	if f == nil {
+		s.mu.Unlock()
 		return nil
 	}
-	g, err := s.session.Glimpse([]uint32{id}, leastGlimpse)
+	ids, more := []uint32{id}, f.hidden || !f.glimpsed
+	if f.hidden {
+		ids = append(ids, f.callers...)
+	}
+	s.mu.Unlock()
+	g, err := s.session.Glimpse(ids, leastGlimpse)
+	glances := []attach.Glance{g}
+	var by []uint32
+	if err == nil && len(g.Glimpses) > 0 {
+		by = callers(&g.Glimpses[0])
+	}
+	if more && len(ids) == 1 && len(by) > 0 {
+		if g, err = s.session.Glimpse(append(ids, by...), leastGlimpse); err == nil {
+			glances = append(glances, g)
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.glimpsing = 0
-	f.glimpse = now.Add(betweenGlimpses)
-	if err == nil {
-		f.glimpses.Glimpses = append(f.glimpses.Glimpses, g.Glimpses...)
-		f.glimpses.CPU += g.CPU
-		f.glimpses.Off += g.Off
+	f.glimpsed, f.next = true, now.Add(betweenGlimpses)
+	f.glances = append(f.glances, glances...)
+	if len(by) > 0 {
+		f.callers = by
 	}
 	return err
 }
+
+// callers are the functions from which one was called, those that made the most calls first, but itself.
+func callers(g *attach.Glimpse) (ids []uint32) {
+	slices.SortFunc(g.Callers, func(a, b attach.Caller) int { return cmp.Compare(b.Share, a.Share) })
+	for _, c := range g.Callers {
+		if c.Func != nil && c.Func != g.Func && c.Share > leastShare && len(ids) < mostCallers {
+			ids = append(ids, c.Func.ID)
+		}
+	}
+	return ids
+}
+
+const (
+	leastShare  = 1.0 / 64
+	mostCallers = 8
+)
 
 // turned notes that the probes of functions count from a moment on, or no longer.
 func (s *slicer) turned(ids []uint32, in bool, at attach.Moment) {
@@ -279,7 +333,7 @@ func (s *slicer) turned(ids []uint32, in bool, at attach.Moment) {
 		f.in = in
 		f.off += at.Off
 		if in {
-			f.from = at.CPU
+			f.from, f.since = at.CPU, now
 			f.until = now.Add(f.setting.Slice)
 			f.due = now.Add(f.setting.Period)
 			continue

@@ -80,7 +80,7 @@ func (w *warden) open() {
 		f := o.step.Func
 		w.governor.Adopt(f, o.step.To, o.rate)
 		cost := w.costs.Of(f)
-		w.loads[f.ID] = &sample.Load{Func: f, Counted: cost.Counted, Told: cost.Told, Glimpse: cost.Glimpsed}
+		w.loads[f.ID] = &sample.Load{Func: f, Counted: cost.Counted, Told: cost.Told}
 		if o.step.To.Sliced() {
 			w.slicer.set(f.ID, o.step.To, false, w.cpu)
 		}
@@ -112,13 +112,6 @@ func (w *warden) stopped() {
 
 // lastSlice is how long lastLook looks.
 const lastSlice = 20 * time.Millisecond
-
-// unseen tells which calls no estimate stands for.
-func (w *warden) unseen() {
-	for f, n := range w.governor.Unseen() {
-		w.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: f, Count: n, Reason: "its probes were not in place in the end: calls since then, by what was seen before; there may have been many more", Hint: "trace for longer, or raise --max-overhead"})
-	}
-}
 
 // close ends the slices, and waits for what goes on in the background.
 func (w *warden) close() {
@@ -165,11 +158,12 @@ func (w *warden) alarming(now time.Time, since time.Duration) bool {
 // observe takes what was counted since the last time, and, going on, changes what has to change. It gives the
 // share of the calls that was counted, of functions whose probes were not always in place.
 func (w *warden) observe(counts *attach.Counts, pressure float64, now time.Time, goingOn bool) map[*trace.Function]sample.Estimate {
+	recalibrated := false
 	select {
 	case costs, ok := <-w.calibrated:
 		w.measured = true
 		if ok {
-			w.costs = costs
+			w.costs, recalibrated = costs, true
 			w.governor.Recalibrated()
 			if err := w.session.SetCosts(costs); err != nil {
 				w.notes.warn(err)
@@ -213,6 +207,10 @@ func (w *warden) observe(counts *attach.Counts, pressure float64, now time.Time,
 		}
 	}
 	w.tellRest(told)
+	for id, l := range w.loads {
+		hidden := w.governor.Hidden(l.Func)
+		w.slicer.ask(id, hidden, hidden || recalibrated)
+	}
 	covered := map[*trace.Function]sample.Estimate{}
 	for _, e := range estimates {
 		covered[e.Func] = e
@@ -222,10 +220,11 @@ func (w *warden) observe(counts *attach.Counts, pressure float64, now time.Time,
 
 // gather sets the loads by what was counted since the last time.
 func (w *warden) gather(counts *attach.Counts, o *sample.Observation) {
+	busy := float64(o.TargetCPU) / float64(o.Elapsed)
 	for id, l := range w.loads {
-		*l = sample.Load{Func: l.Func, Counted: l.Counted, Told: l.Told, Glimpse: l.Glimpse, Observed: o.TargetCPU}
+		*l = sample.Load{Func: l.Func, Counted: l.Counted, Told: l.Told, Observed: o.TargetCPU, Busy: busy}
 		if w.governor.Setting(l.Func).Sliced() {
-			w.slicer.seen(id, counts.At, l)
+			w.glanced(l, w.slicer.seen(id, counts.At, l))
 		}
 	}
 	for i := range counts.Tallies {
@@ -233,7 +232,7 @@ func (w *warden) gather(counts *attach.Counts, o *sample.Observation) {
 		f := w.session.Base(t.Func)
 		l := w.loads[f.ID]
 		if l == nil {
-			l = &sample.Load{Func: f, Observed: o.TargetCPU}
+			l = &sample.Load{Func: f, Observed: o.TargetCPU, Busy: busy}
 			w.loads[f.ID] = l
 		}
 		if t.TotalNS > 0 { // without what probes took of it
@@ -243,7 +242,7 @@ func (w *warden) gather(counts *attach.Counts, o *sample.Observation) {
 		recorded := t.Calls - min(t.Calls, t.LeftOut+t.Dropped)
 		l.Recorded += recorded
 		cost := w.costs.Of(f)
-		l.Counted, l.Told, l.Glimpse = cost.Counted, max(cost.Told, cost.Counted), cost.Glimpsed
+		l.Counted, l.Told = cost.Counted, max(cost.Told, cost.Counted)
 		l.Told += w.copying(f.ID, t.CopyingNS, recorded)
 	}
 	for _, l := range w.loads {
@@ -253,6 +252,40 @@ func (w *warden) gather(counts *attach.Counts, o *sample.Observation) {
 		}
 		l.InCalls = time.Duration(whole * float64(l.InCalls))
 		l.Most = w.budgets.rates.Most(l.Func, whole*float64(l.Calls)/o.Elapsed.Seconds())
+	}
+}
+
+// glanced adds what glances at a function, and at those that call it, have seen.
+func (w *warden) glanced(l *sample.Load, glances []attach.Glance) {
+	callers := map[*trace.Function]*sample.Caller{}
+	for _, g := range glances {
+		its := g.Glimpses[0] // the function's
+		l.Glimpsed += its.Calls
+		l.GlimpsedCPU += g.CPU
+		l.GlimpsedOff += g.Off
+		calls := map[*trace.Function]uint64{}
+		for _, of := range g.Glimpses {
+			l.GlimpsesTook += time.Duration(of.Calls) * w.costs.Of(of.Func).Glimpsed
+			calls[of.Func] = of.Calls
+		}
+		for _, c := range its.Callers {
+			made := c.Share * float64(its.Calls)
+			by := callers[c.Func]
+			if by == nil {
+				by = &sample.Caller{Func: c.Func}
+				callers[c.Func] = by
+			}
+			by.Share += made // a share only when all are known
+			if n, ok := calls[c.Func]; ok {
+				by.Glimpses++
+				by.Calls += float64(n)
+				by.Made += made
+			}
+		}
+	}
+	for _, by := range callers {
+		by.Share /= float64(l.Glimpsed)
+		l.Callers = append(l.Callers, *by)
 	}
 }
 
