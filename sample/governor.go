@@ -266,7 +266,9 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 		case !f.setting.Sliced(), l.Observed > leastSlice/4:
 			f.see(f.looked)
 		}
-		f.busy = max(l.Busy, f.busy+(l.Busy-f.busy)*weight)
+		if l.Observed > 0 {
+			f.busy = max(l.Busy, f.busy+(l.Busy-f.busy)*weight)
+		}
 		f.alone = f.setting.Keep < l.Most && (f.alone || float64(l.Recorded) > 3*f.setting.Keep*float64(l.Calls)+100)
 	}
 	// Slices may be rarer than observations.
@@ -377,9 +379,9 @@ func (g *Governor) byTime(f *function, l *Load, o *Observation) rate {
 // within is the rate of calls in so much CPU time, of which probes took a part: that is off by such a share, or, where
 // it is learnt, the rate by what was seen is.
 func within(calls uint64, cpu, spent time.Duration, off float64, learnt bool, timeOff time.Duration) rate {
-	if least := cpu / most; cpu-spent < least {
+	if least := cpu / most; cpu-spent <= least {
 		// It may be next to nothing that is left; this is the most.
-		own := max(cpu-time.Duration((1-max(off, costError))*float64(min(spent, cpu))), least)
+		own := max(cpu-time.Duration((1-max(off, costError))*float64(min(spent, cpu))), least, time.Microsecond)
 		return rate{float64(calls) / own.Seconds(), AtLeast}
 	}
 	own := (cpu - spent).Seconds()
