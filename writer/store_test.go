@@ -500,6 +500,35 @@ func TestCoverage(t *testing.T) {
 	}
 }
 
+// TestExtend holds that calls of the time after a function was last looked at are told of the second in which some
+// were counted the last time.
+func TestExtend(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path, Options{})
+	source := newCallSource(2)
+	fn := source.functions[0]
+	var acc Accumulator
+	if _, ok := acc.Extend(fn, 5, 0.5); ok {
+		t.Error("a function is extended that was never called")
+	}
+	for second := range int64(2) {
+		acc.Tally(&trace.Tally{Func: fn, Calls: 100, Dropped: 100})
+		acc.Cover(func(*trace.Function) (share, off float64) { return 0.5, 0.1 })
+		must(t, s.Stats(acc.TakeSettled(time.Unix(second+1, 0))))
+		must(t, s.Flush())
+	}
+	must(t, s.Stats(acc.Take(time.Unix(9, 0))))
+	more, ok := acc.Extend(fn, 200, 1)
+	if !ok {
+		t.Error("it is not extended")
+	}
+	must(t, s.Stats([]FunctionSecond{more}))
+	must(t, s.Close())
+	if got := shell(t, path, "SELECT ts, calls, calls / coverage, calls_error FROM function_stats ORDER BY ts"); got != "1970-01-01 00:00:01|100|200.0|20.0\n1970-01-01 00:00:02|100|400.0|220.0" {
+		t.Errorf("calls:\n%s", got)
+	}
+}
+
 // TestThreadsAndGroups holds that names are told apart by all that makes them, and stored once.
 func TestThreadsAndGroups(t *testing.T) {
 	path := newPath(t)
