@@ -1,12 +1,15 @@
 package writer
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -87,6 +90,9 @@ func (b *beyond) write(d *database) error {
 // recountRows bounds how many calls are looked at to find those that were not counted.
 const recountRows = 2_000_000
 
+// transactionRows is how many calls a transaction holds at most, as a rule.
+const transactionRows = 10_000
+
 // GapKilled is the reason of the gap that counts calls that the probes had
 // counted, and that had not come into the database when the tracer was killed.
 const GapKilled = "tracing ended abruptly: calls on their way are lost"
@@ -114,24 +120,29 @@ func (d *database) recount(session int64) (counted uint64, err error) {
 			}
 			return seconds[k]
 		}
-		err = d.lastCalls(session, rest, func(function int64, status trace.Status, ended, duration, overhead int64, cpu driver.Value) {
+		calls, err := d.lastCalls(session, rest)
+		if err != nil {
+			return fmt.Errorf("count calls: %w", err)
+		}
+		for _, c := range calls {
+			if rest[c.function] <= 0 {
+				continue
+			}
+			rest[c.function]--
 			var f *FunctionSecond
-			if o := flying[function]; o != nil && rest[function] < o.calls { // the first ones
-				f = at(function, o.take())
+			if o := flying[c.function]; o != nil && rest[c.function] < o.calls { // the first ones
+				f = at(c.function, o.take())
 			} else {
-				f = at(function, ended/1e9)
-				f.Add(status, duration)
-				f.OverheadNS += overhead
+				f = at(c.function, c.ended/1e9)
+				f.Add(c.status, c.duration)
+				f.OverheadNS += c.overhead
 			}
 			f.Recorded++
 			counted++
-			if cpu != nil {
-				f.CPUNS += numberOf(cpu)
+			if c.cpu != nil {
+				f.CPUNS += numberOf(c.cpu)
 				f.CPUCalls++
 			}
-		})
-		if err != nil {
-			return fmt.Errorf("count calls: %w", err)
 		}
 		lost := int64(0)
 		for function, o := range flying {
@@ -198,39 +209,58 @@ func (d *database) flying(session int64) (map[int64]*onTheWay, error) {
 	return flying, nil
 }
 
-// lastCalls calls f with the last calls of a session, the latest first: of each
-// function so many, which it counts down before.
-func (d *database) lastCalls(session int64, of map[int64]int64, f func(function int64, status trace.Status, ended, duration, overhead int64, cpu driver.Value)) error {
-	left := int64(0)
+// lastCall is a call as it is to be counted; times are in ns, ended since 1970.
+type lastCall struct {
+	function                  int64
+	status                    trace.Status
+	ended, duration, overhead int64
+	cpu                       driver.Value
+}
+
+// lastCalls gives the last calls of a session, the one that ended last first: of each function at least
+// so many. Rows of one transaction are not in that order, so that those of one more are read.
+func (d *database) lastCalls(session int64, of map[int64]int64) (calls []lastCall, err error) {
+	left, more := int64(0), transactionRows
+	of = maps.Clone(of)
 	for _, n := range of {
 		left += max(n, 0)
 	}
+	if left == 0 {
+		return nil, nil
+	}
 	threads := make(map[int64]bool)
-	err := d.each(context.Background(), func(row []driver.Value) error {
+	err = d.each(context.Background(), func(row []driver.Value) error {
 		threads[numberOf(row[0])] = true
 		return nil
 	}, "SELECT t.id FROM target p CROSS JOIN thread t ON t.target_id = p.id WHERE p.session_id = ?", session)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	statuses := make(map[string]trace.Status)
 	for _, s := range []trace.Status{trace.StatusOK, trace.StatusErr, trace.StatusOpen} {
 		statuses[s.String()] = s
 	}
-	return d.each(context.Background(), func(row []driver.Value) error {
+	err = d.each(context.Background(), func(row []driver.Value) error {
 		if left == 0 {
-			return io.EOF
+			if more--; more < 0 {
+				return io.EOF
+			}
 		}
 		function := numberOf(row[0])
-		if of[function] <= 0 || row[1] != nil && !threads[numberOf(row[1])] {
+		n, counts := of[function]
+		if !counts || row[1] != nil && !threads[numberOf(row[1])] {
 			return nil
 		}
-		of[function]--
-		left--
-		duration := numberOf(row[2])
-		ended := numberOf(row[6])*1e6 + numberOf(row[7])&(1<<depthShift-1) + duration
-		f(function, statuses[textOf(row[5])], ended, duration, numberOf(row[3]), row[4])
+		if n > 0 {
+			of[function]--
+			left--
+		}
+		c := lastCall{function: function, status: statuses[textOf(row[5])], duration: numberOf(row[2]), overhead: numberOf(row[3]), cpu: row[4]}
+		c.ended = numberOf(row[6])*1e6 + numberOf(row[7])&(1<<depthShift-1) + c.duration
+		calls = append(calls, c)
 		return nil
 	}, `SELECT c.function_id, c.thread_id, c.duration_ns, c.overhead_ns, c.cpu_ns, m.status, m.ms, c.start
 		FROM call c CROSS JOIN moment m ON m.id = c.key >> 8 ORDER BY c.key DESC LIMIT ?`, int64(recountRows))
+	slices.SortStableFunc(calls, func(a, b lastCall) int { return cmp.Compare(b.ended, a.ended) })
+	return calls, err
 }

@@ -149,3 +149,33 @@ func TestKilledAway(t *testing.T) {
 		t.Error("that is too little to tell")
 	}
 }
+
+// TestRecountByEnd holds that of a killed session's calls those count as not yet counted which ended last, also
+// where they lie before others, as calls of one millisecond do.
+func TestRecountByEnd(t *testing.T) {
+	path := newPath(t)
+	must(t, open(t, path, Options{}).Close())
+	d, err := openDatabase(path, time.Second, nil)
+	must(t, err)
+	defer d.abandon()
+	d.session = 1
+	f := newCallSource(1).functions[0]
+	var calls []*trace.Call
+	counted := trace.Tally{Func: f}
+	for i, c := range []struct {
+		start, duration int64 // ms
+		status          trace.Status
+	}{{0, 3, trace.StatusOK}, {5, 1, trace.StatusErr}, {0, 1200, trace.StatusOK}} {
+		call := &trace.Call{ID: uint64(i + 1), Func: f, StartNS: 1_800_000_000e9 + c.start*1e6, DurationNS: c.duration * 1e6, Status: c.status, SampleRate: 1}
+		if calls = append(calls, call); i < 2 {
+			counted.Add(call.Status, call.DurationNS)
+		}
+	}
+	_, err = d.commit(batch{calls: calls, stats: []FunctionSecond{{Second: 1_800_000_000, Tally: counted}}}, 0)
+	must(t, err)
+	n, err := d.recount(1)
+	must(t, err)
+	if got := shell(t, path, "SELECT ts, calls, errors, recorded, total_ms FROM function_stats ORDER BY ts"); n != 3 || got != "2027-01-15 08:00:00|2|1|2|4.0\n2027-01-15 08:00:01|1|0|1|1200.0" {
+		t.Errorf("%d calls:\n%s", n, got)
+	}
+}
