@@ -66,7 +66,7 @@ func (s *Session) Counts() (Counts, error) {
 // tally is what was counted of a function since before; ended are the calls that were timed.
 func tally(fn *trace.Function, sum, before *bpf.Counters, ended, more *trace.Tally) trace.Tally {
 	t := trace.Tally{
-		Func: fn, Calls: sum.Open - before.Open, Errors: sum.Errors - before.Errors, LeftOut: sum.LeftOut - before.LeftOut,
+		Func: fn, Calls: sum.Untimed - before.Untimed, Errors: sum.UntimedFailed - before.UntimedFailed, LeftOut: sum.UntimedLeftOut - before.UntimedLeftOut,
 		Dropped:   sum.LostEntries - before.LostEntries + sum.CrowdedEntries - before.CrowdedEntries,
 		CopyingNS: int64(sum.Copying - before.Copying),
 	}
@@ -151,6 +151,7 @@ func (s *Session) latencies() (map[uint32]*trace.Tally, error) {
 		t.OverheadNS += int64(now.Overhead - before.Overhead)
 		t.OutermostNS += int64(now.Outermost - before.Outermost)
 		t.LeftOut += now.LeftOut - before.LeftOut
+		t.Errors += now.Failed - before.Failed
 		t.MaxNS = max(t.MaxNS, longest)
 	})
 	return measured, err

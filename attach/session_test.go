@@ -116,7 +116,7 @@ func TestCrowded(t *testing.T) {
 	}
 }
 
-// TestFarLatencies holds that calls are counted and timed whose histograms find no room in the array: here
+// TestFarLatencies holds that calls are counted and timed, and their errors, whose histograms find no room in the array: here
 // each processor has it for one.
 func TestFarLatencies(t *testing.T) {
 	testenv.RequireBPF(t)
@@ -124,8 +124,9 @@ func TestFarLatencies(t *testing.T) {
 	s := start(t, Options{
 		PIDs: []int{p.PID}, MaxDepth: 1, StatsOnly: true, latencies: 1,
 		Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile("ints")}},
+		Failure:   func(*trace.Function) *trace.Failure { return &trace.Failure{Size: 4, Span: 1<<32 - 1} },
 	})
-	var counted, timed uint64
+	var counted, timed, failed uint64
 	count := func() {
 		counts, err := s.Counts()
 		if err != nil || len(counts.Losses) > 0 {
@@ -134,6 +135,7 @@ func TestFarLatencies(t *testing.T) {
 		for _, c := range counts.Tallies {
 			counted += c.Calls
 			timed += c.Latency.Count()
+			failed += c.Errors
 		}
 	}
 	p.Go()
@@ -141,8 +143,48 @@ func TestFarLatencies(t *testing.T) {
 	count()
 	want := testenv.ParseCounts(t, p.Wait().Stdout).Functions["ints"].Calls
 	count()
-	if counted != want || timed != want {
-		t.Errorf("%d calls, %d timed, of %d", counted, timed, want)
+	if counted != want || timed != want || failed != want {
+		t.Errorf("%d calls, %d timed, %d errors, of %d that failed", counted, timed, failed, want)
+	}
+}
+
+// TestErrorsWithCalls holds that calls and errors are read together, while calls go on all of which fail. (A
+// processor that is stopped between the two additions shows the one without the other: that is rare.)
+func TestErrorsWithCalls(t *testing.T) {
+	testenv.RequireBPF(t)
+	const n, reads = 50_000, 100
+	p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/counts"}), "-wait", "-n", strconv.Itoa(n), "calls").Ready()
+	s := start(t, Options{
+		PIDs: []int{p.PID}, StatsOnly: true,
+		Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile("ints")}},
+		Failure:   func(*trace.Function) *trace.Failure { return &trace.Failure{Size: 4, Span: 1<<32 - 1} },
+	})
+	var calls, failed, told, differ uint64
+	count := func() {
+		counts, err := s.Counts()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range counts.Tallies {
+			calls += c.Calls
+			failed += c.Errors
+			told++
+			if c.Errors != c.Calls {
+				differ++
+			}
+		}
+	}
+	p.Go()
+	for told < reads && calls < n {
+		count()
+	}
+	if told < reads || differ > reads/10 {
+		t.Errorf("%d of %d readings have other errors than calls", differ, told)
+	}
+	p.Wait()
+	count()
+	if calls != n || failed != n {
+		t.Errorf("%d calls, %d errors, of %d that failed", calls, failed, n)
 	}
 }
 

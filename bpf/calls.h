@@ -215,6 +215,8 @@ __noinline int measure(__u32 func, __u64 ns, __u64 overhead, __u32 how)
 		ADD_TO(&l->outermost, ns);
 	if (how & ENDED_LEFT_OUT)
 		ADD_TO(&l->left_out, 1);
+	if (how & ENDED_ERR)
+		ADD_TO(&l->failed, 1);
 	if (ns > l->longest)
 		l->longest = ns; /* before Linux 6.10 another thread's may get lost for it, if both are there at this moment */
 	ADD_TO(&l->buckets[bounded(part, 1 << LATENCY_BITS)], 1);
@@ -237,7 +239,7 @@ static __always_inline void tally(__u32 func, __u64 ns, __u32 how, __u64 overhea
 
 	if (!(how & ENDED_OPEN)) {
 		if (measure(func, ns, overhead, how))
-			how &= ~ENDED_LEFT_OUT;
+			how &= ~(ENDED_LEFT_OUT | ENDED_ERR);
 		else
 			how |= ENDED_OPEN;
 	}
@@ -247,11 +249,11 @@ static __always_inline void tally(__u32 func, __u64 ns, __u32 how, __u64 overhea
 	if (!c)
 		return;
 	if (how & ENDED_OPEN)
-		__sync_fetch_and_add(&c->open, 1);
+		__sync_fetch_and_add(&c->untimed, 1);
 	if (how & ENDED_ERR)
-		__sync_fetch_and_add(&c->errors, 1);
+		__sync_fetch_and_add(&c->untimed_failed, 1);
 	if (how & ENDED_LEFT_OUT)
-		__sync_fetch_and_add(&c->left_out, 1);
+		__sync_fetch_and_add(&c->untimed_left_out, 1);
 	if (how & ENDED_LOST)
 		__sync_fetch_and_add(&c->lost_entries, 1);
 	if (how & ENDED_CROWDED)

@@ -492,9 +492,9 @@ struct held {
 
 /* What became of a function's calls, counted per CPU. */
 struct counters {
-	__u64 open;     /* that are over without having ended; the others are in struct latency */
-	__u64 errors;   /* that failed */
-	__u64 left_out; /* of the open ones, that were not recorded by choice */
+	__u64 untimed;  /* that are over without having ended, or whose duration found no room; the others are in struct latency */
+	__u64 untimed_failed;   /* of those: that failed */
+	__u64 untimed_left_out; /* that were not recorded by choice */
 	__u64 lost_entries; /* the ring buffer was full: calls not recorded */
 	__u64 lost_exits;
 	__u64 crowded_entries; /* no scratch was free: too many threads waited for memory inside of probes */
@@ -526,7 +526,8 @@ struct latency {
 	__u64 outermost; /* sum of the durations of those that no traced call has made, ns */
 	__u64 longest; /* ns */
 	__u64 left_out; /* how many were not recorded by choice */
-	__u64 pad[2];
+	__u64 failed;  /* how many failed */
+	__u64 pad;
 	__u32 buckets[1 << LATENCY_BITS];
 };
 

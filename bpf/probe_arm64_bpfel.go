@@ -42,9 +42,9 @@ type probeControl struct {
 
 type probeCounters struct {
 	_              structs.HostLayout
-	Open           uint64
-	Errors         uint64
-	LeftOut        uint64
+	Untimed        uint64
+	UntimedFailed  uint64
+	UntimedLeftOut uint64
 	LostEntries    uint64
 	LostExits      uint64
 	CrowdedEntries uint64
@@ -226,7 +226,8 @@ type probeLatency struct {
 	Outermost uint64
 	Longest   uint64
 	LeftOut   uint64
-	Pad       [2]uint64
+	Failed    uint64
+	Pad       uint64
 	Buckets   [16]uint32
 }
 

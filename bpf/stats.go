@@ -98,9 +98,9 @@ func (o *Objects) TakeCallers() (callers []Caller, err error) {
 }
 
 func (c *Counters) add(o *Counters) {
-	c.Open += o.Open
-	c.Errors += o.Errors
-	c.LeftOut += o.LeftOut
+	c.Untimed += o.Untimed
+	c.UntimedFailed += o.UntimedFailed
+	c.UntimedLeftOut += o.UntimedLeftOut
 	c.LostEntries += o.LostEntries
 	c.LostExits += o.LostExits
 	c.CrowdedEntries += o.CrowdedEntries
@@ -154,10 +154,18 @@ func (o *Objects) nearLatencies(f func(now, before *Latency)) error {
 				return fmt.Errorf("read BPF map %s: %w", o.probes.Latencies, err)
 			}
 			for i := range part[:n] {
-				if now := &part[i]; *now != before[at+i] {
-					f(now, &before[at+i])
-					before[at+i] = *now
+				now, last := &part[i], before[at+i]
+				if *now == last {
+					continue
 				}
+				for *now != last { // twice the same: it was not in the midst of an addition
+					last = *now
+					if _, err := o.latencies.ReadAt(bytes[i*size:(i+1)*size], int64(cpu*int(o.room)+at+i)*int64(size)); err != nil {
+						return fmt.Errorf("read BPF map %s: %w", o.probes.Latencies, err)
+					}
+				}
+				f(now, &before[at+i])
+				before[at+i] = *now
 			}
 		}
 	}
