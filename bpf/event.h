@@ -25,7 +25,7 @@ enum event_kind {
 	EVENT_EXIT = 2,    /* a call ended by returning or by a tail jump */
 	EVENT_FORK = 3,    /* a traced process forked: pid of the child in `arg` */
 	EVENT_EXEC = 4,    /* a process executed a new image; the thread's former id in `arg` */
-	EVENT_DEATH = 5,   /* a traced thread ended; bit 0 of `arg`: it was the last of its process, from bit 8 on: the signal that killed it; `more`: then the CPU time of the process, ns */
+	EVENT_DEATH = 5,   /* a traced thread ended; bit 0 of `arg`: it was the last of its process, from bit 8 on: the signal that killed it, from DEATH_INSIDE on: see there; `more`: then the CPU time of the process, ns */
 	EVENT_SIGNAL = 6,  /* a thread is about to be killed, with its process, by the signal in `arg` */
 };
 
@@ -83,6 +83,7 @@ struct event {
 #define MORE_READ_LATE (1ULL << 32) /* late entry: what pointers lead to was read when the call had failed */
 
 #define MORE_INSIDE 33
+#define DEATH_INSIDE 32 /* of a death's `arg`: the same mark, of the calls that the thread has left open */
 #define MARK_NONE 1 /* there is none; 0: that isn't known */
 #define MARK_OF(ts) (((__u32)(ts) & 0x7fffffff) | 2) /* of the call that was entered then */
 

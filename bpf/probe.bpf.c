@@ -2177,12 +2177,15 @@ SEC("raw_tp/sched_process_exit")
 int on_exit(struct raw_tracepoint *ctx)
 {
 	struct task_struct *task = (void *)ctx->args[0];
-	__u32 tgid = BPF_CORE_READ(task, tgid), code;
+	__u32 tgid = BPF_CORE_READ(task, tgid), code, inside;
+	struct thread *t;
 	bool last;
 
 	if (!wanted(tgid))
 		return 0;
 	code = BPF_CORE_READ(task, exit_code) & 0x7f;
+	t = known_thread(BPF_CORE_READ(task, pid));
+	inside = t ? innermost(&t->owner) : 0;
 	close_thread(BPF_CORE_READ(task, pid), code && !stops(code) ? ENDED_ERR : ENDED_OPEN);
 	/* Counted down before this tracepoint. */
 	last = BPF_CORE_READ(task, signal, live.counter) == 0;
@@ -2191,7 +2194,7 @@ int on_exit(struct raw_tracepoint *ctx)
 		bpf_map_delete_elem(&errnos, &tgid);
 	}
 	/* Of the threads that have ended before, and of this one. */
-	tell(EVENT_DEATH, tgid, BPF_CORE_READ(task, pid), last | (__u64)code << 8,
+	tell(EVENT_DEATH, tgid, BPF_CORE_READ(task, pid), last | code << 8 | (__u64)inside << DEATH_INSIDE,
 	     last ? BPF_CORE_READ(task, signal, sum_sched_runtime) + BPF_CORE_READ(task, se.sum_exec_runtime) : 0);
 	return 0;
 }

@@ -3,6 +3,7 @@ package decode
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/observatory-trace/observatory-trace/decode/secret"
@@ -339,18 +340,22 @@ func (d *Decoder) death(e *Event) {
 	if p := d.processes[e.TGID]; p != nil {
 		p.killed(uint8(e.Arg >> 8 & 0x7f))
 	}
-	if e.Arg&1 != 0 {
-		d.endProcess(e.TGID, e.TS, reasonDeath)
-		return
-	}
-	if p := d.processes[e.TGID]; p != nil {
-		delete(p.names, e.TID)
-		delete(p.running, e.TID)
-	}
+	last := e.Arg&1 != 0
 	for _, space := range []space{spaceThread, spaceSystem, spaceNoG} {
-		if o := d.owners[ownerKey{e.TGID, space, uint64(e.TID)}]; o != nil {
+		o := d.owners[ownerKey{e.TGID, space, uint64(e.TID)}]
+		if o == nil {
+			continue
+		}
+		d.miss(o, uint32(e.Arg>>deathInside), math.MaxUint64)
+		if !last {
 			d.endOwner(o, e.TS, reasonDeath)
 		}
+	}
+	if last {
+		d.endProcess(e.TGID, e.TS, reasonDeath)
+	} else if p := d.processes[e.TGID]; p != nil {
+		delete(p.names, e.TID)
+		delete(p.running, e.TID)
 	}
 }
 

@@ -236,7 +236,7 @@ func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
 
 // enter begins a call.
 func (d *Decoder) enter(o *owner, e *Event, fn *function) {
-	d.miss(o, e)
+	d.miss(o, uint32(e.More>>insideShift), e.Pos)
 	d.clear(o, e, fn)
 	n := len(o.open)
 	o.mixed = o.mixed || n > 0 && o.open[n-1].pos > e.Pos
@@ -364,11 +364,11 @@ func (d *Decoder) parent(o *owner, n int, e *Event) *frame {
 	return &o.open[n-1]
 }
 
-// miss gives up the calls that are not open when a function is entered, by what the probes know, though
-// nothing is at their position: they have returned, and there was no room to say so. What is
-// raised from now on they have not died of.
-func (d *Decoder) miss(o *owner, e *Event) {
-	inside, from := uint32(e.More>>insideShift), 0
+// miss gives up the calls that are not open when a function is entered at a position, or a thread ends, by the
+// mark that the probes give, though nothing is at their position: they have returned, and there was no room to
+// say so. What is raised from now on, or kills, they have not died of.
+func (d *Decoder) miss(o *owner, inside uint32, pos uint64) {
+	from := 0
 	if inside == 0 || len(o.open) == 0 {
 		return
 	}
@@ -382,7 +382,7 @@ func (d *Decoder) miss(o *owner, e *Event) {
 	n := len(o.open)
 	for i := n - 1; i >= from; i-- {
 		f := &o.open[i]
-		if f.call == nil || f.pos >= e.Pos {
+		if f.call == nil || f.pos >= pos {
 			continue
 		}
 		d.die(o, f, o.lastTS, nil)

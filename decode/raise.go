@@ -184,7 +184,7 @@ func (o *owner) outlived(seq, pos uint64) {
 
 // evidence takes the entry of a function that has a role.
 func (d *Decoder) evidence(o *owner, e *Event, fn *function) {
-	d.miss(o, e)
+	d.miss(o, uint32(e.More>>insideShift), e.Pos)
 	if fn.Role == trace.RoleCatch {
 		d.caught(o, e, fn)
 		return

@@ -19,7 +19,8 @@ import (
 //	limit open=N owner=N
 //	TIME enter|exit|tail OWNER FUNC @DEPTH [high=ADDRESS] [inside=TIME|none] [used=USAGE] [NAME=VALUE …]
 //	TIME fork OWNER PID
-//	TIME exec|death|last OWNER   (last: the thread's death, the last of its process)
+//	TIME exec OWNER
+//	TIME death|last OWNER [inside=TIME|none] [signal=N]  (last: the thread's death, the last of its process)
 //	TIME gone PID
 //	lost FUNC exits
 //	TIME close
@@ -308,10 +309,18 @@ func (s *script) event(ts uint64, words []string) error {
 		e.Kind, e.Arg = EventFork, number(words[2])
 	case "exec":
 		e.Kind = EventExec
-	case "death":
+	case "death", "last":
 		e.Kind = EventDeath
-	case "last":
-		e.Kind, e.Arg = EventDeath, 1
+		if what == "last" {
+			e.Arg = 1
+		}
+		for _, w := range words[2:] {
+			if n, ok := strings.CutPrefix(w, "signal="); ok {
+				e.Arg |= number(n) << 8
+			} else {
+				e.Arg |= uint64(markIn(w)) << deathInside
+			}
+		}
 	case "enter", "exit", "tail":
 		return s.callEvent(&e, what, words[2:])
 	default:
@@ -335,6 +344,14 @@ func parseOwner(e *Event, text string) {
 		}
 	}
 	e.TID = uint32(number(text[1:]))
+}
+
+// markIn gives the mark of inside=TIME|none.
+func markIn(word string) uint32 {
+	if at := strings.TrimPrefix(word, "inside="); at != "none" {
+		return markOf(number(at))
+	}
+	return markNone
 }
 
 func (s *script) callEvent(e *Event, what string, words []string) error {
@@ -367,11 +384,7 @@ func (s *script) callEvent(e *Event, what string, words []string) error {
 		high, words = number(words[0][5:]), words[1:]
 	}
 	if len(words) > 0 && strings.HasPrefix(words[0], "inside=") {
-		mark := uint32(markNone)
-		if at := words[0][7:]; at != "none" {
-			mark = markOf(number(at))
-		}
-		e.More = rateAll | uint64(mark)<<insideShift
+		e.More = rateAll | uint64(markIn(words[0]))<<insideShift
 		words = words[1:]
 	}
 	if len(words) > 0 && strings.HasPrefix(words[0], "used=") {

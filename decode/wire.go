@@ -42,6 +42,7 @@ const (
 	readLate    = 1 << 32
 	insideShift = 33
 	markNone    = 1
+	deathInside = 32 // of a death's Arg: DEATH_INSIDE
 )
 
 // markOf is MARK_OF: what tells a call by when it was entered.

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/observatory-trace/observatory-trace/internal/testenv"
@@ -44,6 +46,30 @@ func TestOverload(t *testing.T) {
 		if dropped == 0 {
 			t.Errorf("%s: nothing was dropped: that was no overload", target.String())
 		}
+	}
+}
+
+// TestKilledInOverload holds that of the calls of a process that is killed by its own fault only those are errors that
+// were open then, and not those of which the ends found the ring buffer full.
+func TestKilledInOverload(t *testing.T) {
+	testenv.RequireBPF(t)
+	const depth = 2000
+	p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/overload"}), "-wait", "-sink", strconv.Itoa(depth)).Ready()
+	tr := attachPID(t, p.PID, "--unlimited", "--ring-buffer", "64KiB", "-s", "{sink,dive}")
+	tr.Signal(syscall.SIGSTOP) // so that nobody reads while it dives and comes up
+	p.Go()
+	p.Wait()
+	tr.Signal(syscall.SIGCONT)
+	tr.end()
+	db := tr.open()
+	if got := text(t, db, "SELECT process, error_type FROM process_trace WHERE status = 'ERR'"); got != "sink|signal SIGSEGV" {
+		t.Errorf("errors:\n%s", got)
+	}
+	if n := number(t, db, "SELECT count(*) FROM process_trace p JOIN data_trace d USING (id) WHERE p.process = 'dive' AND p.status = 'OPEN' AND d.flags LIKE '%lost-exit%'"); n < 100 {
+		t.Errorf("the ends of %d calls were lost: that was no overload", n)
+	}
+	if got := statistics(t, db); got["dive"] != (exact{calls: depth + 1}) || got["sink"] != (exact{calls: 1, errors: 1}) {
+		t.Errorf("counted: %+v", got)
 	}
 }
 

@@ -58,6 +58,24 @@ TRACED int fails(int n)
 	return -1 - n;
 }
 
+/* Calls itself n times. */
+TRACED long dive(long n)
+{
+	long below = n ? dive(n - 1) : 0;
+
+	__asm__ volatile("" : "+r"(below));
+	return below + 1;
+}
+
+/* Faults when all that it has called has returned. */
+TRACED long sink(long n)
+{
+	long depth = dive(n);
+
+	*(volatile long *)0 = depth;
+	return depth;
+}
+
 static void *hurry(void *unused)
 {
 	volatile long result = 0;
@@ -85,10 +103,13 @@ int main(int argc, char **argv)
 {
 	pthread_t threads[THREADS];
 	char line[16];
+	long depth = 0;
 
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "-n") && i + 1 < argc)
 			rounds = atol(argv[++i]);
+		if (!strcmp(argv[i], "-sink") && i + 1 < argc)
+			depth = atol(argv[++i]);
 		if (!strcmp(argv[i], "-wait")) {
 			puts("ready");
 			fflush(stdout);
@@ -96,6 +117,8 @@ int main(int argc, char **argv)
 				return 0;
 		}
 	}
+	if (depth)
+		return (int)sink(depth);
 	pthread_barrier_init(&start, NULL, THREADS);
 	for (int i = 0; i < THREADS; i++)
 		pthread_create(&threads[i], NULL, hurry, NULL);
