@@ -211,7 +211,7 @@ func fuzzEvent(b []byte, functions []*trace.Function, d *Decoder) (Event, trace.
 	switch what := b[0] & 0x3f; what {
 	case 0x3f:
 		d.Lost(uint32(b[2])%uint32(len(functions)), uint64(b[1]&1))
-		e.Kind, e.Arg = EventDeath, uint64(b[2]&1)
+		e.Kind, e.Arg = EventDeath, uint64(b[2]&1)|uint64(b[1]>>1&markNone)<<deathInside
 	case 0x3e:
 		e.Kind, e.Arg = EventFork, 1+uint64(b[2]&3)
 	case 0x3d:
