@@ -43,7 +43,7 @@ type Load struct {
 	Counted, Told time.Duration
 	// Observed is the targets' CPU time while the probes were in place, the probes' own included, give or take Off.
 	Observed, Off time.Duration
-	// Busy is how many processors that was at a time.
+	// Busy is how many processors that was at a time; 0 while they were out.
 	Busy float64
 	// Glimpsed calls were only seen, in GlimpsedCPU of the targets' CPU time, give or take GlimpsedOff, of which glimpses
 	// took GlimpsesTook.
@@ -178,10 +178,11 @@ type function struct {
 	inCalls float64
 	// calm is for how long its slices could have been longer than they are.
 	calm time.Duration
-	// cost is what its probes take of a call that is only counted, in the targets, ns; 0 while that is not known.
-	cost   float64
-	off    float64 // how far off numbers of calls may be for that, relative
-	learnt int     // from how many glimpses that is known
+	// scale is what its probes cost in the targets, beside what they do elsewhere, give or take off.
+	scale, off float64
+	// That is by so many glimpses, which told of measured, but for their noise.
+	learnt          int
+	measured, noise float64
 	// busy is how many processors the targets have in use while its probes are in place, smoothed.
 	busy float64
 	// hidden says that how often it is called can't be told by the time that it was looked at: its probes take nearly all of that.
@@ -235,7 +236,7 @@ const (
 
 // Adopt takes it that a function is traced so from the start, by a rate in calls a second of the targets' own CPU time.
 func (g *Governor) Adopt(f *trace.Function, s Setting, perSecond float64) {
-	g.functions[f] = &function{setting: s, rate: perSecond, looked: rate{perSecond, 1}}
+	g.functions[f] = &function{setting: s, rate: perSecond, looked: rate{perSecond, 1}, scale: 1, off: costError}
 }
 
 // Rate is how often a function is called in a second of the targets' own CPU time, as far as is known.
@@ -263,10 +264,12 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 		f.inCalls += (l.InCalls.Seconds()/o.Elapsed.Seconds() - f.inCalls) * weight
 		l.InCalls = time.Duration(f.inCalls * float64(o.Elapsed))
 		switch {
-		case !f.setting.Sliced(), l.Observed > leastSlice/4:
-			f.see(f.looked)
+		case !f.setting.Sliced(): // it must go at once if it is too hot
+			f.see(f.looked.perSecond, 0)
+		case l.Observed > leastSlice/4:
+			f.see(f.looked.perSecond, f.looked.off)
 		}
-		if l.Observed > 0 {
+		if l.Busy > 0 {
 			f.busy = max(l.Busy, f.busy+(l.Busy-f.busy)*weight)
 		}
 		f.alone = f.setting.Keep < l.Most && (f.alone || float64(l.Recorded) > 3*f.setting.Keep*float64(l.Calls)+100)
@@ -288,7 +291,7 @@ func (g *Governor) Estimate(o Observation) []Estimate {
 func (g *Governor) prepare(o *Observation) {
 	for i := range o.Loads {
 		if l := &o.Loads[i]; g.functions[l.Func] == nil {
-			g.functions[l.Func] = &function{setting: Setting{Keep: l.Most}, inCalls: l.InCalls.Seconds() / max(o.Elapsed, 1).Seconds(), looked: rate{0, AtLeast}}
+			g.functions[l.Func] = &function{setting: Setting{Keep: l.Most}, inCalls: l.InCalls.Seconds() / max(o.Elapsed, 1).Seconds(), looked: rate{0, AtLeast}, scale: 1, off: costError}
 		}
 	}
 	g.settle(o)
@@ -364,31 +367,24 @@ func (f *function) estimate(l *Load, before rate, own time.Duration) Estimate {
 // byTime is how often a function was called by the time that its probes were in place, or that it was glimpsed at, less
 // what that took of it: what tells more.
 func (g *Governor) byTime(f *function, l *Load, o *Observation) rate {
-	off := costError
-	if f.cost > 0 {
-		off = f.off
-	}
-	looked := within(l.Calls, l.Observed, l.probed()+o.others(l.Observed), off, f.cost > 0, l.Off)
-	glimpsed := within(l.Glimpsed, l.GlimpsedCPU, l.GlimpsesTook+o.others(l.GlimpsedCPU), costError, false, l.GlimpsedOff)
+	looked := within(l.Calls, l.Observed, l.Off, l.probed()+o.others(l.Observed), f.off)
+	glimpsed := within(l.Glimpsed, l.GlimpsedCPU, l.GlimpsedOff, l.GlimpsesTook+o.others(l.GlimpsedCPU), f.off)
 	if l.Glimpsed > 0 && (glimpsed.off < looked.off || glimpsed.off == looked.off && glimpsed.perSecond > looked.perSecond) {
 		return glimpsed
 	}
 	return looked
 }
 
-// within is the rate of calls in so much CPU time, of which probes took a part: that is off by such a share, or, where
-// it is learnt, the rate by what was seen is.
-func within(calls uint64, cpu, spent time.Duration, off float64, learnt bool, timeOff time.Duration) rate {
+// within is the rate of calls in so much CPU time, give or take cpuOff, of which probes took a part, give or take such a
+// share of that.
+func within(calls uint64, cpu, cpuOff, spent time.Duration, off float64) rate {
 	if least := cpu / most; cpu-spent <= least {
 		// It may be next to nothing that is left; this is the most.
-		own := max(cpu-time.Duration((1-max(off, costError))*float64(min(spent, cpu))), least, time.Microsecond)
+		own := max(cpu-time.Duration((1-off)*float64(min(spent, cpu))), least, time.Microsecond)
 		return rate{float64(calls) / own.Seconds(), AtLeast}
 	}
 	own := (cpu - spent).Seconds()
-	if !learnt {
-		off *= spent.Seconds() / own
-	}
-	off = math.Hypot(off, timeOff.Seconds()/own)
+	off = math.Hypot(off*spent.Seconds(), cpuOff.Seconds()) / own
 	if calls > 0 {
 		off = math.Hypot(off, 1/math.Sqrt(float64(calls)))
 	}
@@ -466,43 +462,52 @@ func (g *Governor) Hidden(fn *trace.Function) bool {
 	return f != nil && f.setting.Sliced() && f.hidden
 }
 
-// learn finds out what a function's probes cost in the targets, where a glimpse at it, which costs less, has
-// told how many calls there are in so much of the targets' own time.
+// learn finds out what a function's probes cost in the targets, beside what they do where that was measured: the time
+// between two calls grows by as much when they are in place as is between their cost and that of a glimpse.
 func (g *Governor) learn(f *function, l *Load, o *Observation) {
 	if !f.setting.Sliced() || l.Calls == 0 || l.Glimpsed == 0 || l.GlimpsesTook == 0 {
 		return
 	}
-	took := float64(l.GlimpsesTook)
-	own := float64(l.GlimpsedCPU-o.others(l.GlimpsedCPU)) - took
-	if own < float64(l.GlimpsedCPU)/most {
+	calls, glimpsed := float64(l.Calls), float64(l.Glimpsed)
+	recording := float64(min(l.Recorded, l.Calls)) * float64(l.Told-l.Counted)
+	each, fewer := (float64(l.Observed-o.others(l.Observed))-recording)/calls, float64(l.GlimpsedCPU-o.others(l.GlimpsedCPU))/glimpsed
+	took := float64(l.GlimpsesTook) / glimpsed
+	apart := float64(l.Counted) - took
+	if apart < float64(l.Counted)/most {
 		return
 	}
-	calls := float64(l.Calls)
-	recording := float64(min(l.Recorded, l.Calls)) * float64(l.Told-l.Counted)
-	cost := (float64(l.Observed-o.others(l.Observed)) - recording - calls*own/float64(l.Glimpsed)) / calls
-	cost = min(max(cost, float64(l.Counted)/4), float64(l.Counted)*4)
-	uncertain := math.Hypot(math.Hypot(costError*took, float64(l.GlimpsedOff))/own, 1/math.Sqrt(float64(l.Glimpsed)))
 	f.learnt++
 	weight := max(1/float64(f.learnt), 0.2)
-	f.cost += (cost - f.cost) * weight
-	f.off += (uncertain - f.off) * weight
+	f.measured += (min(max((each-fewer)/apart, 0.25), 4) - f.measured) * weight
+	noise := math.Hypot(math.Hypot(each/math.Sqrt(calls), fewer/math.Sqrt(glimpsed)), math.Hypot(float64(l.Off)/calls, float64(l.GlimpsedOff)/glimpsed)) / apart
+	f.noise += (noise - f.noise) * weight
+	// What was measured elsewhere counts as well, by how exact it is.
+	off := math.Hypot(ratioError*math.Hypot(float64(l.Counted), took)/apart, f.noise)
+	elsewhere, here := 1/(costError*costError), 1/(off*off)
+	f.scale, f.off = (elsewhere+here*f.measured)/(elsewhere+here), 1/math.Sqrt(elsewhere+here)
 }
 
-// Recalibrated tells that glimpses no longer cost what they did: what was learnt from it is forgotten.
+// How far off may be, relative, what a call's probes cost in a target, by what they cost in functions of the tracer's
+// own; and how many times the cost of a glimpse that is.
+const (
+	costError  = 0.2
+	ratioError = 0.05
+)
+
+// Recalibrated tells that probes no longer cost what they did: what was learnt beside that is forgotten.
 func (g *Governor) Recalibrated() {
 	for _, f := range g.functions {
-		f.cost, f.off, f.learnt = 0, 0, 0
+		f.scale, f.off, f.learnt = 1, costError, 0
 	}
 }
 
-// corrected are the loads with what their probes cost in the targets, where that is known.
+// corrected are the loads with what their probes cost in the targets.
 func (g *Governor) corrected(o *Observation) []Load {
 	loads := slices.Clone(o.Loads)
 	for i := range loads {
 		l := &loads[i]
-		if f := g.functions[l.Func]; f != nil && f.cost > 0 {
-			l.Told += time.Duration(f.cost) - l.Counted
-			l.Counted = time.Duration(f.cost)
+		for _, cost := range []*time.Duration{&l.Counted, &l.Told, &l.GlimpsesTook} {
+			*cost = time.Duration(g.functions[l.Func].scale * float64(*cost))
 		}
 	}
 	return loads
@@ -618,24 +623,21 @@ func (g *Governor) settle(o *Observation) {
 	}
 }
 
-// costError is how far off the cost of a call may be that was measured on functions of the tracer's own.
-const costError = 0.15
-
 // hidden is how far off what time tells of a function's calls may be, relative, until its callers are asked.
 const hidden = 0.3
 
-// see takes a rate: a rise at once as far as that is certain, a fall slowly.
-func (f *function) see(r rate) {
-	if r.perSecond == 0 {
+// see takes a rate, which is off by such a part, maybe: a rise at once as far as that is little, a fall slowly.
+func (f *function) see(perSecond, off float64) {
+	if perSecond == 0 {
 		f.idle++
 	} else {
 		f.idle = 0
 	}
-	if r.perSecond < f.rate {
-		f.rate = (f.rate + r.perSecond) / 2
+	if perSecond < f.rate {
+		f.rate = (f.rate + perSecond) / 2
 	} else {
-		off := min(r.off, 1) // of what is called so often at least
-		f.rate += (r.perSecond - f.rate) / (1 + 4*off*off)
+		off = min(off, 1) // of what is called so often at least
+		f.rate += (perSecond - f.rate) / (1 + 4*off*off)
 	}
 }
 

@@ -126,7 +126,7 @@ func TestBudget(t *testing.T) {
 // TestGlimpses holds that what probes cost in a target, other than where they were calibrated, is learnt from glimpses, which
 // makes numbers of calls right that would be far off.
 func TestGlimpses(t *testing.T) {
-	const work, really, calibrated, glimpse = 360 * time.Nanosecond, 900 * time.Nanosecond, 1150 * time.Nanosecond, 480 * time.Nanosecond
+	const work, really, calibrated, glimpse = 360 * time.Nanosecond, 900 * time.Nanosecond, 1150 * time.Nanosecond, 600 * time.Nanosecond
 	g, w := NewGovernor(Limits{Overhead: 0.05}), newWorld(work, really)
 	w.loads[0].Counted, w.loads[0].Told = calibrated, calibrated
 	for i := range 30 {
@@ -134,13 +134,14 @@ func TestGlimpses(t *testing.T) {
 		if g.Setting(w.loads[0].Func).Sliced() && i%5 == 0 {
 			const cpu = 20 * time.Millisecond
 			l := &o.Loads[0]
-			l.Glimpsed, l.GlimpsedCPU = uint64(cpu/(work+glimpse)), cpu
+			l.Glimpsed, l.GlimpsedCPU = uint64(cpu/(work+glimpse*really/calibrated)), cpu
 			l.GlimpsesTook = time.Duration(l.Glimpsed) * glimpse
 		}
 		_, estimates := g.Observe(o)
 		for _, e := range estimates {
 			truth := float64(second) * w.own / float64(work)
-			if got := float64(w.loads[0].Calls) / e.Coverage; i > 10 && math.Abs(got-truth) > 0.1*truth {
+			// By what was measured elsewhere there would be three times as many.
+			if got := float64(w.loads[0].Calls) / e.Coverage; i > 10 && (math.Abs(got-truth) > e.Error*truth || e.Error > 0.4) {
 				t.Errorf("second %d: %.0f calls are estimated, ±%.2f; there were %.0f", i, got, e.Error, truth)
 			}
 		}
