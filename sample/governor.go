@@ -81,7 +81,11 @@ type Observation struct {
 	// Pressure is how full the fullest buffer between the probes and the database is: 0 to 1.
 	Pressure float64
 	Loads    []Load
-	inPlace  float64 // see settle
+	// Together says that the probes that are in place for a part of the time only were so at the same time.
+	Together bool
+
+	inPlace float64       // see settle
+	turns   time.Duration // what probes took of which the functions have turns
 }
 
 // Setting is how a function is traced.
@@ -265,7 +269,7 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 		l.InCalls = time.Duration(f.inCalls * float64(o.Elapsed))
 		switch {
 		case !f.setting.Sliced(): // it must go at once if it is too hot
-			f.see(f.looked.perSecond, 0)
+			f.see(float64(l.Calls)/own.Seconds(), 0)
 		case l.Observed > leastSlice/4:
 			f.see(f.looked.perSecond, f.looked.off)
 		}
@@ -314,7 +318,7 @@ func (g *Governor) estimates(o *Observation) (estimates []Estimate) {
 		before[f] = f.looked
 		switch {
 		case !f.setting.Sliced():
-			f.looked, f.hidden = rate{float64(l.Calls) / own.Seconds(), o.uncertain()}, false
+			f.looked, f.hidden = within(l.Calls, o.TargetCPU, 0, o.spent(), costError), false
 		case l.Observed > 0:
 			f.looked = g.byTime(f, l, o)
 			f.hidden = f.looked.off > hidden
@@ -367,7 +371,11 @@ func (f *function) estimate(l *Load, before rate, own time.Duration) Estimate {
 // byTime is how often a function was called by the time that its probes were in place, or that it was glimpsed at, less
 // what that took of it: what tells more.
 func (g *Governor) byTime(f *function, l *Load, o *Observation) rate {
-	looked := within(l.Calls, l.Observed, l.Off, l.probed()+o.others(l.Observed), f.off)
+	probed := l.probed()
+	if o.Together {
+		probed = o.turns
+	}
+	looked := within(l.Calls, l.Observed, l.Off, probed+o.others(l.Observed), f.off)
 	glimpsed := within(l.Glimpsed, l.GlimpsedCPU, l.GlimpsedOff, l.GlimpsesTook+o.others(l.GlimpsedCPU), f.off)
 	if l.Glimpsed > 0 && (glimpsed.off < looked.off || glimpsed.off == looked.off && glimpsed.perSecond > looked.perSecond) {
 		return glimpsed
@@ -380,7 +388,7 @@ func (g *Governor) byTime(f *function, l *Load, o *Observation) rate {
 func within(calls uint64, cpu, cpuOff, spent time.Duration, off float64) rate {
 	if least := cpu / most; cpu-spent <= least {
 		// It may be next to nothing that is left; this is the most.
-		own := max(cpu-time.Duration((1-off)*float64(min(spent, cpu))), least, time.Microsecond)
+		own := max(cpu+cpuOff-time.Duration((1-off)*float64(min(spent, cpu))), least, time.Microsecond)
 		return rate{float64(calls) / own.Seconds(), AtLeast}
 	}
 	own := (cpu - spent).Seconds()
@@ -534,15 +542,6 @@ func (o *Observation) spent() (sum time.Duration) {
 // own is the targets' CPU time without what probes took.
 func (o *Observation) own() time.Duration { return without(o.TargetCPU, o.spent(), utmost) }
 
-// uncertain is how far off own may be, relative, or AtLeast.
-func (o *Observation) uncertain() float64 {
-	own, spent := o.own(), o.spent()
-	if own < o.TargetCPU/most {
-		return AtLeast
-	}
-	return costError * float64(spent) / float64(own)
-}
-
 // without is CPU time less what probes took of it, by what they cost: at least such a part of it.
 func without(cpu, spent, part time.Duration) time.Duration {
 	return max(cpu-spent, cpu/part, time.Microsecond)
@@ -608,16 +607,20 @@ func (l *Load) probed() time.Duration {
 func (l *Load) spent() time.Duration { return l.probed() + l.GlimpsesTook }
 
 // others is what probes of functions, those that are always in place, took of so much of the targets' CPU
-// time in which those of a sliced function were. Others that are sliced, take their turns at other times.
+// time in which those of a sliced function were. Others that are sliced, take their turns at other times, but in the end.
 func (o *Observation) others(cpu time.Duration) time.Duration {
 	return time.Duration(o.inPlace * float64(cpu))
 }
 
 // settle finds out which part of the targets' CPU time the probes took that are always in place.
 func (g *Governor) settle(o *Observation) {
-	o.inPlace = 0
+	o.inPlace, o.turns = 0, 0
 	for i := range o.Loads {
-		if l := &o.Loads[i]; l.Observed > 0 && !g.Setting(l.Func).Sliced() {
+		l := &o.Loads[i]
+		switch {
+		case g.Setting(l.Func).Sliced():
+			o.turns += l.probed()
+		case l.Observed > 0:
 			o.inPlace += float64(l.probed()) / float64(l.Observed)
 		}
 	}

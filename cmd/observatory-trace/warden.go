@@ -172,7 +172,7 @@ func (w *warden) observe(counts *attach.Counts, pressure float64, now time.Time,
 	default:
 	}
 	own, memory := ownUse()
-	o := sample.Observation{Elapsed: now.Sub(w.at), TargetCPU: max(counts.At.CPU-w.cpu, 0), OwnCPU: own - w.own, OwnMemory: memory, Pressure: pressure}
+	o := sample.Observation{Elapsed: now.Sub(w.at), TargetCPU: max(counts.At.CPU-w.cpu, 0), OwnCPU: own - w.own, OwnMemory: memory, Pressure: pressure, Together: !goingOn}
 	if !w.measuring.IsZero() { // which takes the tracer's own time, but not for long
 		o.OwnCPU = 0
 		if w.measured {
