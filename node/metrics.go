@@ -115,7 +115,8 @@ func (m *Metrics) Healthy() error {
 		return nil
 	}
 	if h.Err != nil {
-		return fmt.Errorf("database away since %s: %w", h.Since.UTC().Format(time.RFC3339), h.Err)
+		q := store.Queue()
+		return fmt.Errorf("database away since %s: %w; %d calls wait in memory, of at most %d", h.Since.UTC().Format(time.RFC3339), h.Err, q.Calls, q.Capacity)
 	}
 	return errors.New("database away: " + h.Cause)
 }

@@ -167,7 +167,7 @@ func TestAway(t *testing.T) {
 	if recorded := value(got, "calls_recorded_total", "main.pay"); dropped == 0 || recorded+dropped != float64(written) || value(got, "calls_total", "main.pay") != float64(written) {
 		t.Errorf("%d calls: %v recorded, %v dropped", written, recorded, dropped)
 	}
-	if dropped != value(got, "store_calls_dropped_total") || value(got, "store_queue_calls") < 100 || value(got, "store_queue_capacity_calls") != 100 || value(got, "store_spilled_records_total") == 0 {
+	if dropped != value(got, "store_calls_dropped_total") || value(got, "store_queue_calls") < 100 || value(got, "store_queue_capacity_calls") != 500 || value(got, "store_spilled_records_total") == 0 {
 		t.Errorf("queue %+v, %v dropped, %+v", r.store.Queue(), dropped, r.store.Health())
 	}
 
@@ -354,7 +354,7 @@ func document() []byte {
 
 Made by `+"`make docs`"+` of `+"`node/definitions.go`"+`. `+"`attach --metrics 127.0.0.1:9464`"+` serves these at `+"`/metrics`"+`, as text, OpenMetrics or protobuf, whichever is asked for, with
 those of client_golang for the process (`+"`process_…`"+`: CPU time, memory, files) and for the Go runtime (`+"`go_…`"+`). `+"`/healthz`"+` answers 200 while calls are traced and the database is
-not away, else 503 and why; a lock counts as that when it has lasted for a minute: see store_queue_oldest_seconds before. Names of functions are all that is told of a target, but to everybody who can reach the address: choose one that only Prometheus can.
+not away, else 503 and why; another program's lock counts as that after 3 s, or as soon as errors or a full queue can't wait for it. Names of functions are all that is told of a target, but to everybody who can reach the address: choose one that only Prometheus can.
 
 The first %d functions that are called have series of their own, all others together those of the function `+"`%s`"+`. Figures are of function names: those of
 functions with one name are added up. Calls, errors, recorded, sampled out and dropped are the figures of `+"`report`"+`, since this session began.

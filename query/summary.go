@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -274,29 +275,76 @@ func (d *Database) Missing(ctx context.Context, r Range) ([]Missing, error) {
 // Uncounted is recorded calls that the statistics don't have.
 type Uncounted struct {
 	Session int64
-	PID     int // of the tracer, which may have ended
 	Calls   uint64
 }
 
-// Uncounted gives the sessions that have not ended in order and whose calls are ahead of their statistics: those of
-// the last second, while it runs; where it was killed, until the next session in the database counts them.
-func (d *Database) Uncounted(ctx context.Context, r Range) (sessions []Uncounted, err error) {
+// Uncounted gives the sessions whose tracer was killed, or could not write their statistics, and of how many of
+// the calls that are there these know nothing. While a session runs, its calls of the last second are so; whether the
+// tracer of that pid, whose session began then, still runs, is asked of running.
+func (d *Database) Uncounted(ctx context.Context, r Range, running func(pid int, began time.Time) bool) (sessions []Uncounted, err error) {
 	where, args := r.functions("CAST(j.key AS INTEGER)")
-	rows, err := d.sql.QueryContext(ctx, `SELECT s.id, s.tracer_pid, sum(max(j.value, 0)) FROM session s
+	rows, err := d.sql.QueryContext(ctx, `SELECT s.id, s.tracer_pid, s.started, CAST(j.key AS INTEGER), j.value FROM session s
 		CROSS JOIN meta m ON m.key = 'beyond ' || s.id CROSS JOIN json_each(m.value) j
-		WHERE s.ended IS NULL`+where+` GROUP BY s.id HAVING sum(max(j.value, 0)) > 0`, args...)
+		WHERE s.ended IS NULL AND j.value > 0`+where+` ORDER BY s.id`, args...)
 	if err != nil {
 		return nil, d.wrap("read sessions", err)
 	}
-	defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
+	defer func() { _ = rows.Close() }()      // rows.Err tells what went wrong
+	ahead := make(map[int64]map[int64]int64) // by session and function
 	for rows.Next() {
-		var u Uncounted
-		if err := rows.Scan(&u.Session, &u.PID, &u.Calls); err != nil {
+		var session, function, calls int64
+		var pid int
+		var started string
+		if err := rows.Scan(&session, &pid, &started, &function, &calls); err != nil {
 			return nil, d.wrap("read sessions", err)
 		}
-		sessions = append(sessions, u)
+		if began, err := time.Parse(time.DateTime, started); err == nil && running(pid, began) {
+			continue // it counts them within the second
+		}
+		if ahead[session] == nil {
+			ahead[session] = make(map[int64]int64)
+		}
+		ahead[session][function] = calls
 	}
-	return sessions, d.wrap("read sessions", rows.Err())
+	if err := rows.Err(); err != nil {
+		return nil, d.wrap("read sessions", err)
+	}
+	for _, session := range slices.Sorted(maps.Keys(ahead)) {
+		n, err := d.lastCalls(ctx, session, ahead[session])
+		if err != nil {
+			return nil, d.wrap("count calls", err)
+		}
+		if n > 0 {
+			sessions = append(sessions, Uncounted{session, n})
+		}
+	}
+	return sessions, nil
+}
+
+// lastCalls counts a session's last calls, of each function at most so many: what was deleted to make room is not there.
+func (d *Database) lastCalls(ctx context.Context, session int64, of map[int64]int64) (n uint64, err error) {
+	left := int64(0)
+	for _, calls := range of {
+		left += calls
+	}
+	rows, err := d.sql.QueryContext(ctx, `SELECT c.function_id FROM call c LEFT JOIN thread t ON t.id = c.thread_id LEFT JOIN target p ON p.id = t.target_id
+		WHERE c.thread_id IS NULL OR p.session_id = ? ORDER BY c.key DESC LIMIT 2000000`, session)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
+	for left > 0 && rows.Next() {
+		var function int64
+		if err := rows.Scan(&function); err != nil {
+			return 0, err
+		}
+		if of[function] > 0 {
+			of[function]--
+			left--
+			n++
+		}
+	}
+	return n, rows.Err()
 }
 
 // second is the whole second that the range begins with, as the ts columns have it.

@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,8 +28,15 @@ type doubt struct {
 // errors go to the spill file, so that a SIGKILL can't lose them, and it is tried again.
 const lockSlice = time.Second
 
+// lockExcuse is how long another program's lock is waited for before the database counts as away, where what waits has the room for it.
+const lockExcuse = 3 * time.Second
+
 // heldReason is why errors are dropped.
 const heldReason = "errors lost: database away, and no room in the spill file"
+
+// GapNoRoom is the reason of the gap that counts calls that were to go to the spill file when
+// tracing ended, and had no room there.
+const GapNoRoom = "no room in the spill file at the end"
 
 // maxHeld is how much of errors is kept in memory when the spill file has no room, bytes.
 const maxHeld = 64 << 20
@@ -347,22 +355,38 @@ func (s *Store) removeLog(gone os.FileInfo) {
 
 // left takes note of why the database can't be written, and says so when that is new.
 func (s *Store) left(err error) {
+	since := s.breaker.locked // when it is one
+	if since.IsZero() {
+		since = time.Now()
+	}
 	s.mu.Lock()
 	news := s.away == nil || causeOf(s.away) != causeOf(err)
 	if s.away == nil {
-		s.before = progress{time.Now(), s.replayed, s.counters.Dropped}
+		s.before = progress{since, s.replayed, s.counters.Dropped}
 	}
 	s.away = err
+	waiting, capacity := len(s.queue.calls)+s.flying, s.capacity()
 	s.changed.Broadcast()
 	s.mu.Unlock()
 	s.told = true
 	if news {
-		why := err
+		why := err.Error()
 		var e *Error
 		if errors.As(err, &e) {
-			why = e.Err
+			why = e.Err.Error()
 		}
-		s.options.Notice(Notice{true, fmt.Sprintf("database %s: away: %v; errors go to %s, of other calls the first %d wait in memory; %s", s.path, why, s.spill.Path(), s.options.QueueCalls, hintOf(err))})
+		if errors.Is(err, ErrLocked) {
+			why += fmt.Sprintf(", for %s now", time.Since(since).Round(100*time.Millisecond))
+		}
+		s.options.Notice(Notice{true, fmt.Sprintf("database %s: away: %s; errors go to %s, of other calls the first %d wait in memory (%d now); %s",
+			s.path, why, s.spill.Path(), capacity, waiting, hintOf(err))})
+	}
+}
+
+// tellWaiting says that opening the database has to wait for a lock, if it does.
+func (s *Store) tellWaiting() {
+	if who := holder(s.path); who != "" {
+		s.options.Notice(Notice{true, fmt.Sprintf("database %s: locked by another program; it is waited for, at most %s; end the write transaction of %s", s.path, s.options.Patience, who)})
 	}
 }
 
@@ -377,7 +401,7 @@ func (s *Store) returned() {
 	if !s.told || s.replays[len(s.replays)-1].pending() > 0 {
 		return
 	}
-	s.told = false
+	s.told, s.spillFailed = false, false
 	cause := s.breaker.cause()
 	s.mu.Lock()
 	replayed, dropped := s.replayed-s.before.replayed, s.counters.Dropped-s.before.dropped
@@ -477,7 +501,7 @@ func (s *Store) spillHeld(now bool) {
 		s.mu.Unlock()
 	}
 	if len(s.held) == 0 {
-		s.held, s.spillFailed = nil, false
+		s.held = nil
 		return
 	}
 	s.spillDue = time.Now().Add(time.Second)
@@ -594,7 +618,7 @@ func (s *Store) leave(cause error) error {
 	if errors.As(cause, &told) {
 		e.Err, e.hint = told.Err, told.hint+"; "
 	}
-	e.hint += fmt.Sprintf("%s: attach with this --db writes it, or doctor --db shows it", saved)
+	e.hint += fmt.Sprintf("%s: attach or retain with this --db writes it, doctor --db shows it", saved)
 	s.mu.Lock()
 	gone := s.drops.reasons[heldReason]
 	s.mu.Unlock()
@@ -662,8 +686,9 @@ func (s *Store) saveRest(away bool) (saved string, lost error) {
 	s.saveCalls(b.calls, 0)
 	s.room.cut(0)
 	rest := batch{stats: s.drops.corrections(), gaps: s.drops.gaps()}
-	if err := s.spill.Append(append(rest.counts(0), endRecord(time.Now()))); lost == nil {
-		lost = err
+	if err := s.spill.Append(append(rest.counts(0), endRecord(time.Now()))); err != nil {
+		lost = cmp.Or(lost, err)
+		_ = s.spill.Append([][]byte{endRecord(time.Now())}) // which says that it was not killed; it may have room alone
 	}
 	if lost != nil {
 		lost = fmt.Errorf("the last statistics are lost, or not exact: %w", lost)
@@ -686,7 +711,7 @@ func (s *Store) saveCalls(calls []*trace.Call, tried uint64) {
 			continue
 		}
 		for _, c := range part {
-			s.drop(c.Func, 1, "no room in the spill file at the end", "free space on the file system of "+s.spill.Path())
+			s.drop(c.Func, 1, GapNoRoom, "free space on the file system of "+s.spill.Path())
 		}
 	}
 }

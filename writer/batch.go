@@ -48,6 +48,11 @@ func (b *batch) halves() (one, other batch, ok bool) {
 	return one, batch{calls: b.calls[calls:], stats: b.stats[stats:], gaps: b.gaps[gaps:]}, true
 }
 
+// failed tells whether there are errors among the calls.
+func (b *batch) failed() bool {
+	return slices.ContainsFunc(b.calls, func(c *trace.Call) bool { return c.Status == trace.StatusErr })
+}
+
 // takeErrors takes the errors off, in their order. The batch must own its calls.
 func (b *batch) takeErrors() (errors []*trace.Call) {
 	others := b.calls[:0]

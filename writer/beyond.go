@@ -97,10 +97,11 @@ const transactionRows = 10_000
 // counted, and that had not come into the database when the tracer was killed.
 const GapKilled = "tracing ended abruptly: calls on their way are lost"
 
-// recount has the statistics of a session that was killed agree with its calls,
-// and tells how many of these they did not have. They are its last ones of each
-// function; the first of these may have been counted by the probes, and not as recorded.
-func (d *database) recount(session int64) (counted uint64, err error) {
+// recount has the statistics of a session that was killed, or could not write
+// them, agree with its calls, and tells how many of these they did not have. They are its last ones of each
+// function; the first of these may have been counted by the probes, and not as recorded. Why is the reason
+// of the gap for those that never came.
+func (d *database) recount(session int64, why string) (counted uint64, err error) {
 	err = d.transaction(func() error {
 		counted = 0
 		rest, err := d.readBeyond(session)
@@ -158,7 +159,7 @@ func (d *database) recount(session int64) (counted uint64, err error) {
 		if lost > 0 {
 			own := d.session
 			d.session = session
-			err := d.insertGap(&trace.Gap{TimeNS: nowNS(), Count: uint64(lost), Reason: GapKilled})
+			err := d.insertGap(&trace.Gap{TimeNS: nowNS(), Count: uint64(lost), Reason: why})
 			d.session = own
 			if err != nil {
 				return err

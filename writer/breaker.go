@@ -17,6 +17,7 @@ type breaker struct {
 	patience time.Duration // how long another program's lock is no fault
 
 	locked  time.Time // since when the lock has been waited for; zero when it is not
+	began   time.Time // the try under way, or the last one
 	excused bool      // the last failure was such a lock
 	pause   time.Duration
 	due     time.Time // when the database is tried again
@@ -67,8 +68,10 @@ func (k *breaker) closed() bool {
 }
 
 // try runs f, unless the breaker is open and the next try is not due yet; force
-// doesn't wait for that. It gives f's error, or the one that it is open for.
-func (k *breaker) try(force bool, f func() error) error {
+// doesn't wait for that. It gives f's error, or the one that it is open for. For
+// another program's lock it opens when patience is over, or when pressed says
+// that what is to be written can't wait.
+func (k *breaker) try(force bool, f func() error, pressed func() bool) error {
 	closed := k.closed()
 	if !closed {
 		if !force && time.Now().Before(k.due) {
@@ -78,31 +81,34 @@ func (k *breaker) try(force bool, f func() error) error {
 		k.account.tries++
 		k.mu.Unlock()
 	}
+	k.began = time.Now()
 	_, err := k.circuit.Execute(func() (struct{}, error) {
 		err := f()
-		k.judge(closed, err)
+		k.judge(closed, err, pressed)
 		return struct{}{}, err
 	})
 	switch {
 	case err == nil:
 		k.pause = 0
 	case !k.closed():
-		k.pause = min(max(2*k.pause, firstPause), lastPause)
+		if k.pause = min(max(2*k.pause, firstPause), lastPause); busy(err) {
+			k.pause = firstPause // a try waits for the lock, and what waits for the try may have to be dropped
+		}
 		k.due = time.Now().Add(k.pause - time.Duration(rand.Int64N(int64(k.pause/4))))
 	}
 	return err
 }
 
 // judge takes note of how a try went, before the circuit does.
-func (k *breaker) judge(closed bool, err error) {
+func (k *breaker) judge(closed bool, err error, pressed func() bool) {
 	k.excused = false
 	if !busy(err) {
 		k.locked = time.Time{}
 	} else if closed {
 		if k.locked.IsZero() {
-			k.locked = time.Now()
+			k.locked = k.began
 		}
-		k.excused = time.Since(k.locked) < k.patience
+		k.excused = time.Since(k.locked) < k.patience && !pressed()
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -164,7 +170,7 @@ type SpillState struct {
 
 // QueueLevel is how full a Store's queue is.
 type QueueLevel struct {
-	Calls    int           // that wait, those of the transaction under way included: up to twice the capacity, and while the database is away three times
+	Calls    int           // that wait, those of the transaction under way included: up to twice the capacity; while the database is away errors that are on their way to the spill file, too
 	Capacity int           // from when on Write blocks, or drops while the database is away
 	Oldest   time.Duration // how long the first of what waits, calls or other, has waited; also in the transaction under way
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -250,13 +251,13 @@ func TestAway(t *testing.T) {
 			}
 			if !h.anew {
 				checkFault(t, s.Flush(), h.kind, "")
-				l.write(1500) // three times what the queue holds
+				l.write(3000) // six times what the queue holds
 				checkFault(t, s.Flush(), h.kind, "")
 				health := s.Health()
 				if health.State == "closed" || health.Err == nil || health.Spill.Records == 0 || health.Spill.Held != 0 || health.Dropped[awayReason(h.kind)] == 0 {
 					t.Errorf("health %+v", health)
 				}
-				if q := s.Queue(); q.Calls < 400 || q.Capacity != 500 || q.Oldest == 0 {
+				if q := s.Queue(); q.Calls < 400 || q.Capacity != 500 && (h.kind != ErrLocked || q.Capacity != 2500) || q.Oldest == 0 {
 					t.Errorf("queue %+v", q)
 				}
 				_ = ids(t, s, idWindow+5) // more than were reserved
@@ -390,38 +391,81 @@ func TestReplacedByAnother(t *testing.T) {
 	}
 }
 
-// TestLockedPatiently holds that a lock for which there is patience doesn't cost
-// a call, and that errors don't wait in memory for it.
-func TestLockedPatiently(t *testing.T) {
+// TestLockTold holds that another program's lock is told once, with who holds it, when it has lasted or what waits
+// can't wait for it, and its end once; that errors don't wait in memory for it; and that calls are lost only
+// when the queue is full, and counted then.
+func TestLockTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		excuse  time.Duration
+		each    int // one call in so many is an error
+		calls   int // while it is locked
+		dropped bool
+	}{
+		"it lasts":          {50 * time.Millisecond, 1000, 400, false},
+		"there are errors":  {time.Hour, 10, 400, false},
+		"the queue is full": {time.Hour, 1000, 5000, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := newPath(t)
+			var said notices
+			options := fast(&said)
+			options.Patience, options.excuse = time.Hour, c.excuse
+			s := open(t, path, options)
+			l := newLedger(t, s)
+			l.each = c.each
+			l.write(300)
+			must(t, s.Flush())
+			release := hold(t, path)
+			l.write(c.calls) // it doesn't have to wait for the lock's end
+			waitFor(t, func() bool { return said.have("away: locked by another program") })
+			if name == "there are errors" {
+				waitFor(t, func() bool { return s.Health().Spill.Records == 40 })
+			}
+			l.write(1) // it is tried on and on
+			before := s.Health().Tries
+			waitFor(t, func() bool { return s.Health().Tries > before+1 })
+			if q := s.Queue(); q.Calls < c.calls/2 && !c.dropped || q.Calls > 2500 {
+				t.Errorf("queue %+v", q)
+			}
+			if h := s.Health(); h.State == "closed" || !errors.Is(h.Err, ErrLocked) || len(h.Dropped) > 0 != c.dropped {
+				t.Errorf("health %+v", h)
+			}
+			release()
+			waitFor(t, func() bool { return said.have("written again after ") })
+			must(t, s.Flush())
+			must(t, s.Close())
+			told := said.all()
+			if len(told) != 2 || !told[0].Trouble || !regexp.MustCompile(`, for .*s now; errors go to .* the first 2500 wait in memory \(\d+ now\); end the write transaction of process \d+ \(sqlite3\)$`).MatchString(told[0].Text) || told[1].Trouble {
+				t.Errorf("said: %+v", told)
+			}
+			if dropped := l.check(path); dropped > 0 != c.dropped {
+				t.Errorf("%d calls were dropped", dropped)
+			}
+			if got := shell(t, path, "SELECT count(*) FROM gaps WHERE reason = '"+awayReason(ErrLocked)+"' AND process IS NULL"); got != "1" {
+				t.Errorf("%s gaps tell of it", got)
+			}
+		})
+	}
+}
+
+// TestLockedFromTheStart holds that opening says what it waits for.
+func TestLockedFromTheStart(t *testing.T) {
 	path := newPath(t)
-	options := fast(&notices{})
-	options.Patience = 30 * time.Second
-	s := open(t, path, options)
-	l := newLedger(t, s)
-	l.write(300)
-	must(t, s.Flush())
+	must(t, open(t, path, Options{}).Close())
+	reader := connected(t, path) // without a log, nobody would have to wait
+	_, err := reader.integer("SELECT count(*) FROM call")
+	must(t, err)
 	release := hold(t, path)
-	l.write(400)
-	waitFor(t, func() bool { return s.Health().Spill.Records == 40 })
-	written := make(chan struct{})
+	var said notices
 	go func() {
-		l.write(5000) // it has to wait
-		close(written)
+		for !said.have("locked by another program; it is waited for, at most 1h0m0s; end the write transaction of process ") {
+			time.Sleep(time.Millisecond)
+		}
+		release()
 	}()
-	waitFor(t, func() bool { return s.Queue().Oldest > 1500*time.Millisecond })
-	select {
-	case <-written:
-		t.Error("nobody had to wait")
-	default:
-	}
-	if h := s.Health(); h.State != "closed" || h.Err != nil || len(h.Dropped) != 0 {
-		t.Errorf("health %+v", h)
-	}
-	release()
-	<-written
-	must(t, s.Close())
-	if dropped := l.check(path); dropped != 0 {
-		t.Errorf("%d calls were dropped", dropped)
+	must(t, open(t, path, Options{Patience: time.Hour, excuse: 50 * time.Millisecond, Notice: said.take}).Close())
+	if told := said.all(); len(told) != 1 || !told[0].Trouble {
+		t.Errorf("said: %+v", told)
 	}
 }
 
@@ -445,7 +489,7 @@ func TestClosedWhileAway(t *testing.T) {
 			l.write(1500)
 			start := time.Now()
 			err := s.Close()
-			checkFault(t, err, h.kind, "attach with this --db")
+			checkFault(t, err, h.kind, "attach or retain with this --db")
 			if took := time.Since(start); took > 5*time.Second {
 				t.Errorf("closing took %v", took)
 			}
@@ -676,7 +720,7 @@ func TestDoubt(t *testing.T) {
 			err := s.breaker.try(true, func() error {
 				s.doubt = &doubt{number: s.number, part: part, fresh: true}
 				return faultIO.error("write", path, nil)
-			})
+			}, func() bool { return false })
 			s.left(err)
 			s.keep(batch{})
 			if s.Health(); s.spill.Held() != 10 {

@@ -647,7 +647,7 @@ func TestRetainFaults(t *testing.T) {
 	must(t, open(t, path, Options{}).Close())
 	release := hold(t, path)
 	_, _, _, err = Retain(t.Context(), path, RetainOptions{Policy: policy, patience: time.Millisecond})
-	checkFault(t, err, ErrLocked, "fuser")
+	checkFault(t, err, ErrLocked, "end the write transaction of process ")
 	release()
 
 	dir := testenv.Filesystem(t, "8m")

@@ -39,7 +39,8 @@ type State struct {
 type PastSession struct {
 	ID      int64  `json:"id"`
 	Started string `json:"started"` // UTC
-	Ended   string `json:"ended"`   // empty: it runs, or was killed
+	Ended   string `json:"ended"`   // empty: it runs, was killed, or could not write its end
+	Runs    bool   `json:"runs"`
 	PID     int    `json:"tracer_pid"`
 	Version string `json:"version"`
 }
@@ -90,6 +91,8 @@ func Inspect(ctx context.Context, path, spillDir string) State {
 	}
 	s.disk(path)
 	s.spills(d, path, spillDir)
+	s.running()
+	s.lock(ctx, d, path)
 	s.Aside, _ = filepath.Glob(escapeGlob(path) + ".damaged-*") // the pattern is valid
 	s.Aside = slices.DeleteFunc(s.Aside, func(name string) bool {
 		return strings.HasSuffix(name, "-wal") || strings.HasSuffix(name, "-shm")
@@ -177,6 +180,47 @@ func (s *State) read(ctx context.Context, d *database) error {
 		WHERE process IS NULL AND (reason GLOB 'database *' OR reason = 'spill file damaged') ORDER BY ts DESC LIMIT ?`, int64(inspectRows))
 }
 
+// running tells of the sessions that have not noted their end which ones run: who does has its spill file locked.
+func (s *State) running() {
+	for i := range s.Sessions {
+		p := &s.Sessions[i]
+		began, err := time.Parse(time.DateTime, p.Started)
+		p.Runs = p.Ended == "" && err == nil && Running(p.PID, began)
+		for _, f := range s.Spills {
+			if f.PID == p.PID && f.Started == p.Started {
+				p.Runs = f.Live
+			}
+		}
+	}
+}
+
+// How often it is looked whether the lock for writing is held, and how long one waits in between: all in
+// all longer than a transaction of a tracer takes.
+const (
+	lockLooks = 20
+	lockPause = 50 * time.Millisecond
+)
+
+// lock tells of a process that keeps others from writing; d is nil when the file can't be read.
+func (s *State) lock(ctx context.Context, d *database, path string) {
+	version := func() (n int64) {
+		if d != nil {
+			n, _ = d.integer("PRAGMA data_version") // that it can't be read has been told
+		}
+		return n
+	}
+	before, who := version(), holder(path)
+	for range lockLooks {
+		if who == "" || holder(path) != who || ctx.Err() != nil {
+			return
+		}
+		pause(ctx, lockPause)
+	}
+	if version() == before { // else there were several transactions
+		s.Problems = append(s.Problems, Problem{"it is locked: a write transaction of " + who + " goes on and on, and nobody else can write", "end that transaction, or the process"})
+	}
+}
+
 // check looks for damage, as far as its time goes.
 func (s *State) check(ctx context.Context, d *database) error {
 	ctx, cancel := context.WithTimeout(ctx, inspectTime)
@@ -253,7 +297,7 @@ func (s *State) spills(d *database, path, dir string) {
 		if !p.Live && p.Records > 0 {
 			s.Problems = append(s.Problems, Problem{
 				fmt.Sprintf("%d records of a session that ended, %d errors among them, are in %s and not in the database", p.Records, p.Errors, name),
-				"the next attach with this --db writes them; if its file system is full or not writable, help that first",
+				"the next attach or retain with this --db writes them; if its file system is full or not writable, help that first",
 			})
 		}
 		if p.Damaged > 0 {

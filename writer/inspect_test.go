@@ -45,13 +45,14 @@ func TestInspect(t *testing.T) {
 	must(t, s.Flush())
 	got := inspect(t, path)
 	if got.Schema != SchemaVersion || got.Sound != "ok" || got.Bytes == 0 || got.LogBytes == 0 || got.DiskFree == 0 || len(got.Problems) != 0 ||
-		len(got.Sessions) != 1 || got.Sessions[0].PID != os.Getpid() || got.Sessions[0].Ended != "" || len(got.Spills) != 1 || !got.Spills[0].Live || got.Spills[0].Records != 0 {
+		len(got.Sessions) != 1 || got.Sessions[0].PID != os.Getpid() || got.Sessions[0].Ended != "" || !got.Sessions[0].Runs || len(got.Spills) != 1 || !got.Spills[0].Live || got.Spills[0].Records != 0 {
 		t.Errorf("while it is written: %+v", got)
 	}
 	release := hold(t, path)
 	waitFor(t, func() bool { l.write(100); return s.Health().State != "closed" })
 	_ = s.Flush()
-	if got := inspect(t, path); len(got.Spills) != 1 || got.Spills[0].Records != s.Health().Spill.Records || got.Spills[0].Records == 0 || len(got.Problems) != 0 {
+	if got := inspect(t, path); len(got.Spills) != 1 || got.Spills[0].Records != s.Health().Spill.Records || got.Spills[0].Records == 0 ||
+		len(got.Problems) != 1 || !got.has("a write transaction of process ", "end that") || !got.Sessions[0].Runs {
 		t.Errorf("while it is away: %+v", got)
 	}
 	if err := s.Close(); err == nil {
@@ -59,7 +60,7 @@ func TestInspect(t *testing.T) {
 	}
 	release()
 	there := shell(t, path, "SELECT count(*) FROM process_trace WHERE status = 'ERR'")
-	if got := inspect(t, path); len(got.Spills) != 1 || got.Spills[0].Live || !got.has("of a session that ended", "attach") ||
+	if got := inspect(t, path); len(got.Spills) != 1 || got.Spills[0].Live || got.Sessions[0].Runs || got.Sessions[0].Ended != "" || !got.has("of a session that ended", "attach") ||
 		!got.has(fmt.Sprintf("%d errors among them", got.Spills[0].Errors), "attach") || fmt.Sprint(uint64(len(l.errors))-got.Spills[0].Errors) != there {
 		t.Errorf("with what a dead session left: %+v", got)
 	}

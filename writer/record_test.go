@@ -174,6 +174,6 @@ func BenchmarkBreaker(b *testing.B) {
 	nothing := func() error { return nil }
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = k.try(false, nothing)
+		_ = k.try(false, nothing, func() bool { return false })
 	}
 }

@@ -71,8 +71,7 @@ func (r *sessionRow) voidKey(number uint64) string {
 // openSpills makes this session's spill file and finds what dead sessions left.
 func (s *Store) openSpills() error {
 	dir := s.spillDir()
-	name := filepath.Base(s.path)
-	log, err := spill.Create(dir, name, s.row.headMessage())
+	log, err := spill.Create(dir, filepath.Base(s.path), s.row.headMessage())
 	if err != nil {
 		if s.options.SpillDir == "" {
 			return wrap("create spill file for database", s.path, err)
@@ -80,23 +79,31 @@ func (s *Store) openSpills() error {
 		return &Error{Op: "create spill file in", Path: dir, Err: err, hint: "choose another folder with --spill-dir"}
 	}
 	s.spill = log
-	dirs, err := s.db.spillDirs(s.path, dir)
+	if err := s.findSpills(log.Path()); err != nil {
+		return err
+	}
+	s.replays = append(s.replays, &replay{log: ownFile{log}, own: log, row: s.row, session: s.db.session})
+	return nil
+}
+
+// findSpills finds what dead sessions left, own apart, in the order of the sessions.
+func (s *Store) findSpills(own string) error {
+	dirs, err := s.db.spillDirs(s.path, s.spillDir())
 	if err != nil {
 		return wrap("read sessions of database", s.path, err)
 	}
 	for _, dir := range dirs {
-		found, err := spill.Find(dir, name)
+		found, err := spill.Find(dir, filepath.Base(s.path))
 		if err != nil {
 			s.options.Notice(Notice{true, fmt.Sprintf("what earlier sessions may have left in %s can't be looked for: %v", dir, err)})
 		}
 		for _, path := range found {
-			if path != log.Path() {
+			if path != own {
 				s.adopt(path)
 			}
 		}
 	}
 	slices.SortStableFunc(s.replays, func(a, b *replay) int { return cmp.Compare(a.row.started, b.row.started) })
-	s.replays = append(s.replays, &replay{log: ownFile{log}, own: log, row: s.row, session: s.db.session})
 	return nil
 }
 
@@ -351,19 +358,21 @@ func (s *Store) replayedAll(r *replay) error {
 		_ = r.own.Reset() // where it fails, what is there stays replayed
 		return nil
 	}
+	why := GapKilled
 	if !r.ended.IsZero() {
+		why = GapNoRoom
 		if err := s.db.endOther(r.session, r.ended); err != nil {
 			r.end = true
 			return err
 		}
 	}
-	counted, err := s.db.recount(r.session)
+	counted, err := s.db.recount(r.session, why)
 	if err != nil {
 		r.end = true
 		return err
 	}
 	if counted > 0 {
-		s.options.Notice(Notice{Text: fmt.Sprintf("database %s: the statistics of an earlier session that was killed have its last %d calls now", s.path, counted)})
+		s.options.Notice(Notice{Text: fmt.Sprintf("database %s: the statistics of session %d have its last %d calls now", s.path, r.session, counted)})
 	}
 	s.replays = slices.DeleteFunc(s.replays, func(other *replay) bool { return other == r })
 	text := fmt.Sprintf("database %s: %d records came in that an earlier session had left in %s", s.path, r.came, r.log.Path())

@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/observatory-trace/observatory-trace/retention"
@@ -49,8 +51,9 @@ type Removed struct {
 // RetainOptions say what Retain does.
 type RetainOptions struct {
 	Policy retention.Policy
-	Vacuum bool // give all free space back
-	DryRun bool // change nothing
+	Vacuum bool         // give all free space back
+	DryRun bool         // change nothing
+	Notice func(Notice) // is told what was brought in of sessions that could not write it, and what can't be; nobody
 
 	now      func() retention.Moment // for tests, as the next
 	patience time.Duration           // how long another program's lock is waited for: 60 s
@@ -65,7 +68,9 @@ var (
 )
 
 // Retain applies a policy to a database once, in short transactions with pauses
-// between them, so that others can write to it meanwhile. It ends early, without
+// between them, so that others can write to it meanwhile. Before, it has the
+// database have what sessions that were killed, or could not write it, left in
+// spill files, and their statistics count their calls. It ends early, without
 // an error, when ctx does: the file is sound after every step. Errors are as Open's.
 func Retain(ctx context.Context, path string, o RetainOptions) (before, after Contents, removed Removed, err error) {
 	fail := func(err error) (Contents, Contents, Removed, error) {
@@ -100,8 +105,17 @@ func Retain(ctx context.Context, path string, o RetainOptions) (before, after Co
 		after = before
 		return before, after, removed, wrap("trim database", path, err)
 	}
+	bringIn := d.bringIn(ctx, o)
+	if bringIn != nil && !errors.Is(bringIn, ErrFull) {
+		return fail(bringIn)
+	}
 	if err := d.trimAll(ctx, &removed); err != nil {
 		return fail(err)
+	}
+	if bringIn != nil { // there may be room now
+		if err := d.bringIn(ctx, o); err != nil {
+			return fail(err)
+		}
 	}
 	if o.Vacuum {
 		if err := d.vacuum(ctx); err != nil {
@@ -117,6 +131,37 @@ func Retain(ctx context.Context, path string, o RetainOptions) (before, after Co
 	}
 	removed.Bytes = before.FileBytes - after.FileBytes
 	return before, after, removed, nil
+}
+
+// bringIn replays the spill files of sessions that have ended without their last
+// statistics, and has these count their calls. Who still runs has its file locked, and is left alone.
+func (d *database) bringIn(ctx context.Context, o RetainOptions) error {
+	s := &Store{options: Options{Notice: o.Notice, Retention: o.Policy}.withDefaults(), path: d.path, db: d, room: newReserve(filepath.Dir(d.path))}
+	defer s.room.close()
+	defer s.closeReplays()
+	var err error
+	if s.row.seed, err = newSeed(); err != nil { // transactions are numbered
+		return err
+	}
+	if err := s.findSpills(""); err != nil {
+		return err
+	}
+	s.replays = slices.DeleteFunc(s.replays, func(r *replay) bool { // whose it was can't be told: attach makes it its own
+		return r.row.seed == s.row.seed && r.log.Close() == nil
+	})
+	if len(s.replays) == 0 {
+		return nil
+	}
+	for again := true; again && ctx.Err() == nil; {
+		began := time.Now()
+		if err = s.replay(s.options.BatchCalls); err != nil {
+			break
+		}
+		again = slices.ContainsFunc(s.replays, func(r *replay) bool { return !r.broken })
+		pause(ctx, time.Since(began))
+	}
+	own := d.transaction(func() error { return d.setMarks([]mark{{s.row.numberKey(), 0}}) })
+	return wrap("trim database", d.path, errors.Join(err, own))
 }
 
 // Upgrade brings the schema of the database at path up to date, where it is

@@ -1,11 +1,17 @@
 package writer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strconv"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // What a database knows of sessions beyond the present connection: theirs is
@@ -89,4 +95,25 @@ func (d *database) forgetMarks(r *sessionRow, session int64, key string) error {
 		}
 		return d.set("DELETE FROM meta WHERE key GLOB ?", fmt.Sprintf("void %016x *", r.seed))
 	})
+}
+
+// Running tells whether the tracer of this pid, whose session began then, still
+// runs: another process may have got its pid. Where that can't be told, it does.
+func Running(pid int, began time.Time) bool {
+	if errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	var now unix.Timespec
+	if err != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil {
+		return true
+	}
+	// The 22nd field is when it was started, in hundredths of a second since boot; the second may hold spaces (proc_pid_stat(5)).
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
+		return true
+	}
+	ticks, err := strconv.ParseInt(fields[19], 10, 64)
+	age := time.Duration(now.Nano()) - time.Duration(ticks)*10*time.Millisecond
+	return err != nil || time.Now().Add(-age).Before(began.Add(time.Second))
 }

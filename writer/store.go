@@ -32,12 +32,13 @@ type Options struct {
 	Retention  retention.Policy // what is kept: everything
 	BatchCalls int              // calls a transaction holds at most: 10,000, fewer where the database is to be small
 	BatchDelay time.Duration    // how long a call waits for its transaction: 100 ms
-	QueueCalls int              // calls that wait in memory before Write blocks: 100,000; as many again may be on their way
-	Patience   time.Duration    // how long another program's lock is waited for before the database counts as away: 60 s
+	QueueCalls int              // calls that wait in memory before Write blocks: 100,000; as many again may be on their way, and five times as many wait for a lock
+	Patience   time.Duration    // how long opening and, at most 10 s, closing wait for another program's lock: 60 s
 	SpillDir   string           // where errors go while the database is away: its own folder
-	Notice     func(Notice)     // is told when the database goes away and comes back, once each; nobody. It must not call the store
+	Notice     func(Notice)     // is told when the database goes away and comes back, once each; nobody. It must not call the store, and be safe for concurrent use
 
 	now       func() retention.Moment // for tests, as the next
+	excuse    time.Duration           // how long a lock doesn't count as the database's being away: 3 s, or Patience if that is less
 	heldBytes int                     // how much of errors is kept in memory when the spill file has no room: 64 MiB
 }
 
@@ -59,6 +60,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Patience <= 0 {
 		o.Patience = time.Minute
+	}
+	if o.excuse <= 0 {
+		o.excuse = min(o.Patience, lockExcuse)
 	}
 	if o.Notice == nil {
 		o.Notice = func(Notice) {}
@@ -188,8 +192,10 @@ func Open(path string, options Options) (*Store, error) {
 		done:    make(chan struct{}),
 	}
 	s.changed = sync.NewCond(&s.mu)
-	s.breaker = newBreaker(s.options.Patience)
+	s.breaker = newBreaker(s.options.excuse)
+	waiting := time.AfterFunc(s.options.excuse, s.tellWaiting)
 	db, aside, err := openOrSetAside(path, s.options.Patience, s.hurry)
+	waiting.Stop()
 	if err != nil {
 		return nil, wrap("open database", path, err)
 	}
@@ -282,7 +288,7 @@ func (s *Store) Write(calls []*trace.Call) error {
 		}
 		for _, c := range calls {
 			// The newest go: what is kept follows on what was written before.
-			if c.Status != trace.StatusErr && len(b.calls) >= s.options.QueueCalls {
+			if c.Status != trace.StatusErr && len(b.calls)+s.flying >= s.capacity() {
 				s.drop(c.Func, 1, awayReason(s.away), hintOf(s.away))
 				continue
 			}
@@ -349,11 +355,34 @@ func (s *Store) put(calls int, add func(*batch)) error {
 // away only errors are taken beyond the queue's length; they wait where the
 // spill is too slow for them.
 func (s *Store) full(calls int) bool {
-	limit := s.options.QueueCalls
-	if s.away != nil {
-		limit *= 3
+	queued, most := len(s.queue.calls), s.options.QueueCalls
+	switch {
+	case queued+s.flying == 0:
+		return false
+	case s.away != nil:
+		return queued+s.flying+calls > s.capacity()+2*most
 	}
-	return len(s.queue.calls) > 0 && len(s.queue.calls)+calls > limit
+	return queued > 0 && queued+calls > most || queued+s.flying+calls > 2*most
+}
+
+// lockedQueues is how many times as many calls wait while another program has the database locked, which passes.
+const lockedQueues = 5
+
+// capacity is how many calls wait in memory, errors apart, before others are dropped, or, while the database
+// is there, before Write blocks. It is called with s.mu held.
+func (s *Store) capacity() int {
+	if errors.Is(s.away, ErrLocked) {
+		return lockedQueues * s.options.QueueCalls
+	}
+	return s.options.QueueCalls
+}
+
+// crowded tells whether as many calls wait as are to: Write would soon block, and errors be lost in
+// the probes' buffers.
+func (s *Store) crowded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue.calls)+s.flying >= s.options.QueueCalls
 }
 
 // drop counts calls that are given up. It is called with s.mu held.
@@ -398,7 +427,7 @@ func (s *Store) Counters() Counters {
 func (s *Store) Queue() QueueLevel {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	q := QueueLevel{Calls: len(s.queue.calls) + s.flying, Capacity: s.options.QueueCalls}
+	q := QueueLevel{Calls: len(s.queue.calls) + s.flying, Capacity: s.capacity()}
 	switch {
 	case !s.flight.IsZero():
 		q.Oldest = time.Since(s.flight)
@@ -483,7 +512,7 @@ func (s *Store) drain(force bool) error {
 
 func (s *Store) drainOnce(force bool) error {
 	b, ids, mark := s.take()
-	err := s.breaker.try(force, func() error { return wrap("write database", s.path, s.write(&b, ids)) })
+	err := s.breaker.try(force, func() error { return wrap("write database", s.path, s.write(&b, ids)) }, func() bool { return b.failed() || s.crowded() })
 	if err == nil {
 		s.returned()
 	} else {
@@ -622,6 +651,7 @@ func (s *Store) committed(part *batch, first int64, ids int) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.flying = max(s.flying-len(part.calls), 0)
 	s.counters.Calls += uint64(len(part.calls))
 	s.counters.Commits++
 	s.counters.Retries = s.retries + s.db.retries.Load()

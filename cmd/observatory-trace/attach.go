@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -328,6 +329,8 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	flush(store, hurry)
 	<-ended
 	if err = errors.Join(err, store.Close()); err != nil {
+		f.sayLost(notes, r)
+		sayKept(notes, store.Counters(), keep)
 		return code, err
 	}
 	if functions == 0 { // when recording began: then it was too early to tell
@@ -402,12 +405,7 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 			return err
 		}
 	}
-	if r.lostCalls > 0 {
-		notes.say("%d calls were not recorded: the ring buffer was full; raise --ring-buffer (now %s) or select fewer functions", r.lostCalls, f.capture.ring)
-	}
-	if r.crowded > 0 {
-		notes.say("%d calls were not recorded: too many threads waited for memory in probes; select fewer functions or lower --depth", r.crowded)
-	}
+	f.sayLost(notes, r)
 	if f.capture.statsOnly {
 		notes.say("counted %d calls in %s", r.unwanted, f.db)
 		return nil
@@ -419,12 +417,23 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 		}
 		notes.say("counted %d calls more, which are not recorded: %s", r.unwanted, why)
 	}
-	if dropped := r.store.Counters().Dropped; dropped > 0 {
-		r.recorded -= min(r.recorded, dropped)
-		notes.say("%d calls were not recorded: the database was away; doctor --db %s says when and why", dropped, f.db)
-	}
+	r.recorded -= min(r.recorded, r.store.Counters().Dropped)
 	notes.say("recorded %d calls in %s", r.recorded, f.db)
 	return nil
+}
+
+// sayLost tells which calls were seen and are not recorded, though they were to be.
+func (f *attachFlags) sayLost(notes *notes, r *recorder) {
+	if r.lostCalls > 0 {
+		notes.say("%d calls were not recorded: the ring buffer was full; raise --ring-buffer (now %s) or select fewer functions", r.lostCalls, f.capture.ring)
+	}
+	if r.crowded > 0 {
+		notes.say("%d calls were not recorded: too many threads waited for memory in probes; select fewer functions or lower --depth", r.crowded)
+	}
+	dropped := r.store.Health().Dropped
+	for _, reason := range slices.Sorted(maps.Keys(dropped)) {
+		notes.say("%s not recorded: %s", plural(dropped[reason], "call"), reason)
+	}
 }
 
 // notes writes diagnostics. It is safe for concurrent use.

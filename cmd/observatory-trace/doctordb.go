@@ -38,8 +38,11 @@ func printState(w io.Writer, s writer.State) {
 	}
 	for _, p := range s.Sessions {
 		until := "until " + p.Ended
-		if p.Ended == "" {
-			until = "which runs, or was killed"
+		switch {
+		case p.Runs:
+			until = "which runs"
+		case p.Ended == "":
+			until = "which has ended: it was killed, or could not write the database in the end"
 		}
 		fmt.Fprintf(w, "  %d: %s %s, process %d, version %s\n", p.ID, p.Started, until, p.PID, printable(p.Version))
 	}

@@ -11,9 +11,9 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/observatory-trace/observatory-trace/query"
+	"github.com/observatory-trace/observatory-trace/writer"
 )
 
 // readFlags are the flags that the commands that read a database share.
@@ -150,12 +150,24 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 	if err != nil {
 		return err
 	}
-	if len(summaries) == 0 {
-		_, err := fmt.Fprint(s.w, noCalls+"\n"+ahead)
-		return err
-	}
 	missing, err := db.Missing(context.Background(), r)
 	if err != nil {
+		return err
+	}
+	notes := make([]string, 0, len(missing)+len(ahead))
+	for _, m := range missing {
+		line := fmt.Sprintf("missing: %s: %s", formatCount(m.Count), oneLine(m.Reason))
+		if m.Hint != "" {
+			line += ": " + oneLine(m.Hint)
+		}
+		notes = append(notes, line)
+	}
+	notes = append(notes, ahead...)
+	if len(summaries) == 0 {
+		if len(notes) == 0 {
+			notes = []string{noCalls}
+		}
+		_, err := fmt.Fprintln(s.w, s.wrap(strings.Join(notes, "\n")))
 		return err
 	}
 	steps, err := db.Steps(context.Background(), r)
@@ -187,13 +199,9 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 	if dropped > 0 {
 		line += ", " + s.paint(formatCount(dropped)+" dropped", text.FgYellow)
 	}
-	for _, m := range missing {
-		line += fmt.Sprintf("\nmissing: %s: %s", formatCount(m.Count), oneLine(m.Reason))
-		if m.Hint != "" {
-			line += ": " + oneLine(m.Hint)
-		}
+	for _, note := range notes {
+		line += "\n" + note
 	}
-	line += strings.TrimSuffix("\n"+ahead, "\n")
 	if slices.ContainsFunc(summaries, func(r query.Summary) bool { return r.Coverage < 1 }) {
 		line += "\nprobes of some functions were in place for a part of the time: their figures are of the calls that were counted then; ALL, ABOUT estimates how many there were (at least: they are so short that nobody can tell by how much the probes slowed them down, nor by what calls them)"
 	}
@@ -207,19 +215,14 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 // noCalls is the report of nothing.
 const noCalls = "no calls were recorded"
 
-// uncounted says, a line each, which sessions that were killed have calls that the report doesn't count.
-func uncounted(db *query.Database, r query.Range) (lines string, err error) {
-	sessions, err := db.Uncounted(context.Background(), r)
-	if err != nil {
-		return "", err
-	}
+// uncounted says, a line each, which sessions have calls that the report doesn't count.
+func uncounted(db *query.Database, r query.Range) (lines []string, err error) {
+	sessions, err := db.Uncounted(context.Background(), r, writer.Running)
 	for _, u := range sessions {
-		if !errors.Is(unix.Kill(u.PID, 0), unix.ESRCH) {
-			continue // it counts them within the second
-		}
-		lines += fmt.Sprintf("%s of session %d are recorded and not counted here: tracing ended abruptly; the next attach with this --db counts them\n", plural(u.Calls, "call"), u.Session)
+		lines = append(lines, fmt.Sprintf("%s of session %d are recorded and not counted here: it was killed, or could not write the database in the end; the next attach or retain with this --db counts them",
+			plural(u.Calls, "call"), u.Session))
 	}
-	return lines, nil
+	return lines, err
 }
 
 // formatEstimate tells how many calls there were of which not all were counted.

@@ -133,6 +133,9 @@ attach does the same all the while by itself; this is for files that nobody writ
 to keep less than before. It can run beside attach. Without --retention and --max-db-size
 it keeps what the last session in the file was to keep.
 
+What sessions that were killed, or could not write the database, left in spill files comes
+into it, and their last calls are counted, as the next attach would do it.
+
 Ages are reckoned from when a call was written, by time since boot: setting the wall clock
 deletes nothing. Calls that the size alone deletes are counted in gaps.`,
 		Example: `  observatory-trace retain --dry-run
@@ -158,7 +161,9 @@ deletes nothing. Calls that the size alone deletes are counted in gaps.`,
 			}
 			ctx, _, stop := untilSignal(cmd.Context(), nil)
 			defer stop()
-			before, after, removed, err := writer.Retain(ctx, f.db, writer.RetainOptions{Policy: policy, Vacuum: vacuum, DryRun: dryRun})
+			before, after, removed, err := writer.Retain(ctx, f.db, writer.RetainOptions{
+				Policy: policy, Vacuum: vacuum, DryRun: dryRun, Notice: (&notes{w: cmd.ErrOrStderr()}).notice,
+			})
 			if err != nil {
 				return err
 			}
