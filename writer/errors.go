@@ -75,7 +75,7 @@ func wrap(op, path string, err error) error {
 		return err
 	}
 	if f, ok := classify(err); ok {
-		if who := holder(path); f.kind == ErrLocked && who != "" {
+		if who := holder(path); errors.Is(f.kind, ErrLocked) && who != "" {
 			f.hint = "end the write transaction of " + who
 		}
 		return f.error(op, path, err)

@@ -173,9 +173,94 @@ func TestRecountByEnd(t *testing.T) {
 	}
 	_, err = d.commit(batch{calls: calls, stats: []FunctionSecond{{Second: 1_800_000_000, Tally: counted}}}, 0)
 	must(t, err)
-	n, err := d.recount(1)
+	n, err := d.recount(1, "test")
 	must(t, err)
 	if got := shell(t, path, "SELECT ts, calls, errors, recorded, total_ms FROM function_stats ORDER BY ts"); n != 3 || got != "2027-01-15 08:00:00|2|1|2|4.0\n2027-01-15 08:00:01|1|0|1|1200.0" {
 		t.Errorf("%d calls:\n%s", n, got)
+	}
+}
+
+// TestRetainKilled has Retain bring in what a killed session left, errors in a spill file among it, and count
+// its calls, beside a session that runs and has calls that its statistics don't have yet: those it leaves alone.
+func TestRetainKilled(t *testing.T) {
+	path := newPath(t)
+	live := open(t, path, Options{})
+	writeMany(t, live, 100)
+	must(t, live.Flush())
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), crashPath+"="+path, crashAway+"=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	var release func()
+	var safe []uint64
+	locked := 0
+	for lines := bufio.NewScanner(out); locked < 5 && lines.Scan(); {
+		var first uint64
+		var when, state string
+		if n, _ := fmt.Sscan(lines.Text(), &first, &when, &state); n < 3 {
+			continue
+		}
+		if safe = append(safe, first); len(safe) == 5 {
+			release = hold(t, path)
+		}
+		if state != "closed" {
+			locked++
+		}
+	}
+	must(t, cmd.Process.Kill())
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("the writer ended by itself")
+	}
+	release()
+	if got := inspect(t, path); len(got.Spills) != 2 || got.Spills[0].Errors+got.Spills[1].Errors < 50 || got.Sessions[0].Runs || !got.Sessions[1].Runs {
+		t.Errorf("killed: %+v", got)
+	}
+
+	var said notices
+	_, _, removed, err := Retain(t.Context(), path, RetainOptions{Notice: said.take})
+	must(t, err)
+	if !said.have(" came in that an earlier session had left") || !said.have("the statistics of session 2 have its last ") || removed.Calls != 0 {
+		t.Errorf("said: %+v", said.all())
+	}
+	for _, first := range safe {
+		if got := shell(t, path, fmt.Sprintf("SELECT count(*), count(DISTINCT id) FROM process_trace WHERE status = 'ERR' AND id BETWEEN %d AND %d", first, first+9)); got != "10|10" {
+			t.Errorf("of errors %d to %d, which were safe, %s are there", first, first+9, got)
+		}
+	}
+	if got := shell(t, path, "SELECT (SELECT count(*) FROM process_trace) - sum(recorded), count(DISTINCT session_id), max(session_id), sum(calls - recorded) FROM function_stats"); got != "100|1|2|0" {
+		t.Errorf("calls that are not counted, and sessions whose are: %s", got)
+	}
+	if got := shell(t, path, "SELECT (SELECT sum(value) FROM json_each((SELECT value FROM meta WHERE key = 'beyond 1'))), count(*) FILTER (WHERE key GLOB 'commit *'), count(*) FROM meta"); got != "100|1|5" {
+		t.Errorf("the session that runs is ahead by, numbers, rows of meta: %s: %s", got, shell(t, path, "SELECT * FROM meta"))
+	}
+	if left := spills(t, path); len(left) != 1 {
+		t.Errorf("left: %v", left)
+	}
+	if got := inspect(t, path); len(got.Problems) != 0 || got.Sessions[0].Ended != "" && got.Sessions[0].Runs {
+		t.Errorf("then: %+v", got)
+	}
+	writeMany(t, live, 100)
+	must(t, live.Close())
+}
+
+// TestRunning holds that a session's tracer is told from another process that has got its pid.
+func TestRunning(t *testing.T) {
+	now := time.Now()
+	ended := exec.Command("true")
+	must(t, ended.Run())
+	for name, c := range map[string]struct {
+		pid   int
+		began time.Time
+		want  bool
+	}{
+		"this process":                     {os.Getpid(), now, true},
+		"another, before this one started": {os.Getpid(), now.Add(-24 * time.Hour), false},
+		"one that has ended":               {ended.Process.Pid, now, false},
+	} {
+		if got := Running(c.pid, c.began); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

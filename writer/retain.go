@@ -113,8 +113,10 @@ func Retain(ctx context.Context, path string, o RetainOptions) (before, after Co
 		return fail(err)
 	}
 	if bringIn != nil { // there may be room now
-		if err := d.bringIn(ctx, o); err != nil {
+		if err := d.bringIn(ctx, o); err != nil && !errors.Is(err, ErrFull) {
 			return fail(err)
+		} else if err != nil && o.Notice != nil {
+			o.Notice(Notice{true, "what earlier sessions left stays where it is: " + err.Error()})
 		}
 	}
 	if o.Vacuum {

@@ -164,7 +164,7 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 	}
 	notes = append(notes, ahead...)
 	if len(summaries) == 0 {
-		if len(notes) == 0 {
+		if len(ahead) == 0 {
 			notes = []string{noCalls}
 		}
 		_, err := fmt.Fprintln(s.w, s.wrap(strings.Join(notes, "\n")))

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -124,6 +126,33 @@ main.handle      1       0  4.00ms  4.00ms  4.00ms  4.00ms  4.00ms  1.00ms  4.00
 	if out.String() != "no calls were recorded\n" {
 		t.Errorf("report of nothing: %s", out.String())
 	}
+}
+
+// TestReportUncounted holds what is told of calls that a session's statistics don't have: those that are there, and
+// nothing else that contradicts it, until retain counts them.
+func TestReportUncounted(t *testing.T) {
+	s := newShop(t)
+	must(t, s.store.Close())
+	ended := exec.Command("true")
+	must(t, ended.Run())
+	sql := func(statement string, args ...any) {
+		t.Helper()
+		if out, err := exec.Command("sqlite3", s.path, fmt.Sprintf(statement, args...)).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	// As if it had been killed before its statistics came; five calls of main.pay were deleted to make room.
+	sql(`DELETE FROM stat; DELETE FROM gap; UPDATE session SET ended = NULL, tracer_pid = %d;
+		INSERT INTO meta SELECT 'beyond 1', json_group_object(id, CASE name WHEN 'main.pay' THEN 6 ELSE 1 END) FROM function`, ended.Process.Pid)
+	const told = "of session 1 are recorded and not counted here: it was killed, or could not write the database in the end; the next attach or retain with this --db counts them\n"
+	checkOutput(t, "2 calls "+told, "report", "--db", s.path)
+	checkOutput(t, "1 call "+told, "report", "--db", s.path, "--process", "main.pay")
+	sql("INSERT INTO gap (session_id, ts, count, reason, hint) VALUES (1, datetime(), 5, 'deleted early', '')")
+	checkOutput(t, "missing: 5: deleted early\n2 calls "+told, "report", "--db", s.path)
+	sql("UPDATE session SET tracer_pid = %d, started = '2020-01-01 00:00:00.000'", os.Getpid())
+	checkOutput(t, "missing: 5: deleted early\n2 calls "+told, "report", "--db", s.path) // this is another process
+	sql("UPDATE session SET started = strftime('%%Y-%%m-%%d %%H:%%M:%%f')")
+	checkOutput(t, "no calls were recorded\n", "report", "--db", s.path) // it counts them within the second
 }
 
 // TestReportJSON holds the names and the order of the fields: programs read them.

@@ -2,8 +2,11 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -138,5 +141,102 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("%d errors are too few to tell", n)
 	}
 	sound(t, read)
+	running(t, p)
+}
+
+// TestDatabaseLocked has another program lock the database under a tracer: who it is is told once, health and doctor tell
+// it, and when the lock is gone, that is told, too, and nothing is missing.
+func TestDatabaseLocked(t *testing.T) {
+	testenv.RequireBPF(t)
+	p := orders(t)
+	tr := attachPID(t, p.PID, "--metrics", "127.0.0.1:0")
+	tr.recorded(100)
+	locker := testenv.StartCommand(t, exec.Command("sqlite3", tr.db))
+	locker.Send("BEGIN IMMEDIATE; SELECT 'held';")
+	locker.WaitLine("held")
+	told := func(what string) {
+		t.Helper()
+		for deadline := time.Now().Add(testenv.Deadline); !strings.Contains(tr.Stderr(), what); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%q is not told: %s", what, tr.Stderr())
+			}
+		}
+	}
+	told("away: locked by another program")
+	who := fmt.Sprintf("process %d (sqlite3)", locker.PID)
+	if status, body := tr.ask("/healthz"); status != http.StatusServiceUnavailable || !strings.Contains(body, who) || !strings.Contains(body, " calls wait in memory, of at most 500000") {
+		t.Errorf("health: %d %s", status, body)
+	}
+	if s := tr.scrape(); s.value("store_breaker_state", "closed") != 0 || s.value("store_breaker_opened_total", "locked by another program") != 1 || s.value("store_queue_capacity_calls") != 500_000 {
+		t.Errorf("metrics: %v", s["store_breaker_state"])
+	}
+	doctor, err := exec.Command(testenv.Binary(t), "doctor", "--db", tr.db).CombinedOutput()
+	if err == nil || !strings.Contains(string(doctor), "NO  it is locked: a write transaction of "+who) || !strings.Contains(string(doctor), "which runs, process "+strconv.Itoa(tr.PID)) {
+		t.Errorf("doctor: %v: %s", err, doctor)
+	}
+	locker.CloseInput()
+	told("written again after ")
+	if status, body := tr.ask("/healthz"); status != http.StatusOK {
+		t.Errorf("health: %d %s", status, body)
+	}
+	tr.Signal(syscall.SIGINT)
+	result := tr.Wait()
+	if result.ExitCode != 0 || strings.Count(result.Stderr, "warning") != 1 || !strings.Contains(result.Stderr, "; end the write transaction of "+who+"\n") ||
+		strings.Count(result.Stderr, "written again") != 1 || !strings.Contains(result.Stderr, ", 0 calls dropped") {
+		t.Errorf("exit code %d, stderr %s", result.ExitCode, result.Stderr)
+	}
+	const differ = `SELECT * FROM (SELECT process, count(*) AS n, sum(status = 'ERR') AS e FROM process_trace GROUP BY process)
+		JOIN (SELECT process, sum(recorded) AS r, sum(errors) AS x, sum(calls) AS c FROM function_stats GROUP BY process) USING (process) WHERE n <> r OR e <> x OR c <> r`
+	if got := text(t, tr.open(), differ); got != "" {
+		t.Errorf("calls, errors, recorded ones, counted errors, and all: %s", got)
+	}
+	running(t, p)
+}
+
+// TestTinyDisk traces into a disk that is full at once, and stays so: what is told in the end is true, each thing once,
+// and nothing says that tracing ended abruptly. When there is room, retain brings in what was left.
+func TestTinyDisk(t *testing.T) {
+	testenv.RequireBPF(t)
+	dir := testenv.Filesystem(t, "3m")
+	p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "go/orders"}), "-rate", "400").Ready()
+	tr := beginInto(t, filepath.Join(dir, "calls.db"), "-p", strconv.Itoa(p.PID), "--max-db-size", "off")
+	for deadline := time.Now().Add(testenv.Deadline); !strings.Contains(tr.Stderr(), "can't be written"); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it is never full: %s", tr.Stderr())
+		}
+	}
+	time.Sleep(3 * time.Second) // more comes, for which there is no room
+	tr.Signal(syscall.SIGINT)
+	result := tr.Wait()
+	if result.ExitCode != 1 || strings.Count(result.Stderr, "can't be written") != 1 || !regexp.MustCompile(`(?m)^[\d,]+ calls not recorded: `).MatchString(result.Stderr) {
+		t.Errorf("exit code %d, stderr %s", result.ExitCode, result.Stderr)
+	}
+	tell := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command(testenv.Binary(t), append(args, "--db", tr.db)...).CombinedOutput()
+		if err != nil && args[0] != "doctor" {
+			t.Fatalf("%v: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	if got := tell("report"); strings.Contains(got, "abruptly") || strings.Contains(got, "no calls were recorded") && strings.Contains(got, "not counted") {
+		t.Errorf("the report: %s", got)
+	}
+	if got := tell("doctor"); !strings.Contains(got, "which has ended: it was killed, or could not write the database in the end") || strings.Contains(got, "which runs") {
+		t.Errorf("doctor: %s", got)
+	}
+	if err := unix.Mount("none", dir, "tmpfs", unix.MS_REMOUNT, "size=64m"); err != nil {
+		t.Fatal(err)
+	}
+	if got := tell("retain"); !strings.Contains(got, " records came in that an earlier session had left") {
+		t.Errorf("retain: %s", got)
+	}
+	if got := tell("report"); strings.Contains(got, "abruptly") || strings.Contains(got, "not counted") {
+		t.Errorf("the report, then: %s", got)
+	}
+	if got := tell("doctor"); strings.Contains(got, "records") || !strings.Contains(got, " until 20") {
+		t.Errorf("doctor, then: %s", got)
+	}
+	sound(t, tr.open())
 	running(t, p)
 }

@@ -216,8 +216,14 @@ func TestKilled(t *testing.T) {
 }
 
 // TestKilledCounts holds what is told of the calls of the last second before a SIGKILL: the report says how many it
-// doesn't count, and the next session counts them. No second has more recorded calls than calls.
+// doesn't count, doctor that it has ended, and the next session, or retain, counts them. No second has more recorded calls than calls.
 func TestKilledCounts(t *testing.T) {
+	for _, by := range []string{"attach", "retain"} {
+		t.Run(by, func(t *testing.T) { killedCounts(t, by) })
+	}
+}
+
+func killedCounts(t *testing.T, by string) {
 	p := orders(t)
 	tr := attachPID(t, p.PID)
 	tr.recorded(300)
@@ -245,8 +251,17 @@ func TestKilledCounts(t *testing.T) {
 	if got := report(); missing < 50 || !strings.Contains(got, fmt.Sprintf("\n%d calls of session 1 are recorded and not counted here", missing)) {
 		t.Errorf("%d calls are not counted; the report:\n%s", missing, got)
 	}
-	next := beginInto(t, tr.db, "-s", "in_child", "--", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-n", "1")
-	next.CloseInput()
+	doctor, err := exec.Command(testenv.Binary(t), "doctor", "--db", tr.db).CombinedOutput()
+	if killed := fmt.Sprintf("which has ended: it was killed, or could not write the database in the end, process %d", tr.PID); err != nil || !strings.Contains(string(doctor), killed) || strings.Contains(string(doctor), "runs") {
+		t.Errorf("doctor: %v: %s", err, doctor)
+	}
+	var next *testenv.Process
+	if by == "attach" {
+		next = beginInto(t, tr.db, "-s", "in_child", "--", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-n", "1").Process
+		next.CloseInput()
+	} else {
+		next = testenv.StartCommand(t, exec.Command(testenv.Binary(t), "retain", "--db", tr.db))
+	}
 	if got := next.Wait(); got.ExitCode != 0 || !strings.Contains(got.Stderr, fmt.Sprintf("have its last %d calls", missing)) {
 		t.Errorf("the next one: exit code %d, %s", got.ExitCode, got.Stderr)
 	}
