@@ -423,7 +423,12 @@ func TestLockTold(t *testing.T) {
 			}
 			l.write(1) // it is tried on and on
 			before := s.Health().Tries
-			waitFor(t, func() bool { return s.Health().Tries > before+1 })
+			waitFor(t, func() bool {
+				if c.dropped {
+					l.write(10) // also while it is being tried
+				}
+				return s.Health().Tries > before+1
+			})
 			if q := s.Queue(); q.Calls < c.calls/2 && !c.dropped || q.Calls > 2500 {
 				t.Errorf("queue %+v", q)
 			}
