@@ -526,6 +526,33 @@ func TestClosedWhileAway(t *testing.T) {
 	}
 }
 
+// TestLeft ends a session whose database is away, and of whose calls some never came: the next one, or retain, doesn't
+// say that it ended abruptly.
+func TestLeft(t *testing.T) {
+	for name, bringIn := range map[string]func(path string){
+		"attach": func(path string) { must(t, open(t, path, Options{}).Close()) },
+		"retain": func(path string) {
+			_, _, _, err := Retain(t.Context(), path, RetainOptions{})
+			must(t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := newPath(t)
+			s := open(t, path, fast(&notices{}))
+			release := hold(t, path)
+			var acc Accumulator
+			acc.Tally(&trace.Tally{Func: newCallSource(1).next(1).Func, Calls: 10})
+			must(t, s.Stats(acc.Take(time.Now())))
+			checkFault(t, s.Close(), ErrLocked, "attach or retain with this --db")
+			release()
+			bringIn(path)
+			if got := shell(t, path, "SELECT reason, count FROM gaps WHERE count > 0; SELECT ended NOT NULL FROM sessions WHERE id = 1"); got != GapNoRoom+"|10\n1" {
+				t.Errorf("gaps, and whether it ended: %s", got)
+			}
+		})
+	}
+}
+
 // TestDiskDies has every access to the database's file system fail with EIO, to
 // the end of the session: what it still had is in the spill file on another one.
 func TestDiskDies(t *testing.T) {
