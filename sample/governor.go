@@ -13,7 +13,8 @@ import (
 // Limits are what tracing may take; 0 stands for no limit.
 type Limits struct {
 	// Overhead is a share of what each target does, and all do together, 0.05: of its own CPU time; or of
-	// the time that it is in traced calls, in which it may wait; or of a fifth of a processor. The most counts.
+	// the time that it is in traced calls, in which it may wait, where that is clearly more; or of a fifth of a processor,
+	// where that is more still.
 	Overhead float64
 	// Tolerance is how many times that the overhead may be before anything is done about it, 0 for
 	// defaultTolerance. Once something is done, Overhead holds, until without that well less than it were taken.
@@ -122,7 +123,7 @@ func (s Setting) duty() float64 {
 type Step struct {
 	Func     *trace.Function
 	From, To Setting
-	Why      string // a sentence's end: "its probes would take 31 % of the targets' CPU time, the budget is 5 %"
+	Why      string // a sentence's end: "its probes would take 31 % of the targets' own CPU time; the budget is 5 %"
 }
 
 // Less says that less of the function is seen than before.
@@ -550,23 +551,25 @@ func without(cpu, spent, part time.Duration) time.Duration {
 // use is what targets do, of which probes may take a share.
 type use struct {
 	own, inCalls time.Duration
-	of           string // whose it is
+	whose, idle  string // "the targets'", "the targets are idle"
 }
 
-// base is what the share is of; and what it is shown as a share of, with what that is called.
+// base is what the share is of; and what it is shown as a share of, with what that is called. Of what hardly waits, time in
+// traced calls is about its own CPU time, now less and now more: it is always the latter, so that shares can be compared.
 func (u use) base(elapsed time.Duration) (base, shown time.Duration, of string) {
-	switch least := elapsed / idle; {
-	case max(u.own, u.inCalls) < least:
-		return least, elapsed, "a processor"
-	case u.own < u.inCalls:
-		return u.inCalls, u.inCalls, u.of + " time in traced calls"
+	base, of = u.own, u.whose+" own CPU time"
+	if u.inCalls > u.own+u.own/4 {
+		base, of = u.inCalls, u.whose+" time in traced calls (waits included)"
 	}
-	return u.own, u.own, u.of + " CPU time"
+	if least := elapsed / idle; base < least {
+		return least, elapsed, "a processor (" + u.idle + ")"
+	}
+	return base, base, of
 }
 
 // use is what all targets do.
 func (o *Observation) use() use {
-	u := use{own: o.own(), of: "the targets'"}
+	u := use{own: o.own(), whose: "the targets'", idle: "the targets are nearly idle"}
 	for i := range o.Loads {
 		u.inCalls += o.Loads[i].InCalls
 	}
@@ -575,7 +578,7 @@ func (o *Observation) use() use {
 
 // useOf is what one target does, and what probes take of it.
 func (o *Observation) useOf(p *Process) (u use, spent time.Duration) {
-	u.of = fmt.Sprintf("process %d's", p.PID)
+	u.whose, u.idle = fmt.Sprintf("process %d's", p.PID), fmt.Sprintf("process %d is nearly idle", p.PID)
 	for i := range o.Loads {
 		share := p.Shares[o.Loads[i].Func]
 		spent += time.Duration(share * float64(o.Loads[i].spent()))
@@ -824,8 +827,7 @@ func (g *Governor) ceilings(o *Observation, own time.Duration, all, bounds []flo
 		for i, amount := range cut(amounts, limit*base) {
 			if part := amount / amounts[i]; amounts[i] > 0 && part < ceilings[i].part {
 				g.limited = true
-				ceilings[i] = ceiling{part * bounded[i], part, fmt.Sprintf("all probes would take %s of %s, those of this function %s; the budget is %s",
-					percent(total/whole), of, percent(share(i)*all[i]/whole), percent(limit*base/whole))}
+				ceilings[i] = ceiling{part * bounded[i], part, fmt.Sprintf("%s; the budget is %s", would(share(i)*all[i]/whole, total/whole, of), percent(limit*base/whole))}
 			}
 		}
 	}
@@ -944,15 +946,41 @@ func level(amounts []float64, sum float64) float64 {
 	return math.Inf(1)
 }
 
+// would tells what a function's probes, and all probes, would take of something.
+func would(its, all float64, of string) string {
+	if portion(its) == portion(all) {
+		return "its probes would take " + portionOf(its, of)
+	}
+	return fmt.Sprintf("all probes would take %s, its own %s", portionOf(all, of), portion(its))
+}
+
+// portionOf writes a share of something: 31 % of it, 12 times it.
+func portionOf(share float64, of string) string {
+	if share < manifold {
+		of = "of " + of
+	}
+	return portion(share) + " " + of
+}
+
+// portion writes a share that may be many times the whole.
+func portion(share float64) string {
+	switch {
+	case share < manifold:
+		return percent(share)
+	case share < 10:
+		return fmt.Sprintf("%.1f times", share)
+	}
+	return fmt.Sprintf("%.0f times", share)
+}
+
+// manifold is what is written as so many times rather than in percent.
+const manifold = 2
+
 // percent writes a share.
 func percent(share float64) string {
 	switch p := 100 * share; {
-	case p >= 1000:
-		return "over 1000 %"
 	case p >= 10:
 		return fmt.Sprintf("%.0f %%", p)
-	case p >= 1:
-		return fmt.Sprintf("%.1f %%", p)
 	default:
 		return fmt.Sprintf("%.2g %%", p)
 	}

@@ -263,6 +263,46 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
+// TestWhy holds that a step tells of what its probes would take a share, of what that is, and the share of all probes where it
+// is another one; and that it is always of CPU time where time in calls is about as long.
+func TestWhy(t *testing.T) {
+	for _, c := range []struct {
+		cpu, inCalls time.Duration
+		calls        []uint64 // a second, of functions whose probes take 1 µs a call
+		want         string   // of the first one
+	}{
+		{900 * time.Millisecond, 0, []uint64{100_000}, "its probes would take 12 % of the targets' own CPU time; the budget is 5 %"},
+		{900 * time.Millisecond, 1000 * time.Millisecond, []uint64{100_000}, "its probes would take 12 % of the targets' own CPU time; the budget is 5 %"},
+		{900 * time.Millisecond, 800 * time.Millisecond, []uint64{100_000, 20_000}, "all probes would take 15 % of the targets' own CPU time, its own 13 %; the budget is 5 %"},
+		{900 * time.Millisecond, 1600 * time.Millisecond, []uint64{200_000}, "its probes would take 12 % of the targets' time in traced calls (waits included); the budget is 5 %"},
+		{3250 * time.Millisecond, 0, []uint64{3_000_000}, "its probes would take 12 times the targets' own CPU time; the budget is 5 %"},
+		{1100 * time.Millisecond, 0, []uint64{800_000}, "its probes would take 2.7 times the targets' own CPU time; the budget is 5 %"},
+		{1100 * time.Millisecond, 0, []uint64{600_000, 200_000}, "all probes would take 2.7 times the targets' own CPU time, its own 2.0 times; the budget is 5 %"},
+		{1000 * time.Millisecond, 0, []uint64{500_000, 200_000}, "all probes would take 2.3 times the targets' own CPU time, its own 167 %; the budget is 5 %"},
+		{130 * time.Millisecond, 0, []uint64{100_000}, "its probes would take 10 % of a processor (the targets are nearly idle); the budget is 1 %"},
+	} {
+		g := NewGovernor(Limits{Overhead: 0.05})
+		o := Observation{Elapsed: second, TargetCPU: c.cpu}
+		for i, n := range c.calls {
+			o.Loads = append(o.Loads, Load{Func: &trace.Function{}, Calls: n, Recorded: n, Counted: time.Microsecond, Told: time.Microsecond, Observed: c.cpu, Most: 1})
+			if i == 0 {
+				o.Loads[i].InCalls = c.inCalls
+			}
+		}
+		first := o.Loads[0].Func
+		steps, _ := g.Observe(o)
+		why := ""
+		for _, s := range steps {
+			if s.Func == first {
+				why = s.Why
+			}
+		}
+		if why != c.want {
+			t.Errorf("CPU %v, in calls %v, calls %v: %q, want %q", c.cpu, c.inCalls, c.calls, why, c.want)
+		}
+	}
+}
+
 // TestCool holds that what has cooled down is recorded whole again, and that each step is told.
 func TestCool(t *testing.T) {
 	g, w := NewGovernor(Limits{Overhead: 0.05}), newWorld(500*time.Nanosecond, 1300*time.Nanosecond)
@@ -279,7 +319,7 @@ func TestCool(t *testing.T) {
 	if got := g.Setting(w.loads[0].Func); got != Always {
 		t.Errorf("in the end: %+v", got)
 	}
-	if len(told) < 2 || !strings.Contains(told[0], "the budget is 5.0 %") || !strings.HasSuffix(told[len(told)-1], "all of its calls are recorded: it has cooled down") {
+	if len(told) < 2 || !strings.Contains(told[0], "the budget is 5 %") || !strings.HasSuffix(told[len(told)-1], "all of its calls are recorded: it has cooled down") {
 		t.Errorf("told:\n%s", strings.Join(told, "\n"))
 	}
 }

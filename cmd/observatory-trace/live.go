@@ -110,12 +110,15 @@ func layout(s screen, report, steps []string, told, height int) []string {
 	}
 	sum = sum[:min(len(sum), max(height/7, 1))]
 	room := height - len(sum)
-	wanted := len(notes) + len(steps)
+	wanted := len(notes)
+	for _, step := range steps {
+		wanted += len(wrapped(s, step))
+	}
 	if told > len(steps) {
 		wanted++ // to say so
 	}
 	rest := min(wanted, max(room/3, room-len(table)))
-	changes := latest(steps, told, max(rest-len(notes), (rest+1)/2))
+	changes := latest(s, steps, told, max(rest-len(notes), (rest+1)/2))
 	notes = fit(notes, rest-len(changes), "… %d more lines: see report")
 	table = fit(table, room-len(changes)-len(notes), "… %d more functions")
 	lines := slices.Clone(table)
@@ -133,17 +136,38 @@ func layout(s screen, report, steps []string, told, height int) []string {
 	return lines[:min(len(lines), height)]
 }
 
-// latest gives the last of so many changes, as many as there is room for, and how many came before.
-func latest(steps []string, told, room int) []string {
-	if told == len(steps) && told <= room {
-		return steps
+// latest gives the last of so many changes, as many as there is room for, and how many came before. Of the very last
+// one as much is shown as there is room for.
+func latest(s screen, steps []string, told, room int) (lines []string) {
+	if room <= 0 {
+		return nil
 	}
-	if room < 2 {
-		return steps[len(steps)-min(max(room, 0), len(steps)):]
+	left := told
+	for _, step := range slices.Backward(steps) {
+		change := wrapped(s, step)
+		switch {
+		case len(lines) > 0 && len(lines)+len(change)+min(left-1, 1) > room:
+			return before(left, lines, room)
+		case len(change) > room:
+			change = change[:room]
+			change[room-1] += " …"
+		}
+		lines = append(change, lines...)
+		left--
 	}
-	shown := steps[len(steps)-min(room-1, len(steps)):]
-	return append([]string{fmt.Sprintf("… %d changes before: see the view gaps", told-len(shown))}, shown...)
+	return before(left, lines, room)
 }
+
+// before puts above the latest changes how many came before, if there is room.
+func before(n int, lines []string, room int) []string {
+	if n == 0 || len(lines) >= room {
+		return lines
+	}
+	return append([]string{fmt.Sprintf("… %s before: see the view gaps", plural(uint64(n), "change"))}, lines...)
+}
+
+// wrapped gives the lines that a text takes on the screen.
+func wrapped(s screen, text string) []string { return strings.Split(s.wrap(text), "\n") }
 
 // fit leaves out the last lines of more than there is room for, and says how many.
 func fit(lines []string, height int, more string) []string {

@@ -37,6 +37,32 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// TestLatest holds that of changes which are longer than the screen is wide the latest are shown whole, as many as there
+// is room for, and of the very last one at least how it began, which is what was done to which function.
+func TestLatest(t *testing.T) {
+	steps := []string{
+		"a: attached for 82ms of every 1s: the budget allows more",
+		"main.query: detached but for 20ms in every 30s: all probes would take 6.2 % of the targets' own CPU time, its own 1.1 %; the budget is 5 %",
+	}
+	for _, c := range []struct {
+		width, room, told int
+		want              string
+	}{
+		{80, 4, 2, "a: attached for 82ms of every 1s: the budget allows more|main.query: detached but for 20ms in every 30s: all probes would take 6.2 % of|  the targets' own CPU time, its own 1.1 %; the budget is 5 %"},
+		{80, 3, 2, "a: attached for 82ms of every 1s: the budget allows more|main.query: detached but for 20ms in every 30s: all probes would take 6.2 % of|  the targets' own CPU time, its own 1.1 %; the budget is 5 %"},
+		{80, 3, 5, "… 4 changes before: see the view gaps|main.query: detached but for 20ms in every 30s: all probes would take 6.2 % of|  the targets' own CPU time, its own 1.1 %; the budget is 5 %"},
+		{80, 2, 2, "main.query: detached but for 20ms in every 30s: all probes would take 6.2 % of|  the targets' own CPU time, its own 1.1 %; the budget is 5 %"},
+		{80, 1, 2, "main.query: detached but for 20ms in every 30s: all probes would take 6.2 % of …"},
+		{80, 0, 2, ""},
+		{40, 2, 2, "main.query: detached but for 20ms in|  every 30s: all probes would take 6.2 % …"},
+		{40, 9, 2, "a: attached for 82ms of every 1s: the|  budget allows more|main.query: detached but for 20ms in|  every 30s: all probes would take 6.2 %|  of the targets' own CPU time, its own|  1.1 %; the budget is 5 %"},
+	} {
+		if got := strings.Join(latest(screen{width: c.width}, steps, c.told, c.room), "|"); got != c.want {
+			t.Errorf("of %d changes, %d lines of %d columns:\n%s, want\n%s", c.told, c.room, c.width, got, c.want)
+		}
+	}
+}
+
 // TestLayoutFits holds that whatever there is to show fits the screen, and begins with the table's head.
 func TestLayoutFits(t *testing.T) {
 	long := strings.Repeat("words that don't end ", 20)

@@ -42,7 +42,7 @@ func TestHotFunction(t *testing.T) {
 	if sliced != 1 || counted >= made || off > made || estimate < made-3*off || estimate > made+3*off {
 		t.Errorf("%.0f calls were made, %.0f counted, %.0f estimated, ± %.0f (sliced: %d)", made, counted, estimate, off, sliced)
 	}
-	if n := number(t, db, "SELECT count(*) FROM gaps WHERE process = 'hot' AND count = 0 AND reason LIKE '%of every%the budget is 5.0 \\%' ESCAPE '\\' OR process = 'hot' AND reason LIKE 'detached but for%'"); n == 0 {
+	if n := number(t, db, "SELECT count(*) FROM gaps WHERE process = 'hot' AND count = 0 AND reason LIKE '%of every%the budget is 5 \\%' ESCAPE '\\' OR process = 'hot' AND reason LIKE 'detached but for%'"); n == 0 {
 		t.Errorf("no step is stored: %s", text(t, db, "SELECT * FROM gaps"))
 	}
 	// What failed while it was looked at is recorded, with its arguments.
@@ -152,8 +152,8 @@ func TestEachProcess(t *testing.T) {
 	result := tr.stop()
 	db := tr.open()
 	// Where it had to wait for a processor, it was longer in calls than all processes had of them.
-	its := number(t, db, "SELECT count(*) FROM gaps WHERE process = 'hot' AND count = 0 AND (reason LIKE ? OR reason LIKE '%time in traced calls%')", fmt.Sprintf("%%would take %%of process %d's%%", hot.PID))
-	if n := number(t, db, "SELECT count(*) FROM gaps WHERE count = 0 AND reason LIKE '%of the targets'' CPU time%'"); its == 0 || n > 0 {
+	its := number(t, db, "SELECT count(*) FROM gaps WHERE process = 'hot' AND count = 0 AND (reason LIKE ? OR reason LIKE '%time in traced calls%')", fmt.Sprintf("%%would take %%process %d's own CPU time%%", hot.PID))
+	if n := number(t, db, "SELECT count(*) FROM gaps WHERE count = 0 AND reason LIKE '%the targets'' own CPU time%'"); its == 0 || n > 0 {
 		t.Errorf("steps: %s\nsaid: %s", text(t, db, "SELECT group_concat(reason) FROM gaps"), result.Stderr)
 	}
 }
