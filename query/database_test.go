@@ -114,6 +114,34 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// TestTraced holds for how long something traced: not before the session began, nor in what is left of the second that
+// statistics are told of.
+func TestTraced(t *testing.T) {
+	f := newFixture(t)
+	d := f.reader(t)
+	now := time.Now()
+	traced := func(since, until time.Time) float64 {
+		took, err := d.Traced(t.Context(), query.Range{Since: since}, until)
+		must(t, err)
+		return took.Seconds()
+	}
+	second := now.Add(time.Hour).Truncate(time.Second)
+	if got := traced(second.Add(300*time.Millisecond), second.Add(9900*time.Millisecond)); got != 9 {
+		t.Errorf("9 whole seconds and a part of one: %v", got)
+	}
+	must(t, f.store.Stats([]writer.FunctionSecond{{Second: second.Unix() + 9, Tally: trace.Tally{Func: f.function("main.pay"), Calls: 1}}}))
+	must(t, f.store.Flush())
+	if got := traced(second.Add(300*time.Millisecond), second.Add(9900*time.Millisecond)); got != 10 {
+		t.Errorf("with statistics of the last one: %v", got)
+	}
+	if got := traced(second.Add(9*time.Second), second.Add(9*time.Second)); got != 1 {
+		t.Errorf("the least: %v", got)
+	}
+	if got, want := traced(now.Add(-24*time.Hour), second.Add(9*time.Second)), second.Add(9*time.Second).Sub(now).Seconds(); math.Abs(got-want) > 10 {
+		t.Errorf("since before it began: %v, want about %v", got, want)
+	}
+}
+
 func TestSummaries(t *testing.T) {
 	f := newFixture(t)
 	f.acc.Tally(&trace.Tally{Func: f.function("main.lookup"), Calls: 4, Dropped: 4})

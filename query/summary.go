@@ -238,6 +238,31 @@ func (by Sort) of(s *Summary) float64 {
 	}
 }
 
+// Traced is for how long something traced of the time from a range's beginning until now, give or take half a second: so
+// long it took to count what Summaries gives. At least a second.
+func (d *Database) Traced(ctx context.Context, r Range, now time.Time) (time.Duration, error) {
+	var started, ended, last string
+	err := d.sql.QueryRowContext(ctx, `SELECT coalesce(min(started), ''), coalesce(max(coalesce(ended, 'not yet')), ''),
+		(SELECT coalesce(max(ts), '') FROM stat INDEXED BY stat_second WHERE seconds = 1)
+		FROM session WHERE ended IS NULL OR ended >= ?`, timestamp(r.Since)).Scan(&started, &ended, &last)
+	if err != nil {
+		return 0, d.wrap("read sessions", err)
+	}
+	// Counts are read once a second, at some moment within it; of the present one that may be still to come.
+	const moment = time.Second / 2
+	begin, end := r.Since.Truncate(time.Second).Add(-moment), now.Truncate(time.Second).Add(-moment)
+	if told, err := time.Parse(secondForm, last); err == nil && told.After(end) {
+		end = end.Add(time.Second)
+	}
+	if at, err := time.Parse(secondForm, started); err == nil && at.After(begin) {
+		begin = at
+	}
+	if at, err := time.Parse(secondForm, ended); err == nil && at.Before(end) {
+		end = at
+	}
+	return max(end.Sub(begin), time.Second), nil
+}
+
 // Missing is calls, or parts of them, that are not in the database, for one reason.
 type Missing struct {
 	Reason string `json:"reason"`

@@ -978,10 +978,8 @@ const manifold = 2
 
 // percent writes a share.
 func percent(share float64) string {
-	switch p := 100 * share; {
-	case p >= 10:
-		return fmt.Sprintf("%.0f %%", p)
-	default:
+	if p := 100 * share; p < 10 {
 		return fmt.Sprintf("%.2g %%", p)
 	}
+	return fmt.Sprintf("%.0f %%", 100*share)
 }

@@ -310,7 +310,7 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	var view *live
 	if f.output == "table" && command == nil { // the terminal is the command's, if there is one
 		view = startLive(out, liveView{
-			print: func(s screen) error { return reportOf(s, f.db, query.Range{Since: started}, query.SortTotal) },
+			print: func(s screen) error { return reportOf(s, f.db, query.Range{Since: started}, query.SortTotal, false) },
 			status: func() string {
 				return fmt.Sprintf("recording for %s; Ctrl-C stops", time.Since(started).Round(time.Second))
 			},
@@ -401,7 +401,7 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 		}
 	}
 	if f.output == "table" {
-		if err := reportOf(newScreen(out), f.db, query.Range{Since: started}, query.SortTotal); err != nil {
+		if err := reportOf(newScreen(out), f.db, query.Range{Since: started}, query.SortTotal, false); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -75,7 +76,8 @@ func newReportCommand() *cobra.Command {
 		Use:   "report",
 		Short: "Summarize what was recorded, a row for every function",
 		Long: `Summarize what was recorded, a row for every function. Calls, errors and percentiles
-are exact: they count also the calls that were sampled out or dropped.`,
+are exact: they count also the calls that were left out (by --sample, a budget, --filter,
+--min-duration or --stats-only) or dropped.`,
 		Example: `  observatory-trace report
   observatory-trace report --since 10m --sort p99
   observatory-trace report -o json | jq '.[] | select(.errors > 0)'`,
@@ -128,24 +130,31 @@ func (f *readFlags) report(ctx context.Context, out io.Writer, db *query.Databas
 	if f.output == "json" {
 		return writeJSON(out, summaries)
 	}
-	return writeReport(newScreen(out), db, f.selection(), summaries)
+	return writeReport(newScreen(out), db, f.selection(), summaries, 0)
 }
 
-// reportOf prints the report of a range of a database, ordered.
-func reportOf(s screen, path string, r query.Range, by query.Sort) error {
+// reportOf prints the report of a range of a database, ordered; with rates, of one that lasts until now.
+func reportOf(s screen, path string, r query.Range, by query.Sort, rates bool) error {
 	f := readFlags{db: path}
 	return f.withDatabase(func(db *query.Database) error {
 		summaries, err := db.Summaries(context.Background(), r)
 		if err != nil {
 			return err
 		}
+		traced := time.Duration(0)
+		if rates {
+			if traced, err = db.Traced(context.Background(), r, time.Now()); err != nil {
+				return err
+			}
+		}
 		query.SortSummaries(summaries, by)
-		return writeReport(s, db, r, summaries)
+		return writeReport(s, db, r, summaries, traced)
 	})
 }
 
-// writeReport prints the table, its sum, and what is missing and how to have it.
-func writeReport(s screen, db *query.Database, r query.Range, summaries []query.Summary) error {
+// writeReport prints the table, its sum, and what is missing and how to have it. Given the time in which the calls
+// were counted, it tells how many there were a second.
+func writeReport(s screen, db *query.Database, r query.Range, summaries []query.Summary, traced time.Duration) error {
 	ahead, err := uncounted(db, r)
 	if err != nil {
 		return err
@@ -174,27 +183,30 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 	if err != nil {
 		return err
 	}
-	if err := reportGrid(s, summaries).write(s); err != nil {
+	if err := reportGrid(s, summaries, traced).write(s); err != nil {
 		return err
 	}
-	var calls, failed, sampled, dropped uint64
+	var calls, failed, left, dropped uint64
 	all, about := 0.0, "about"
 	for i := range summaries {
-		if strings.HasPrefix(formatEstimate(&summaries[i]), atLeast) {
-			about = strings.TrimSpace(atLeast)
+		if leastOnly(&summaries[i]) {
+			about = "at least"
 		}
 		calls += summaries[i].Calls
 		all += float64(summaries[i].Calls) / summaries[i].Coverage
 		failed += summaries[i].Errors
-		sampled += summaries[i].SampledOut
+		left += summaries[i].SampledOut
 		dropped += summaries[i].Dropped
 	}
 	line := fmt.Sprintf("\n%s, %s, %s", plural(uint64(len(summaries)), "function"), plural(calls, "call"), plural(failed, "error"))
 	if uint64(all) > calls {
 		line = fmt.Sprintf("\n%s, %s counted of %s %s, %s", plural(uint64(len(summaries)), "function"), plural(calls, "call"), about, formatCount(uint64(all)), plural(failed, "error"))
 	}
-	if sampled > 0 {
-		line += fmt.Sprintf(", %s sampled out", formatCount(sampled))
+	switch {
+	case onlyCounted(summaries):
+		line += ", none of them recorded"
+	case left > 0:
+		line += fmt.Sprintf(", %s left out", formatCount(left))
 	}
 	if dropped > 0 {
 		line += ", " + s.paint(formatCount(dropped)+" dropped", text.FgYellow)
@@ -231,19 +243,40 @@ func formatEstimate(r *query.Summary) string {
 		return formatCount(r.Calls)
 	}
 	all := float64(r.Calls) / r.Coverage
-	if r.CallsError > mostOff*all {
-		return atLeast + formatCount(uint64(all))
+	if leastOnly(r) {
+		return "at least " + formatCount(uint64(all))
 	}
 	return fmt.Sprintf("%s ±%.0f%%", formatCount(uint64(all)), max(1, 100*r.CallsError/all))
 }
 
-// mostOff is how far off, relative, an estimate may be that is more than the least that is certain.
-const mostOff = 3
+// leastOnly says that a function's number of calls is only the least that it may be: see sample.AtLeast.
+func leastOnly(r *query.Summary) bool {
+	const most = 3 // how far off, relative, an estimate may be that is more than that
+	return r.CallsError > most*float64(r.Calls)/r.Coverage
+}
 
-const atLeast = "at least "
+// onlyCounted says that all calls were left out, as --stats-only has it.
+func onlyCounted(summaries []query.Summary) bool {
+	return !slices.ContainsFunc(summaries, func(r query.Summary) bool { return r.SampledOut < r.Calls })
+}
+
+// formatRate tells how many calls there were a second, about, where not all were counted.
+func formatRate(r *query.Summary, traced time.Duration) string {
+	rate, about := float64(r.Calls)/r.Coverage/traced.Seconds(), ""
+	switch {
+	case leastOnly(r):
+		about = ">"
+	case r.Coverage < 1:
+		about = "~"
+	}
+	if rate < 99.95 {
+		return about + threeDigits(rate)
+	}
+	return about + formatCount(uint64(math.Round(rate)))
+}
 
 // reportGrid leaves out the columns that say nothing.
-func reportGrid(s screen, summaries []query.Summary) *grid {
+func reportGrid(s screen, summaries []query.Summary, traced time.Duration) *grid {
 	type field struct {
 		column
 		empty func(*query.Summary) bool // nil: always shown
@@ -265,9 +298,10 @@ func reportGrid(s screen, summaries []query.Summary) *grid {
 		{column{title: "PROCESS", name: true}, nil, func(r *query.Summary) string { return oneLine(r.Process) }},
 		{column{title: "GROUP", drop: 3}, func(r *query.Summary) bool { return r.Group == "" }, func(r *query.Summary) string { return oneLine(r.Group) }},
 		{column{title: "CALLS", right: true}, nil, count(func(r *query.Summary) uint64 { return r.Calls })},
+		{column{title: "CALLS/S", right: true}, func(*query.Summary) bool { return traced == 0 }, func(r *query.Summary) string { return formatRate(r, traced) }},
 		{column{title: "ALL, ABOUT", right: true}, func(r *query.Summary) bool { return r.Coverage == 1 }, formatEstimate},
 		{column{title: "ERRORS", right: true}, nil, count(func(r *query.Summary) uint64 { return r.Errors }, text.FgRed)},
-		{column{title: "SAMPLED OUT", right: true, drop: 7}, func(r *query.Summary) bool { return r.SampledOut == 0 }, count(func(r *query.Summary) uint64 { return r.SampledOut })},
+		{column{title: "LEFT OUT", right: true, drop: 7}, func(r *query.Summary) bool { return r.SampledOut == 0 || onlyCounted(summaries) }, count(func(r *query.Summary) uint64 { return r.SampledOut })},
 		{column{title: "DROPPED", right: true, drop: 1}, func(r *query.Summary) bool { return r.Dropped == 0 }, count(func(r *query.Summary) uint64 { return r.Dropped }, text.FgYellow)},
 		{column{title: "MEAN", right: true, drop: 2}, nil, optional(func(r *query.Summary) *float64 { return r.MeanMS })},
 		{column{title: "P50", right: true, drop: 4}, nil, optional(func(r *query.Summary) *float64 { return r.P50MS })},

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/observatory-trace/observatory-trace/query"
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -117,12 +118,12 @@ main.handle      1       0  4.00ms  4.00ms  4.00ms  4.00ms  4.00ms  1.00ms  4.00
 	checkOutput(t, "no calls were recorded\n", "report", "--db", s.path, "--process", "none")
 
 	var out bytes.Buffer
-	must(t, reportOf(newScreen(&out), s.path, query.Range{Since: s.now}, query.SortTotal))
+	must(t, reportOf(newScreen(&out), s.path, query.Range{Since: s.now}, query.SortTotal, false))
 	if !strings.Contains(out.String(), "main.pay") {
 		t.Errorf("report of the session: %s", out.String())
 	}
 	out.Reset()
-	must(t, reportOf(newScreen(&out), s.path, query.Range{Since: s.now.Add(time.Hour)}, query.SortTotal))
+	must(t, reportOf(newScreen(&out), s.path, query.Range{Since: s.now.Add(time.Hour)}, query.SortTotal, false))
 	if out.String() != "no calls were recorded\n" {
 		t.Errorf("report of nothing: %s", out.String())
 	}
@@ -153,6 +154,56 @@ func TestReportUncounted(t *testing.T) {
 	checkOutput(t, "missing: 5: deleted early\n2 calls "+told, "report", "--db", s.path) // this is another process
 	sql("UPDATE session SET started = strftime('%%Y-%%m-%%d %%H:%%M:%%f')")
 	checkOutput(t, "no calls were recorded\n", "report", "--db", s.path) // it counts them within the second
+}
+
+// TestReportLeftOut holds that there is no column of calls that were left out where none was, nor where all were, which then
+// is said.
+func TestReportLeftOut(t *testing.T) {
+	s := &shop{path: filepath.Join(t.TempDir(), "shop.db"), now: time.Now().Truncate(time.Second)}
+	var err error
+	s.store, err = writer.Open(s.path, writer.Options{})
+	must(t, err)
+	defer func() { must(t, s.store.Close()) }()
+	count := func(name string, recorded, left uint64) {
+		var acc writer.Accumulator
+		acc.Tally(&trace.Tally{Func: &trace.Function{Name: name, RawName: name}, Calls: recorded + left, LeftOut: left})
+		must(t, s.store.Stats(acc.Take(s.now)))
+		must(t, s.store.Flush())
+	}
+	count("main.handle", 0, 12)
+	count("main.pay", 0, 3)
+	checkOutput(t, `
+PROCESS      CALLS  ERRORS  MEAN  P50  P95  P99  MAX  TOTAL
+main.handle     12       0     –    –    –    –    –    0ns
+main.pay         3       0     –    –    –    –    –    0ns
+
+2 functions, 15 calls, 0 errors, none of them recorded
+`[1:], "report", "--db", s.path)
+	count("main.pay", 1, 0)
+	checkOutput(t, `
+PROCESS      CALLS  ERRORS  LEFT OUT  MEAN  P50  P95  P99  MAX  TOTAL
+main.handle     12       0        12     –    –    –    –    –    0ns
+main.pay         4       0         3     –    –    –    –    –    0ns
+
+2 functions, 16 calls, 0 errors, 15 left out
+`[1:], "report", "--db", s.path)
+}
+
+// TestReportRates holds that top has how often functions are called, with which it fits a terminal.
+func TestReportRates(t *testing.T) {
+	of := func(name string, calls uint64, coverage float64) query.Summary {
+		ms := 12.5
+		return query.Summary{Process: name, Calls: calls, Coverage: coverage, MeanMS: &ms, P50MS: &ms, P95MS: &ms, P99MS: &ms, MaxMS: &ms, CPUMS: &ms, TotalMS: 1250, OverheadMS: 12.5}
+	}
+	summaries := []query.Summary{of("main.(*Service).processOrder", 2_345_678, 1), of("main.query", 123, 1), of("main.validate", 7, 0.25)}
+	var out bytes.Buffer
+	must(t, reportGrid(screen{w: &out, width: 80}, summaries, 10*time.Second).write(screen{w: &out, width: 80}))
+	lines := strings.Split(out.String(), "\n")
+	for i, want := range []string{"CALLS/S", "234,568", "12.3", "~2.80"} {
+		if fields := strings.Fields(lines[i]); fields[2] != want || utf8.RuneCountInString(lines[i]) > 80 {
+			t.Errorf("line %d, which is to have %s:\n%s", i+1, want, out.String())
+		}
+	}
 }
 
 // TestReportJSON holds the names and the order of the fields: programs read them.

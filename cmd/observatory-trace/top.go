@@ -19,8 +19,8 @@ func newTopCommand() *cobra.Command {
 		Use:   "top",
 		Short: "Show what is going on, a row for every function, anew every second",
 		Long: `Show what is going on while something traces, a row for every function that was called in the
-latest seconds, anew every second. Calls, errors and percentiles are exact, as those of report. Without a terminal
-it is shown once.`,
+latest seconds, anew every second. Calls, errors and percentiles are exact, as those of report; CALLS/S is of the time
+in which something traced (~: an estimate, where probes were not always in place). Without a terminal it is shown once.`,
 		Example: `  observatory-trace top
   observatory-trace top --window 1m --sort p99 --process 'main.*'`,
 		Args: noArgs,
@@ -34,7 +34,7 @@ it is shown once.`,
 			}
 			shown := liveView{
 				print: func(s screen) error {
-					return reportOf(s, db, query.Range{Since: time.Now().Add(-window), Process: process}, order)
+					return reportOf(s, db, query.Range{Since: time.Now().Add(-window), Process: process}, order, true)
 				},
 				status: func() string {
 					return fmt.Sprintf("the latest %s of %s; Ctrl-C ends", windowText(window), db)
