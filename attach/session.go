@@ -87,6 +87,7 @@ type Session struct {
 
 	glances   bool       // files are attached to in processes that run already
 	attaching sync.Mutex // held while files are attached to, or detached from; taken before mu
+	matching  *matching  // guarded by attaching
 	mu        sync.Mutex // guards files and detached, shortly: records wait for it
 	files     map[FileID]*attachedFile
 	detached  bool
@@ -163,7 +164,7 @@ func Start(opts Options) (_ *Session, err error) {
 		opts.Warn = func(error) {}
 	}
 	s := &Session{
-		opts: opts, costs: AssumedCosts, times: map[int]time.Duration{}, done: map[int]bool{}, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
+		opts: opts, matching: newMatching(&opts), costs: AssumedCosts, times: map[int]time.Duration{}, done: map[int]bool{}, files: map[FileID]*attachedFile{}, processes: map[uint32]*trace.Process{},
 		arrivals: make(chan arrival, 4096), spaces: map[uint32]*space{}, biases: map[uint32]map[*image]uint64{},
 		modules: map[FileID]*image{}, libcs: libcs{known: map[libcKey]libc{}}, unlocated: map[uint32]unlocated{},
 	}
@@ -390,7 +391,10 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	if t.wanted {
-		if a.functions, err = file.Select(s.opts.Selection); err != nil {
+		if a.functions, err = file.Select(s.opts.Selection); err == nil {
+			err = s.matching.look(file)
+		}
+		if err != nil {
 			return fmt.Errorf("select functions of %s: %w", t.module, err)
 		}
 	}
@@ -517,6 +521,13 @@ func (s *Session) Functions() []*trace.Function {
 		all = append(all, f.functions...)
 	}
 	return all
+}
+
+// Unmatched gives the patterns that have matched nothing so far.
+func (s *Session) Unmatched() []Unmatched {
+	s.attaching.Lock()
+	defer s.attaching.Unlock()
+	return s.matching.unmatched()
 }
 
 // Live is the number of traced processes that have not ended.

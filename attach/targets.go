@@ -137,16 +137,17 @@ func (o *Options) exeWanted() bool {
 }
 
 // Survey lists the functions that Start would find with these options, file by
-// file, the refused included. Nothing is attached. command is the path of the
-// executable of a command to come, or empty.
-func Survey(o Options, command string) (found []*trace.Function, err error) {
+// file, the refused included, and the patterns that match nothing. Nothing is attached.
+// command is the path of the executable of a command to come, or empty.
+func Survey(o Options, command string) (found []*trace.Function, unmatched []Unmatched, err error) {
+	m := newMatching(&o)
 	err = eachFile(o, command, func(f *symbols.File) error {
 		selected, err := f.Select(o.Selection)
 		found = append(found, selected...)
 		o.warnOf(f)
-		return err
+		return errors.Join(err, m.look(f))
 	})
-	return found, err
+	return found, m.unmatched(), err
 }
 
 // warnOf tells what was found wrong with a file.

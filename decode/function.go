@@ -80,7 +80,7 @@ func newFunction(f *trace.Function, config *Config) *function {
 		Function:  f,
 		isGo:      f.Language == trace.LangGo || f.Go != nil,
 		uretprobe: f.Exit.Kind == trace.ExitReturn,
-		args:      newParams(f.EntryPlan, "arg", config.secretName),
+		args:      newParams(f.EntryPlan, unnamedArgument, config.secretName),
 		results:   newParams(f.ExitPlan, "r", config.secretName),
 		failure:   -1,
 	}
@@ -104,14 +104,10 @@ func newParams(plan *trace.Plan, prefix string, secret func(name string) string)
 	}
 	params := make([]param, 0, len(plan.Root.Fields))
 	for i, f := range plan.Root.Fields {
-		name := f.Name
-		if name == trace.Dictionary {
+		if f.Name == trace.Dictionary {
 			continue
 		}
-		// Go's compiler calls unnamed ones ~p0, ~r0.
-		if name == "" || name == "_" || strings.HasPrefix(name, "~") {
-			name = prefix + strconv.Itoa(i)
-		}
+		name := named(f.Name, prefix, i)
 		p := param{key: append(appendString(nil, name), ':'), field: f, secret: secret(name)}
 		if f.Unavailable == "" && f.Type != nil {
 			p.moves = movesOf(plan, f)
@@ -125,6 +121,31 @@ func newParams(plan *trace.Plan, prefix string, secret func(name string) string)
 		params = append(params, p)
 	}
 	return params
+}
+
+// named gives the name by which a plan's field is shown: its own, or the prefix and its place.
+func named(own, prefix string, place int) string {
+	// Go's compiler calls unnamed ones ~p0, ~r0.
+	if own == "" || own == "_" || strings.HasPrefix(own, "~") {
+		return prefix + strconv.Itoa(place)
+	}
+	return own
+}
+
+// unnamedArgument is what arguments without a name are called, before their place.
+const unnamedArgument = "arg"
+
+// Arguments gives the names by which the arguments of a function's calls are shown.
+func Arguments(f *trace.Function) (names []string) {
+	if f.EntryPlan == nil || f.EntryPlan.Root == nil {
+		return nil
+	}
+	for i, field := range f.EntryPlan.Root.Fields {
+		if field.Name != trace.Dictionary {
+			names = append(names, named(field.Name, unnamedArgument, i))
+		}
+	}
+	return names
 }
 
 // movesOf gives the moves that fill a field of a plan's root.

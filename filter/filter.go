@@ -35,13 +35,20 @@ type Filter struct {
 }
 
 // condition is a part of an expression that is true or false.
-type condition interface{ holds(f *Filter) bool }
+type condition interface {
+	holds(f *Filter) bool
+	outlook(f *Filter, arguments []string) (can, cannot bool)
+}
 
 type (
 	and  struct{ left, right condition }
 	or   struct{ left, right condition }
 	not  struct{ of condition }
-	leaf struct{ program *vm.Program }
+	leaf struct {
+		program *vm.Program
+		needs   []string // parameters without which it is false
+		static  bool     // it is about a call's function alone
+	}
 )
 
 func (c and) holds(f *Filter) bool { return c.left.holds(f) && c.right.holds(f) }
@@ -127,7 +134,7 @@ func (f *Filter) condition(node ast.Node) (condition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile part %s: %w", node, err)
 	}
-	return leaf{program}, nil
+	return leaf{program, needed(node), isStatic(node)}, nil
 }
 
 // patcher makes of names and dots calls that fail where there is nothing of that name;

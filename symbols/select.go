@@ -24,6 +24,24 @@ func (f *File) Select(sel Selection) (matched []*trace.Function, err error) {
 	return matched, err
 }
 
+// Unmatched returns those of the patterns that match no function's name.
+func (f *File) Unmatched(patterns []*pattern.Pattern) (unmatched []*pattern.Pattern, err error) {
+	err = f.read(func() error {
+		t, err := f.functions()
+		if err != nil {
+			return err
+		}
+		for _, p := range patterns {
+			m := newMatcher([]*pattern.Pattern{p})
+			if !slices.ContainsFunc(t.entries, func(e entry) bool { return e.parent < 0 && t.matches(m, e) }) {
+				unmatched = append(unmatched, p)
+			}
+		}
+		return nil
+	})
+	return unmatched, err
+}
+
 // Nearest returns up to n names of functions that resemble a pattern which
 // matched nothing.
 func (f *File) Nearest(p string, n int) (names []string, err error) {

@@ -110,7 +110,7 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	notes := &notes{w: cmd.ErrOrStderr(), quiet: f.quiet}
 	opts.Warn = notes.warn
 	if f.dryRun {
-		return dryRun(cmd.OutOrStdout(), opts, command)
+		return dryRun(cmd.OutOrStdout(), notes, opts, command)
 	}
 	opts.Precondition = rules.precondition()
 	opts.Rate = func(f *trace.Function) float64 { return budgets.rates.Most(f, 0) }
@@ -259,6 +259,9 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	if functions == 0 && !waitsForMore(opts) {
 		return 0, noMatch(opts, commandPath(command))
 	}
+	if hopeless := rules.hopeless(session.Functions()); functions > 0 && hopeless != "" && !waitsForMore(opts) && len(opts.Libs) == 0 {
+		return 0, usageError{errors.New(hopeless)}
+	}
 	keep, err := f.keep.policy(f.db)
 	if err != nil {
 		return 0, err
@@ -281,10 +284,14 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 	notes.attached(session, opts, functions, processes, f.verbose)
 	idle := func() []string {
 		traced := session.Functions()
-		return slices.Concat(f.target.idle(traced), opener.budgets.idle(traced), rules.idle(traced))
+		var unmatched []string
+		if len(traced) > 0 { // else that has been said of all of them
+			unmatched = saidOf(session.Unmatched(), opts)
+		}
+		return slices.Concat(unmatched, f.target.idle(traced), opener.budgets.idle(traced), rules.idle(traced))
 	}
 	if functions > 0 {
-		notes.sayAll(idle())
+		notes.warnAll(idle())
 	}
 
 	ended := make(chan struct{})
@@ -334,7 +341,7 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 		return code, err
 	}
 	if functions == 0 { // when recording began: then it was too early to tell
-		notes.sayAll(idle())
+		notes.warnAll(idle())
 	}
 	sayKept(notes, store.Counters(), keep)
 	return code, f.summary(out, notes, r, started)
@@ -495,9 +502,9 @@ func (n *notes) say(format string, args ...any) {
 	}
 }
 
-func (n *notes) sayAll(texts []string) {
+func (n *notes) warnAll(texts []string) {
 	for _, text := range texts {
-		n.say("%s", text)
+		n.warn(errors.New(text))
 	}
 }
 

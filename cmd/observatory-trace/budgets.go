@@ -129,7 +129,7 @@ func (b *budgets) idle(functions []*trace.Function) (texts []string) {
 		if !slices.ContainsFunc(functions, func(f *trace.Function) bool {
 			return f.Traceable && (r.function.Match(f.Name) || r.function.Match(f.RawName))
 		}) {
-			texts = append(texts, fmt.Sprintf("--sample %s: matches no traced function", r.text))
+			texts = append(texts, fmt.Sprintf("--sample %s: matches no traced function", r.text)+nearest(r.function.String(), namesOfTraced(functions)))
 		}
 	}
 	return texts

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,13 +49,14 @@ and why some can't be traced. Nothing is attached. FILE is an executable or a sh
 			case len(opts.PIDs)+len(opts.Names)+len(opts.Exes) == 0:
 				return usageError{errors.New("nothing to list: name a file, or a target with -p PID, --name GLOB or --exe PATH")}
 			}
-			found, err := attach.Survey(opts, file)
+			found, unmatched, err := attach.Survey(opts, file)
 			if err != nil {
 				return err
 			}
 			if len(found) == 0 {
 				return noMatch(opts, file)
 			}
+			notes.warnAll(saidOf(unmatched, opts))
 			if output == "json" {
 				return listJSON(cmd.OutOrStdout(), found)
 			}
@@ -91,6 +93,21 @@ func noMatch(opts attach.Options, command string) error {
 		text += "; the nearest names are:\n  " + strings.Join(names, "\n  ")
 	}
 	return nothingMatchedError{errors.New(text)}
+}
+
+// saidOf says of each pattern that matched nothing which flag's it is, and the way out.
+func saidOf(unmatched []attach.Unmatched, opts attach.Options) (texts []string) {
+	for _, u := range unmatched {
+		switch {
+		case slices.Contains(opts.Libs, u.Pattern):
+			texts = append(texts, fmt.Sprintf("-l %s: matches no shared object that a target has mapped yet; -l goes by the path, or its last element", u.Pattern))
+		case slices.Contains(opts.Selection.Exclude, u.Pattern):
+			texts = append(texts, fmt.Sprintf("-x %s: matches no function", u.Pattern)+nearestNames(u.Nearest))
+		default:
+			texts = append(texts, fmt.Sprintf("-s %s: matches no function", u.Pattern)+nearestNames(u.Nearest))
+		}
+	}
+	return texts
 }
 
 // unmatched says why nothing of a file matched, and the way out.
@@ -308,7 +325,7 @@ func exitText(e trace.Exit) string {
 }
 
 // dryRun says what attach would do, and what each call of it would cost here.
-func dryRun(w io.Writer, opts attach.Options, command []string) error {
+func dryRun(w io.Writer, notes *notes, opts attach.Options, command []string) error {
 	var file string
 	if len(command) > 0 {
 		path, err := exec.LookPath(command[0])
@@ -317,13 +334,14 @@ func dryRun(w io.Writer, opts attach.Options, command []string) error {
 		}
 		file = path
 	}
-	found, err := attach.Survey(opts, file)
+	found, unmatched, err := attach.Survey(opts, file)
 	if err != nil {
 		return err
 	}
 	if len(found) == 0 {
 		return noMatch(opts, file)
 	}
+	notes.warnAll(saidOf(unmatched, opts))
 	costs, err := attach.Calibrate(context.Background())
 	if err != nil {
 		return err

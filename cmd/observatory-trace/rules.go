@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +41,7 @@ type rules struct {
 	showSecrets bool
 	errors      []errorRule
 	filter      *filter.Filter // nil: all calls
+	text        string         // of the filter
 	minimum     time.Duration
 }
 
@@ -66,6 +68,7 @@ func (f *ruleFlags) compile() (rules, error) {
 		return r, fmt.Errorf("--min-duration %v: give a duration above 0", f.minimum)
 	}
 	if f.filter != "" {
+		r.text = f.filter
 		if r.filter, err = filter.Compile(f.filter); err != nil {
 			return r, fmt.Errorf("--filter %q: %w", f.filter, err)
 		}
@@ -137,19 +140,52 @@ func (r *rules) failure(f *trace.Function) *trace.Failure {
 	return nil
 }
 
+// hopeless says that the filter can't be true of any call of the functions, and why; empty where it can.
+func (r *rules) hopeless(functions []*trace.Function) string {
+	traced := slices.Collect(traceable(functions))
+	if r.filter == nil || len(traced) == 0 || slices.ContainsFunc(traced, func(f *trace.Function) bool { return r.filter.Possible(f, decode.Arguments(f)) }) {
+		return ""
+	}
+	text := fmt.Sprintf("--filter %q: it can't be true of any call of what is traced", r.text)
+	if missing := r.missing(traced); len(missing) > 0 {
+		return text + ": " + strings.Join(missing, "; ")
+	}
+	return text + "; list shows their names and parameters"
+}
+
+// missing says which names in the filter none of the functions has a parameter of.
+func (r *rules) missing(traced []*trace.Function) (texts []string) {
+	arguments := map[string]bool{}
+	for _, f := range traced {
+		for _, name := range decode.Arguments(f) {
+			arguments[name] = true
+		}
+	}
+	for _, name := range r.filter.Names() {
+		if !arguments[name] {
+			texts = append(texts, fmt.Sprintf("no traced function has a parameter %q", name)+nearest(name, maps.Keys(arguments)))
+		}
+	}
+	return texts
+}
+
 // idle says which --error flags say nothing of any of the functions, and which names in
 // the filter none of them has.
 func (r *rules) idle(functions []*trace.Function) (texts []string) {
-	if r.filter != nil {
-		for _, name := range r.filter.Names() {
-			if !slices.ContainsFunc(functions, func(f *trace.Function) bool { return f.Traceable && hasParameter(f, name) }) {
-				texts = append(texts, fmt.Sprintf("--filter: no traced function has a parameter %q", name))
-			}
+	if hopeless := r.hopeless(functions); hopeless != "" {
+		texts = append(texts, hopeless)
+	} else if r.filter != nil {
+		for _, missing := range r.missing(slices.Collect(traceable(functions))) {
+			texts = append(texts, "--filter: "+missing)
 		}
 	}
 	for i := range r.errors {
 		if !slices.ContainsFunc(functions, func(f *trace.Function) bool { return decode.Ruled(f) && r.errors[i].matches(f) }) {
-			texts = append(texts, fmt.Sprintf("--error %s: matches no traced C or C++ function with a number or a pointer as its result", r.errors[i].text))
+			text := fmt.Sprintf("--error %s: matches no traced C or C++ function with a number or a pointer as its result", r.errors[i].text)
+			if !slices.ContainsFunc(functions, r.errors[i].matches) {
+				text += nearest(r.errors[i].function.String(), namesOfTraced(functions))
+			}
+			texts = append(texts, text)
 		}
 	}
 	for _, f := range functions {

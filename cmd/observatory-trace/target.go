@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"math/bits"
 	"slices"
@@ -123,12 +124,50 @@ func groupsOf(texts []string) (func(string) string, error) {
 // idle says which --group flags none of the functions is in.
 func (f *targetFlags) idle(functions []*trace.Function) (texts []string) {
 	for _, text := range f.groups {
-		name, _, _ := strings.Cut(text, "=")
+		name, function, _ := strings.Cut(text, "=")
 		if !slices.ContainsFunc(functions, func(f *trace.Function) bool { return f.Traceable && f.Group == name }) {
-			texts = append(texts, fmt.Sprintf("--group %s: matches no traced function, or only what an earlier --group has", text))
+			texts = append(texts, fmt.Sprintf("--group %s: matches no traced function, or only what an earlier --group has", text)+nearest(function, namesOfTraced(functions)))
 		}
 	}
 	return texts
+}
+
+// traceable gives those of the functions that are traced.
+func traceable(functions []*trace.Function) iter.Seq[*trace.Function] {
+	return func(yield func(*trace.Function) bool) {
+		for _, f := range functions {
+			if f.Traceable && !yield(f) {
+				return
+			}
+		}
+	}
+}
+
+// namesOfTraced gives the names of those of the functions that are traced.
+func namesOfTraced(functions []*trace.Function) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for f := range traceable(functions) {
+			if !yield(f.Name) {
+				return
+			}
+		}
+	}
+}
+
+// nearest ends a sentence about a pattern that matched nothing with the names that it may have meant.
+func nearest(text string, names iter.Seq[string]) string {
+	return nearestNames(pattern.Nearest(text, names, 3))
+}
+
+// nearestNames ends such a sentence with names, if there are some.
+func nearestNames(names []string) string {
+	switch len(names) {
+	case 0:
+		return "; list shows what there is"
+	case 1:
+		return "; the nearest is " + names[0]
+	}
+	return "; the nearest are " + strings.Join(names, ", ")
 }
 
 // captureFlags bound what is copied of each call.

@@ -107,7 +107,7 @@ func TestTakenFlags(t *testing.T) {
 // TestIdlePatterns holds that patterns which match no traced function are told, by name, and only those.
 func TestIdlePatterns(t *testing.T) {
 	tr := begin(t, "-s", "in_*", "--sample", "in_c*=1", "--sample", "cache_*=0.5", "--group", "children=in_c*", "--group", "caches=cache_*", "--", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-n", "1")
-	if got := tr.end(); strings.Count(got.Stderr, "cache_*=0.5: matches no traced function") != 1 || strings.Contains(got.Stderr, "in_c*=1") ||
+	if got := tr.end(); strings.Count(got.Stderr, "warning: --sample cache_*=0.5: matches no traced function") != 1 || strings.Contains(got.Stderr, "in_c*=1") ||
 		!strings.Contains(got.Stderr, "--group caches=cache_*: matches no traced function") || strings.Contains(got.Stderr, "children") {
 		t.Errorf("it said\n%s", got.Stderr)
 	}
@@ -116,6 +116,71 @@ func TestIdlePatterns(t *testing.T) {
 	tr = attach(t, "--exe", program+"*", "-d", "300ms", "--sample", "cache_*=0.5")
 	if got := tr.end(); strings.Count(got.Stderr, "cache_*=0.5: matches no traced function") != 1 || strings.Index(got.Stderr, "waiting until one starts") > strings.Index(got.Stderr, "cache_*=0.5") {
 		t.Errorf("of a program that never came, it said\n%s", got.Stderr)
+	}
+}
+
+// TestHopelessFilter holds that a filter which can't be true of any call of what is traced is refused before anything is
+// recorded, with the nearest name; and that where functions may still come, it is a warning.
+func TestHopelessFilter(t *testing.T) {
+	testenv.RequireBPF(t)
+	program := testenv.Build(t, testenv.Target{Source: "c/sampled"})
+	for _, c := range []struct {
+		flags []string
+		code  int
+		says  []string
+	}{
+		{[]string{"-s", "query", "--filter", "idd > 3"}, 2, []string{"can't be true of any call of what is traced", `no traced function has a parameter "idd"; the nearest is id`}},
+		{[]string{"-s", "query", "--filter", "id > 3 && process == 'querry'"}, 2, []string{"can't be true of any call", "list shows their names"}},
+		{[]string{"-s", "serve", "-s", "query", "--filter", "idd > 3 || id > 3"}, 0, []string{`warning: --filter: no traced function has a parameter "idd"; the nearest is id`, "recorded 26 calls"}},
+		{[]string{"-s", "query", "--filter", "idd > 3 || status == 'ERR'"}, 0, []string{`"idd"`, "recorded 0 calls"}},
+		{[]string{"-s", "query", "-l", "libc.so*", "--filter", "idd > 3"}, 0, []string{"warning: --filter \"idd > 3\": it can't be true of any call", "recorded 0 calls"}},
+	} {
+		db := filepath.Join(t.TempDir(), "calls.db")
+		args := append(append([]string{"attach", "--db", db}, c.flags...), "--", program, "9")
+		got := testenv.Run(t, testenv.Binary(t), args...)
+		if got.ExitCode != c.code {
+			t.Errorf("%q: exit code %d: %s", c.flags, got.ExitCode, got.Stderr)
+		}
+		for _, want := range c.says {
+			if !strings.Contains(got.Stderr, want) {
+				t.Errorf("%q says nothing of %q: %s", c.flags, want, got.Stderr)
+			}
+		}
+		if _, err := os.Stat(db); (err == nil) != (c.code == 0) {
+			t.Errorf("%q: the database: %v", c.flags, err)
+		}
+	}
+}
+
+// TestUnmatched holds that of several patterns the one is told, by list and by attach, which matches nothing, with the nearest
+// name, and no other.
+func TestUnmatched(t *testing.T) {
+	program := testenv.Build(t, testenv.Target{Source: "c/counts"})
+	for _, c := range []struct {
+		flags []string
+		says  []string // all of it
+	}{
+		{[]string{"-s", "in_*", "-s", "in_chold"}, []string{"-s in_chold: matches no function; the nearest is in_child"}},
+		{[]string{"-s", "in_*", "-s", "in_child"}, nil},
+		{[]string{"-s", "in_child", "-s", "in_child", "-x", "in_child_", "-x", "main"}, []string{"-x in_child_: matches no function; the nearest is in_child"}},
+		{[]string{"-x", "/nothing like it/"}, []string{"-x /nothing like it/: matches no function; list shows what there is"}},
+		{[]string{"-s", "in_child", "-s", "gnu_get_libc_version", "-l", "libc.so*"}, nil},
+		{[]string{"-s", "in_child", "-l", "libc.so*", "-l", "libnothing*"}, []string{"-l libnothing*: matches no shared object"}},
+	} {
+		for _, args := range [][]string{
+			append([]string{"list", program}, c.flags...),
+			append(append([]string{"attach", "--db", filepath.Join(t.TempDir(), "calls.db")}, c.flags...), "--", program, "-n", "1"),
+		} {
+			got := testenv.Run(t, testenv.Binary(t), args...)
+			if n := strings.Count(got.Stderr, ": matches no "); n != len(c.says) || got.ExitCode != 0 {
+				t.Errorf("%s %q: exit code %d, %d patterns match nothing: %s", args[0], c.flags, got.ExitCode, n, got.Stderr)
+			}
+			for _, want := range c.says {
+				if !strings.Contains(got.Stderr, "warning: "+want) {
+					t.Errorf("%s %q says nothing of %q: %s", args[0], c.flags, want, got.Stderr)
+				}
+			}
+		}
 	}
 }
 
