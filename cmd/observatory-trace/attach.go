@@ -141,7 +141,7 @@ func runAttach(cmd *cobra.Command, f attachFlags, command []string) (err error) 
 	ctx, hurry, cancel := untilSignal(cmd.Context(), opts.Command)
 	defer cancel()
 	code, err := f.record(ctx, hurry, cmd.OutOrStdout(), notes, opts, rules, opener, metrics)
-	if err != nil && code != exitOK && !errors.Is(err, syscall.EPIPE) { // the command's own code passes through all the same
+	if err != nil && code != exitOK { // the command's own code passes through all the same
 		notes.write(fmt.Sprintln("observatory-trace:", err))
 		err = nil
 	}
@@ -408,7 +408,8 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 		}
 	}
 	if f.output == "table" {
-		if err := reportOf(newScreen(out), f.db, query.Range{Since: started}, query.SortTotal, false); err != nil {
+		err := reportOf(newScreen(out), f.db, query.Range{Since: started}, query.SortTotal, false)
+		if err != nil && !errors.Is(err, syscall.EPIPE) {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/observatory-trace/observatory-trace/attach"
@@ -20,6 +21,7 @@ type recorder struct {
 	store   *writer.Store
 	decoder *decode.Decoder
 	show    func(*trace.Call) error // -o json and tree; nil for none
+	unread  bool                    // nobody reads any more what is shown, which ends the run and is no failure
 	limit   uint64                  // calls, 0 for no limit
 
 	stats     writer.Accumulator
@@ -88,10 +90,10 @@ func decoding(session *attach.Session, capture captureFlags, rules rules) decode
 }
 
 // run records until the context ends, every target has ended (unless more may
-// come), or the limit is reached. Then what was delivered by then is read, unless
+// come), the limit is reached, or nobody reads what is shown. Then what was delivered by then is read, unless
 // hurry ends, and what is still open is recorded so.
 func (r *recorder) run(ctx, hurry context.Context, more bool) error {
-	for n := 0; r.err == nil && !r.full(); n++ {
+	for n := 0; r.err == nil && !r.full() && !r.unread; n++ {
 		record, err := r.session.Next()
 		idle := errors.Is(err, attach.ErrIdle)
 		if err != nil && !idle {
@@ -226,8 +228,11 @@ func (r *recorder) emit(c *trace.Call) (kept bool) {
 	}
 	r.recorded++
 	r.stats.Recorded(c)
-	if r.show != nil {
-		r.fail(r.show(c))
+	if r.show != nil && !r.unread {
+		err := r.show(c)
+		if r.unread = errors.Is(err, syscall.EPIPE); !r.unread {
+			r.fail(err)
+		}
 	}
 	r.batch = append(r.batch, c)
 	if len(r.batch) >= batchCalls {

@@ -74,27 +74,62 @@ func TestCommandsCodeOfFailed(t *testing.T) {
 	} {
 		tr := attach(t, append([]string{"--", program, "-wait", "-n", "50"}, c.args...)...)
 		tr.WaitLine("ready")
-		log, err := os.Open(tr.db + "-wal")
-		if err != nil {
-			t.Fatal(err)
-		}
-		const immutable = 0x10 // FS_IMMUTABLE_FL, linux/fs.h
-		flags, err := unix.IoctlGetInt(int(log.Fd()), unix.FS_IOC_GETFLAGS)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			_ = unix.IoctlSetPointerInt(int(log.Fd()), unix.FS_IOC_SETFLAGS, flags) // else it can't be deleted
-			log.Close()
-		})
-		if err := unix.IoctlSetPointerInt(int(log.Fd()), unix.FS_IOC_SETFLAGS, flags|immutable); err != nil {
-			t.Fatal(err)
-		}
+		freeze(t, tr.db+"-wal")
 		tr.Go()
 		got := tr.Wait()
 		if got.ExitCode != c.code || strings.Count(got.Stderr, "observatory-trace: close database "+tr.db+": not writable") != 1 ||
 			!strings.Contains(got.Stderr, tr.db+".spill-") || strings.Contains(got.Stderr, "write database") || strings.Contains(got.Stderr, "recorded ") {
 			t.Errorf("%q: exit code %d, stderr\n%s", c.args, got.ExitCode, got.Stderr)
+		}
+	}
+}
+
+// freeze makes a file one that can't be written to, until the test ends.
+func freeze(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const immutable = 0x10 // FS_IMMUTABLE_FL, linux/fs.h
+	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags) // else it can't be deleted
+		f.Close()
+	})
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags|immutable); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestUnread holds that it is no failure when nobody reads what attach prints, which ends the recording; that what was recorded
+// by then is stored; and that it is said, and a failure, when that can't be.
+func TestUnread(t *testing.T) {
+	testenv.RequireBPF(t)
+	program := testenv.Build(t, testenv.Target{Source: "c/counts"})
+	for _, output := range []string{"json", "tree", "table"} {
+		for _, frozen := range []bool{false, true} {
+			db := filepath.Join(t.TempDir(), "calls.db")
+			p := testenv.Start(t, program, "-wait", "-n", "50").Ready()
+			tr := testenv.StartCommand(t, exec.Command("bash", "-c", `set -o pipefail; "$@" | true`, "bash",
+				testenv.Binary(t), "attach", "--db", db, "-o", output, "--unlimited", "-p", strconv.Itoa(p.PID)))
+			tr.WaitStderr("attached: ")
+			if frozen {
+				freeze(t, db+"-wal")
+			}
+			p.Go()
+			p.Wait()
+			got := tr.Wait()
+			if frozen != (got.ExitCode == 1) || frozen != (strings.Count(got.Stderr, "observatory-trace: close database "+db+": not writable") == 1) ||
+				frozen == strings.Contains(got.Stderr, "\nrecorded ") || strings.Contains(got.Stderr, "pipe") {
+				t.Errorf("%s, frozen: %v: exit code %d, stderr\n%s", output, frozen, got.ExitCode, got.Stderr)
+			}
+			if !frozen && number(t, openDB(t, db), "SELECT count(*) FROM process_trace") == 0 {
+				t.Errorf("%s: nothing was recorded", output)
+			}
 		}
 	}
 }
