@@ -1,11 +1,13 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -276,7 +278,11 @@ func (d *Database) Tree(ctx context.Context, id uint64, limit int) (*Tree, error
 	if err := d.climb(ctx, t); err != nil {
 		return nil, err
 	}
-	ids, err := d.below(ctx, id, limit+1)
+	within, err := d.within(ctx, &c, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := d.below(ctx, int64(id), within, limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -289,26 +295,106 @@ func (d *Database) Tree(ctx context.Context, id uint64, limit int) (*Tree, error
 	if len(below) > limit {
 		below, t.Cut = below[:limit], true
 	}
-	t.Node.adopt(below)
+	t.Node.adopt(below, within)
 	return t, nil
 }
 
-// adopt puts calls, callers before callees, below the node.
-func (n *Node) adopt(calls []Call) {
-	nodes := map[uint64]*Node{n.ID: n}
+// adopt puts calls, callers before callees, below the node; and so those that are within it.
+func (n *Node) adopt(calls []Call, within []int64) {
+	nodes, order := map[uint64]*Node{n.ID: n}, []*Node{n}
+	inside := make(map[uint64]bool, len(within))
+	for _, id := range within {
+		inside[uint64(id)] = true
+	}
 	for _, c := range calls {
-		if parent := nodes[c.ParentID]; parent != nil {
+		parent := nodes[c.ParentID]
+		if inside[c.ID] {
+			parent = n
+		}
+		if parent != nil {
 			node := &Node{Call: c}
 			nodes[c.ID] = node
+			order = append(order, node)
 			parent.Callees = append(parent.Callees, node)
 		}
 	}
+	for _, node := range order {
+		node.Callees = nested(node.Callees)
+	}
 }
 
-// below gives the ids of at most limit calls below a call, breadth first, so that the
+// nested puts below calls that were told late what was called from them: when that began, nobody knew that they would
+// be recorded, so that it has the same caller as they have.
+func nested(siblings []*Node) (callees []*Node) {
+	slices.SortStableFunc(siblings, func(a, b *Node) int {
+		return cmp.Or(cmp.Compare(a.TSNS, b.TSNS), cmp.Compare(b.DurationMS, a.DurationMS))
+	})
+	var open []*Node // each within the one before
+	for _, c := range siblings {
+		for len(open) > 0 && !open[len(open)-1].toldLateOf(&c.Call) {
+			open = open[:len(open)-1]
+		}
+		if n := len(open); n > 0 {
+			open[n-1].Callees = append(open[n-1].Callees, c)
+		} else {
+			callees = append(callees, c)
+		}
+		open = append(open, c)
+	}
+	return callees
+}
+
+// toldLateOf says whether another call with the same caller was made within this one, which was told only when it had failed.
+func (c *Call) toldLateOf(other *Call) bool {
+	return c.Status == trace.StatusErr.String() && (other.ID < c.ID || c.late() || other.late()) && other.TSNS >= c.TSNS && other.end() <= c.end()
+}
+
+func (c *Call) late() bool { return strings.Contains(c.Flags, "late") }
+
+// end is when the call ended, ns since 1970.
+func (c *Call) end() int64 { return c.TSNS + int64(math.Round(c.DurationMS*1e6)) }
+
+// mostMoments bounds how many moments are looked through for what was called from a call that was told late: the first
+// of those within it.
+const mostMoments = 1 << 15
+
+// within gives the ids of at most limit calls that were made within a failed call, where it was told late: those of its thread or
+// goroutine in its time that have the same caller.
+func (d *Database) within(ctx context.Context, c *Call, limit int) ([]int64, error) {
+	if c.Status != trace.StatusErr.String() {
+		return nil, nil
+	}
+	rows, err := d.sql.QueryContext(ctx, `SELECT c.id FROM call a CROSS JOIN thread s ON s.id = a.thread_id
+		CROSS JOIN (SELECT id, ms, flags FROM moment INDEXED BY moment_time WHERE ts BETWEEN ? AND ? ORDER BY ts LIMIT ?) m
+		CROSS JOIN call c ON c.key BETWEEN m.id << 8 AND m.id << 8 | 255
+		CROSS JOIN thread t ON t.id = c.thread_id
+		WHERE a.key = ? AND c.id <> a.id AND c.id - c.up IS a.id - a.up AND (c.id < a.id OR ? OR m.flags LIKE '%late%')
+			AND c.goroutine IS a.goroutine AND t.target_id = s.target_id AND (a.goroutine NOT NULL OR t.tid = s.tid)
+			AND m.ms * 1000000 + (c.start & 1048575) >= ? AND m.ms * 1000000 + (c.start & 1048575) + c.duration_ns <= ?
+		ORDER BY m.ms, c.start & 1048575, c.duration_ns DESC LIMIT ?`,
+		timestamp(time.Unix(0, c.TSNS)), timestamp(time.Unix(0, c.end())), mostMoments, c.key, c.late(), c.TSNS, c.end(), limit)
+	if err != nil {
+		return nil, d.wrap("read calls", err)
+	}
+	defer func() { _ = rows.Close() }() // rows.Err tells what went wrong
+	var ids []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, d.wrap("read calls", err)
+		}
+		ids = append(ids, id)
+	}
+	return ids, d.wrap("read calls", rows.Err())
+}
+
+// below gives the ids of at most limit calls below a call, of which some are known to be within it, breadth first, so that the
 // limit cuts the deepest. A caller's id is less than its callees', so that there is an end.
-func (d *Database) below(ctx context.Context, id uint64, limit int) (ids []int64, err error) {
-	for level := []int64{int64(id)}; len(level) > 0 && len(ids) < limit; {
+func (d *Database) below(ctx context.Context, id int64, within []int64, limit int) (ids []int64, err error) {
+	ids = slices.Clone(within)
+	level := append([]int64{id}, within...)
+	slices.Sort(level)
+	for len(level) > 0 && len(ids) < limit {
 		if level, err = d.callees(ctx, level, limit-len(ids)); err != nil {
 			return nil, err
 		}

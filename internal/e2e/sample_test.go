@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
@@ -97,6 +98,91 @@ func TestSampling(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestShowLate holds that show has below a call which was told only when it had failed what was recorded of the calls that it
+// made, be it for another failure or by chance; whether or not its caller is recorded, and where that was told late, too.
+func TestShowLate(t *testing.T) {
+	testenv.RequireBPF(t)
+	const requests = 500
+	program := testenv.Build(t, testenv.Target{Source: "c/sampled"})
+	for _, args := range [][]string{
+		{"-s", "serve", "-s", "query"},
+		{"-s", "main", "-s", "serve", "-s", "query", "--sample", "main=1"},
+		{"-s", "main", "-s", "serve", "-s", "query", "--sample", "main=0", "--error", "main=null"},
+	} {
+		tr := begin(t, append(append([]string{"--sample", "0.05", "--error", "query=negative", "--error", "serve=nonzero"}, args...), "--", program, fmt.Sprint(requests))...)
+		tr.end()
+		db := tr.open()
+		// Each request makes the queries 3 * id, and the two behind.
+		want := map[int64]string{}
+		for _, row := range strings.Fields(text(t, db, "SELECT (args ->> '$.id') / 3, args ->> '$.id' FROM data_trace WHERE process = 'query' ORDER BY id")) {
+			var request int64
+			var query string
+			if _, err := fmt.Sscanf(strings.ReplaceAll(row, "|", " "), "%d %s", &request, &query); err != nil {
+				t.Fatalf("%q: %v", row, err)
+			}
+			want[request] += " " + query
+		}
+		late := strings.Fields(text(t, db, "SELECT id FROM data_trace WHERE process = 'serve' AND flags LIKE '%late%' ORDER BY args ->> '$.r.id' % 7, id LIMIT 100"))
+		below, none := 0, 0
+		for _, id := range late {
+			serve := shown(t, tr.db, id)
+			serve.check(t, want)
+			below += len(serve.Callees)
+			if len(serve.Callees) == 0 {
+				none++
+			}
+		}
+		if below == 0 || none == 0 {
+			t.Errorf("%q: of %d calls that were told late %d have none below them, the others %d", args, len(late), none, below)
+		}
+		if main := text(t, db, "SELECT id FROM process_trace WHERE process = 'main'"); main != "" {
+			calls := shown(t, tr.db, main).Callees
+			for i := range calls {
+				calls[i].check(t, want)
+			}
+			if len(calls) != requests {
+				t.Errorf("%q: below main there are %d calls", args, len(calls))
+			}
+		}
+	}
+}
+
+// callShown is a call of c/sampled as show prints it.
+type callShown struct {
+	ID      int64  `json:"id"`
+	Process string `json:"process"`
+	Args    struct {
+		R  struct{ ID int64 }
+		ID int64
+	}
+	Callees []callShown
+}
+
+// shown is a call with those below it.
+func shown(t *testing.T, db, id string) (c callShown) {
+	t.Helper()
+	got := testenv.Run(t, testenv.Binary(t), "show", "--db", db, "-o", "json", "--limit", "100000", id)
+	if err := json.Unmarshal([]byte(got.Stdout), &c); err != nil || got.ExitCode != 0 {
+		t.Fatalf("show %s: exit code %d, %v: %s%s", id, got.ExitCode, err, got.Stdout, got.Stderr)
+	}
+	return c
+}
+
+// check compares the queries below a request with those that there are, by the request's id.
+func (c *callShown) check(t *testing.T, want map[int64]string) {
+	t.Helper()
+	got := ""
+	for _, q := range c.Callees {
+		got += fmt.Sprintf(" %d", q.Args.ID)
+		if q.Process != "query" || len(q.Callees) > 0 {
+			t.Errorf("below a query: %+v", q)
+		}
+	}
+	if c.Process != "serve" || got != want[c.Args.R.ID] {
+		t.Errorf("below call %d, %s of request %d, there are%s, want%s", c.ID, c.Process, c.Args.R.ID, got, want[c.Args.R.ID])
 	}
 }
 
