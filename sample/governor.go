@@ -13,8 +13,7 @@ import (
 // Limits are what tracing may take; 0 stands for no limit.
 type Limits struct {
 	// Overhead is a share of what each target does, and all do together, 0.05: of its own CPU time; or of
-	// the time that it is in traced calls, in which it may wait, where that is clearly more; or of a fifth of a processor,
-	// where that is more still.
+	// the time that it is in traced calls, in which it may wait; or of a fifth of a processor. The most counts.
 	Overhead float64
 	// Tolerance is how many times that the overhead may be before anything is done about it, 0 for
 	// defaultTolerance. Once something is done, Overhead holds, until without that well less than it were taken.
@@ -555,16 +554,16 @@ type use struct {
 }
 
 // base is what the share is of; and what it is shown as a share of, with what that is called. Of what hardly waits, time in
-// traced calls is about its own CPU time, now less and now more: it is always the latter, so that shares can be compared.
+// traced calls is about its own CPU time, now less and now more: it is always called that, so that shares can be compared.
 func (u use) base(elapsed time.Duration) (base, shown time.Duration, of string) {
-	base, of = u.own, u.whose+" own CPU time"
-	if u.inCalls > u.own+u.own/4 {
-		base, of = u.inCalls, u.whose+" time in traced calls (waits included)"
-	}
-	if least := elapsed / idle; base < least {
+	base = max(u.own, u.inCalls)
+	switch least := elapsed / idle; {
+	case base < least:
 		return least, elapsed, "a processor (" + u.idle + ")"
+	case u.inCalls > u.own+u.own/4:
+		return base, base, u.whose + " time in traced calls (waits included)"
 	}
-	return base, base, of
+	return base, base, u.whose + " own CPU time"
 }
 
 // use is what all targets do.
