@@ -824,7 +824,8 @@ func (g *Governor) ceilings(o *Observation, own time.Duration, all, bounds []flo
 			return
 		}
 		for i, amount := range cut(amounts, limit*base) {
-			if part := amount / amounts[i]; amounts[i] > 0 && part < ceilings[i].part {
+			// Of two that allow the same, the latter tells more.
+			if part := amount / amounts[i]; amounts[i] > 0 && part < 1 && part <= ceilings[i].part {
 				g.limited = true
 				ceilings[i] = ceiling{part * bounded[i], part, fmt.Sprintf("%s; the budget is %s", would(share(i)*all[i]/whole, total/whole, of), percent(limit*base/whole))}
 			}
