@@ -145,7 +145,10 @@ func Survey(o Options, command string) (found []*trace.Function, unmatched []Unm
 		selected, err := f.Select(o.Selection)
 		found = append(found, selected...)
 		o.warnOf(f)
-		return errors.Join(err, m.look(f))
+		if err != nil {
+			return err
+		}
+		return m.look(f)
 	})
 	return found, m.unmatched(), err
 }
