@@ -54,6 +54,7 @@ func TestLatest(t *testing.T) {
 		{80, 2, 2, "main.query: detached but for 20ms in every 30s: all probes would take 6.2 % of|  the targets' own CPU time, its own 1.1 %; the budget is 5 %"},
 		{80, 1, 2, "main.query: detached but for 20ms in every 30s: all probes would take 6.2 % of …"},
 		{80, 0, 2, ""},
+		{75, 2, 2, "main.query: detached but for 20ms in every 30s: all probes would take|  6.2 % of the targets' own CPU time, its own 1.1 %; the budget is 5 %"},
 		{40, 2, 2, "main.query: detached but for 20ms in|  every 30s: all probes would take 6.2 % …"},
 		{40, 9, 2, "a: attached for 82ms of every 1s: the|  budget allows more|main.query: detached but for 20ms in|  every 30s: all probes would take 6.2 %|  of the targets' own CPU time, its own|  1.1 %; the budget is 5 %"},
 	} {

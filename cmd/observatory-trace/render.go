@@ -74,6 +74,9 @@ func (s screen) cutTo(line string, width int) string {
 // wrapMargin is before what is not a line's first part.
 const wrapMargin = "  "
 
+// unbroken stands, while lines are wrapped, for the space before what belongs to the word before: 5 %.
+const unbroken = "\ue000"
+
 // wrap breaks a text's lines between words, where they are longer than the terminal is wide.
 func (s screen) wrap(lines string) string {
 	if s.width <= 2*len(wrapMargin) {
@@ -81,7 +84,9 @@ func (s screen) wrap(lines string) string {
 	}
 	var out []string
 	for _, line := range strings.Split(lines, "\n") {
+		line = strings.ReplaceAll(line, " %", unbroken+"%")
 		for i, part := range strings.Split(text.WrapSoft(line, s.width-len(wrapMargin)), "\n") {
+			part = strings.ReplaceAll(part, unbroken, " ")
 			if i > 0 {
 				part = wrapMargin + part
 			}
