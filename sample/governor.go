@@ -232,15 +232,14 @@ const (
 	forgetAfter = 60               // observations without a call
 	smoothing   = 3 * time.Second  // of what probes take, and of what it is measured by
 	patience    = 3 * time.Second  // until more is traced again
-	most        = 8                // that less than such a part of a slice is the targets' own, costs are too inexact to tell
-	utmost      = 50               // nor that less than such a part of all their time is; but what is too hot must go at once
+	utmost      = 50               // that less than such a part of all time is the targets' own, costs are too inexact to tell
 	negligible  = 6                // so many functions don't matter that take less than such a part of the budget each
 	idle        = 5                // what has less than this part of a processor, is idle
 )
 
 // Adopt takes it that a function is traced so from the start, by a rate in calls a second of the targets' own CPU time.
 func (g *Governor) Adopt(f *trace.Function, s Setting, perSecond float64) {
-	g.functions[f] = &function{setting: s, rate: perSecond, looked: rate{perSecond, 1}, scale: 1, off: costError}
+	g.functions[f] = &function{setting: s, rate: perSecond, looked: rate{perSecond, AtLeast}, scale: 1, off: costError}
 }
 
 // Rate is how often a function is called in a second of the targets' own CPU time, as far as is known.
@@ -334,8 +333,8 @@ func (g *Governor) estimates(o *Observation) (estimates []Estimate) {
 			if by := g.byCallers(l.Func); by.off < f.looked.off {
 				f.looked = by
 			}
-			if was := before[f]; f.looked.off == AtLeast && was.off < 1 && was.perSecond > f.looked.perSecond {
-				f.looked = rate{was.perSecond, 1.5 * was.off} // a look that tells nothing refutes nothing
+			if was := before[f]; f.looked.off == AtLeast && was.off < AtLeast && was.perSecond > f.looked.perSecond {
+				f.looked = rate{was.perSecond, min(1.5*was.off, 2)} // a look that tells nothing refutes nothing
 			}
 			// What only has a least number may be known in a moment, also of the time before.
 			wait := f.looked.off == AtLeast && f.unseen+own < patience
@@ -386,18 +385,21 @@ func (g *Governor) byTime(f *function, l *Load, o *Observation) rate {
 // within is the rate of calls in so much CPU time, give or take cpuOff, of which probes took a part, give or take such a
 // share of that.
 func within(calls uint64, cpu, cpuOff, spent time.Duration, off float64) rate {
-	if least := cpu / most; cpu-spent <= least {
+	spent = min(spent, cpu)
+	own, uncertain := (cpu - spent).Seconds(), math.Hypot(off*spent.Seconds(), cpuOff.Seconds())
+	if uncertain >= unknown*own {
 		// It may be next to nothing that is left; this is the most.
-		own := max(cpu+cpuOff-time.Duration((1-off)*float64(min(spent, cpu))), least, time.Microsecond)
-		return rate{float64(calls) / own.Seconds(), AtLeast}
+		return rate{float64(calls) / max(own+2*uncertain, 1e-6), AtLeast}
 	}
-	own := (cpu - spent).Seconds()
-	off = math.Hypot(off*spent.Seconds(), cpuOff.Seconds()) / own
+	off = uncertain / own
 	if calls > 0 {
 		off = math.Hypot(off, 1/math.Sqrt(float64(calls)))
 	}
 	return rate{float64(calls) / own, off}
 }
+
+// unknown is how far off a time may be, relative, for anything to be told by it.
+const unknown = 0.7
 
 // byCallers is how often a function is called by how often its callers are, and how many calls each of theirs makes,
 // which doesn't change when probes slow all down.
@@ -481,7 +483,7 @@ func (g *Governor) learn(f *function, l *Load, o *Observation) {
 	each, fewer := (float64(l.Observed-o.others(l.Observed))-recording)/calls, float64(l.GlimpsedCPU-o.others(l.GlimpsedCPU))/glimpsed
 	took := float64(l.GlimpsesTook) / glimpsed
 	apart := float64(l.Counted) - took
-	if apart < float64(l.Counted)/most {
+	if apart < float64(l.Counted)/10 {
 		return
 	}
 	f.learnt++

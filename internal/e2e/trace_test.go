@@ -59,7 +59,7 @@ func attachPID(t testing.TB, pid int, args ...string) *tracer {
 }
 
 // aboutFlags are the warnings about patterns and names of the command line, which a test may give on purpose.
-var aboutFlags = regexp.MustCompile(`warning: (-|--)[^\n]*(: matches no |no traced function has )`)
+var aboutFlags = regexp.MustCompile(`warning: (-|--)[^\n]*(: matches no |no traced function has | leaves only by tail jumps)`)
 
 // end waits until the tracer ends by itself, which it has to do without a complaint.
 func (tr *tracer) end() testenv.Result {
