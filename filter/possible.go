@@ -89,8 +89,11 @@ func needed(node ast.Node) (names []string) {
 	return names
 }
 
-// isStatic tells whether a node says nothing but of which function a call is.
+// isStatic tells whether a node says nothing but of which function a call is. Who writes false wants no call.
 func isStatic(node ast.Node) bool {
+	if _, ok := node.(*ast.BoolNode); ok {
+		return false
+	}
 	v := &onlyFunction{true}
 	ast.Walk(&node, v)
 	return v.so

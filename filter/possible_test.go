@@ -50,6 +50,7 @@ func TestPossible(t *testing.T) {
 		`status == "ERR"`:                       true,
 		`result.r0 == 7`:                        true,
 		`1 > 2`:                                 false,
+		`false`:                                 true,
 	} {
 		f, err := Compile(text)
 		if err != nil {

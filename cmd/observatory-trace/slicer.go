@@ -282,16 +282,22 @@ func (s *slicer) glimpse(now time.Time) error {
 		ids = append(ids, f.callers...)
 	}
 	s.mu.Unlock()
-	g, err := s.session.Glimpse(ids, leastGlimpse)
-	glances := []attach.Glance{g}
-	var by []uint32
-	if err == nil && len(g.Glimpses) > 0 {
-		by = callers(&g.Glimpses[0])
-	}
-	if more && len(ids) == 1 && len(by) > 0 {
-		if g, err = s.session.Glimpse(append(ids, by...), leastGlimpse); err == nil {
+	var glances []attach.Glance
+	look := func() error {
+		g, err := s.session.Glimpse(ids, leastGlimpse)
+		if err == nil && len(g.Glimpses) > 0 { // none where all is detached
 			glances = append(glances, g)
 		}
+		return err
+	}
+	err := look()
+	var by []uint32
+	if len(glances) > 0 {
+		by = callers(&glances[0].Glimpses[0])
+	}
+	if more && len(ids) == 1 && len(by) > 0 {
+		ids = append(ids, by...)
+		err = look()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
