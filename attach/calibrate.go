@@ -142,8 +142,15 @@ var typicalMoves = []bpf.Move{{Size: 8, Source: 1, Reg: 5}, {Dst: 8, Size: 8, So
 const returned = -1
 
 // Calibrate measures Costs on functions of the tracer's own, in about two seconds, unless the context ends before.
-func Calibrate(ctx context.Context) (c Costs, err error) {
-	objs, err := bpf.Load(bpf.Settings{Functions: maxCalibrated, Moves: uint32(len(typicalMoves)), RingBytes: 1 << 24})
+func Calibrate(ctx context.Context) (Costs, error) { return calibrate(ctx, false) }
+
+// Calibrate measures Costs as the session's probes are: those that only count do less.
+func (s *Session) Calibrate(ctx context.Context) (Costs, error) {
+	return calibrate(ctx, s.opts.StatsOnly)
+}
+
+func calibrate(ctx context.Context, statsOnly bool) (c Costs, err error) {
+	objs, err := bpf.Load(bpf.Settings{StatsOnly: statsOnly, Functions: maxCalibrated, Moves: uint32(len(typicalMoves)), RingBytes: 1 << 24})
 	if err != nil {
 		return c, permission(err)
 	}

@@ -25,4 +25,13 @@ func TestCalibrate(t *testing.T) {
 			t.Errorf("the share in a call's duration is not a part of its cost: %+v", pair)
 		}
 	}
+	counting, err := calibrate(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", counting)
+	// Where none is delivered, what would be costs no more than what is only counted.
+	if got, whole := counting.Emulated.plus(counting.Return), c.Emulated.plus(c.Return); got.Told > got.Counted*5/4 || got.Told >= whole.Told {
+		t.Errorf("that only counts costs %+v, that delivers %+v", got, whole)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf/link"
@@ -97,15 +98,25 @@ func (s *Session) charge(c *bpf.Control, f *trace.Function) {
 func nanoseconds(d time.Duration) uint32 { return uint32(min(max(d, 0), 1<<31)) }
 
 // Moment is the CPU time that all targets had used when something changed for them: give or take Off, since
-// the clock can't be read in the same instant.
+// the clock can't be read in the same instant, and goes in ticks for a thread that runs elsewhere (thread_group_cputime
+// in the kernel's sched/cputime.c).
 type Moment struct{ CPU, Off time.Duration }
+
+// tick is the scheduler's, 1 ms to 10 ms.
+var tick = sync.OnceValue(func() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &t); err != nil {
+		return 4 * time.Millisecond
+	}
+	return time.Duration(t.Nano())
+})
 
 // moment has something done, and tells when.
 func (s *Session) moment(do func() error) (Moment, error) {
 	before := s.TargetTime()
 	err := do()
 	off := (s.TargetTime() - before) / 2
-	return Moment{before + off, off}, err
+	return Moment{before + off, off + tick()*3/10}, err // what is anywhere within a tick is off by 0.29
 }
 
 // Pause takes the probes of functions out, in all processes, until Resume. Calls that go on meanwhile

@@ -209,7 +209,7 @@ type caller struct {
 
 // NewGovernor makes a Governor.
 func NewGovernor(limits Limits) *Governor {
-	return &Governor{limits: limits, functions: map[*trace.Function]*function{}, records: math.Inf(1), squeeze: 1, gain: 1}
+	return &Governor{limits: limits, functions: map[*trace.Function]*function{}, records: math.Inf(1), squeeze: 1, gain: aim}
 }
 
 // Setting is how a function is traced.
@@ -320,7 +320,7 @@ func (g *Governor) estimates(o *Observation) (estimates []Estimate) {
 			f.looked, f.hidden = within(l.Calls, o.TargetCPU, 0, o.spent(), costError), false
 		case l.Observed > 0:
 			f.looked = g.byTime(f, l, o)
-			f.hidden = f.looked.off > hidden
+			f.hidden = f.looked.off > hidden || f.hidden && f.looked.off > 0.7*hidden
 		}
 	}
 	for i := range o.Loads {
@@ -492,7 +492,7 @@ func (g *Governor) learn(f *function, l *Load, o *Observation) {
 	noise := math.Hypot(math.Hypot(each/math.Sqrt(calls), fewer/math.Sqrt(glimpsed)), math.Hypot(float64(l.Off)/calls, float64(l.GlimpsedOff)/glimpsed)) / apart
 	f.noise += (noise - f.noise) * weight
 	// What was measured elsewhere counts as well, by how exact it is.
-	off := math.Hypot(ratioError*math.Hypot(float64(l.Counted), took)/apart, f.noise)
+	off := math.Hypot(ratioError*math.Hypot(float64(l.Counted), took)/apart, f.noise/math.Sqrt(min(float64(f.learnt), 5)))
 	elsewhere, here := 1/(costError*costError), 1/(off*off)
 	f.scale, f.off = (elsewhere+here*f.measured)/(elsewhere+here), 1/math.Sqrt(elsewhere+here)
 }
@@ -631,7 +631,7 @@ func (g *Governor) settle(o *Observation) {
 }
 
 // hidden is how far off what time tells of a function's calls may be, relative, until its callers are asked.
-const hidden = 0.3
+const hidden = 0.4
 
 // see takes a rate, which is off by such a part, maybe: a rise at once as far as that is little, a fall slowly.
 func (f *function) see(perSecond, off float64) {
@@ -648,9 +648,8 @@ func (f *function) see(perSecond, off float64) {
 	}
 }
 
-// adjust makes the slices longer or shorter by what they took: a target that is busy all the time
-// makes fewer calls while probes slow it down, one that waits for its work does not. What it takes to put probes
-// in and out is not measured: some of the budget is left for that.
+// adjust makes the slices longer or shorter by what they took. What it takes to put probes in and out is not measured: some
+// of the budget is left for that.
 func (g *Governor) adjust(elapsed time.Duration) {
 	sliced := false
 	for _, f := range g.functions {
@@ -658,13 +657,16 @@ func (g *Governor) adjust(elapsed time.Duration) {
 	}
 	switch {
 	case !sliced || g.limits.Overhead == 0:
-		g.gain = 1
+		g.gain = aim
 	case g.overhead > 0.8*g.limits.Overhead:
-		g.gain = max(g.gain*math.Pow(1/1.3, elapsed.Seconds()), 0.2)
+		g.gain = max(g.gain*math.Pow(1/1.2, elapsed.Seconds()), 0.2)
 	case g.overhead < 0.6*g.limits.Overhead:
-		g.gain = min(g.gain*math.Pow(1.15, elapsed.Seconds()), 4)
+		g.gain = min(g.gain*math.Pow(1.05, elapsed.Seconds()), 1.5)
 	}
 }
+
+// aim is what part of the budget slices are made for.
+const aim = 0.8
 
 // restrain limits how much is recorded by what the tracer itself takes.
 func (g *Governor) restrain(o Observation) {
@@ -769,7 +771,7 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 }
 
 // bound is what a function's probes take at most while they are in place, in ns in a second of the targets' own CPU
-// time: all the time that the targets have. Where they are in place for a part of the time only, that is what counts.
+// time: all the time that the targets have.
 func (g *Governor) bound(fn *trace.Function, perSecond float64) float64 {
 	f := g.functions[fn]
 	bound := max(1, f.busy/perSecond) * float64(second)
@@ -808,10 +810,11 @@ func (g *Governor) ceilings(o *Observation, own time.Duration, all, bounds []flo
 		tolerance *= 2 // long calls have not ended yet, and so are not seen
 	}
 	g.limited = false
-	// What probes take of a part of the time, is no time in which targets do anything else.
+	// What they take while they are in place for a part of the time only: the more that is, the fewer calls are made then;
+	// and it is no time in which targets do anything else.
 	bounded := make([]float64, len(all))
 	for i := range all {
-		bounded[i] = min(all[i], (1+limit)*bounds[i])
+		bounded[i] = all[i] / (1 + all[i]/((1+limit)*bounds[i]))
 	}
 	restrict := func(u use, share func(i int) float64) {
 		time, shown, of := u.base(o.Elapsed)

@@ -60,7 +60,7 @@ func newWarden(session *attach.Session, o *opener, n *notes, gap func(trace.Gap)
 	// It takes a while, which nobody should have to wait for.
 	go func() {
 		defer close(w.calibrated)
-		costs, err := attach.Calibrate(ctx)
+		costs, err := session.Calibrate(ctx)
 		if ctx.Err() != nil {
 			return
 		}
