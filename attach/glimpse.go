@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -134,12 +135,13 @@ func (s *Session) glance(ids []uint32, d time.Duration) (g Glance, err error) {
 	return g, err
 }
 
-// beginnings takes glances at functions, until it is known how they begin.
-func (s *Session) beginnings(path string, functions []*trace.Function, offset offsetOf) (begins map[uint32]Begin, err error) {
+// beginnings takes glances at functions, until it is known how they begin. It gives how often each was called at most, too.
+func (s *Session) beginnings(path string, functions []*trace.Function, offset offsetOf) (begins map[uint32]Begin, called map[uint32]uint64, err error) {
 	all, err := probes(functions, offset)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	called = map[uint32]uint64{}
 	var glances []Glance
 	for at := all.functions(); len(at) > 0; {
 		wanted := map[uint32]bool{}
@@ -148,53 +150,70 @@ func (s *Session) beginnings(path string, functions []*trace.Function, offset of
 		}
 		links, err := s.linkGlimpse(path, all.only(func(id uint32) bool { return wanted[id] }))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		g, err := s.glance(at, firstGlance)
 		if err := errors.Join(err, closeLinks(links)); err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		for _, of := range g.Glimpses {
+			called[of.Func.ID] = max(called[of.Func.ID], of.Calls)
 		}
 		glances = append(glances, g)
 		begins, at = s.opts.Begin(glances)
 	}
-	return begins, nil
+	return begins, called, nil
 }
 
 // begin takes a glance at functions before probes are put into them, where processes run already, and tells
-// those that get probes now from those that get them later.
-func (s *Session) begin(path string, functions []*trace.Function, offset offsetOf) (now, later []*trace.Function, err error) {
+// those that get probes now from those that get them later. The former come in parts, those that were called most in
+// small ones: when probes of some are taken out, those of others that came with them are put in anew.
+func (s *Session) begin(path string, functions []*trace.Function, offset offsetOf) (now [][]*trace.Function, later []*trace.Function, err error) {
+	whole := [][]*trace.Function{functions}
 	if s.opts.Begin == nil || s.linker.perfEvents || !s.glances {
-		return functions, nil, nil
+		return whole, nil, nil
 	}
-	var called []*trace.Function
+	var calls []*trace.Function
 	for _, f := range functions {
 		if f.Role == trace.RoleCall {
-			called = append(called, f)
+			calls = append(calls, f)
 		}
 	}
-	if len(called) == 0 {
-		return functions, nil, nil
+	if len(calls) == 0 {
+		return whole, nil, nil
 	}
-	begins, err := s.beginnings(path, called, offset)
+	begins, called, err := s.beginnings(path, calls, offset)
 	if refused(err) {
-		return functions, nil, nil // linkAll finds which is to blame
+		return whole, nil, nil // linkAll finds which is to blame
 	}
 	if err != nil {
 		return nil, nil, err
 	}
 	s.governing.Lock()
 	defer s.governing.Unlock()
+	var hot, rest []*trace.Function
 	for _, f := range functions {
 		b, ok := begins[f.ID]
 		if ok {
 			setRate(s.control(f.ID), b.Share, b.Alone)
 		}
-		if b.Out {
+		switch {
+		case b.Out:
 			s.control(f.ID).State |= paused
 			later = append(later, f)
-		} else {
-			now = append(now, f)
+		case called[f.ID] > 0:
+			hot = append(hot, f)
+		default:
+			rest = append(rest, f)
 		}
 	}
-	return now, later, nil
+	slices.SortStableFunc(hot, func(a, b *trace.Function) int { return cmp.Compare(called[b.ID], called[a.ID]) })
+	for n := leastPart; len(hot) > 0; n *= 2 {
+		n = min(n, len(hot))
+		now, hot = append(now, hot[:n]), hot[n:]
+	}
+	return append(now, rest), later, nil
 }
+
+// leastPart is how many functions are in the first part, the next ones have twice as many each.
+const leastPart = 8

@@ -86,7 +86,7 @@ func TestBegin(t *testing.T) {
 	p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/hot"}), "60")
 	begin := Begin{Out: true}
 	var seen Glance
-	o := Options{PIDs: []int{p.PID}, Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile("hot"), pattern.MustCompile("cold")}}}
+	o := Options{PIDs: []int{p.PID}, Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile("hot"), pattern.MustCompile("cold"), pattern.MustCompile("main")}}}
 	var last Glance
 	o.Begin = func(glances []Glance) (map[uint32]Begin, []uint32) {
 		seen, last = glances[0], glances[len(glances)-1]
@@ -113,8 +113,16 @@ func TestBegin(t *testing.T) {
 	if calls["cold"] == 0 || calls["hot"] < 500*calls["cold"] || seen.CPU <= 0 {
 		t.Errorf("at a glance: %v in %v", calls, seen.CPU)
 	}
-	if len(last.Glimpses) != 1 || last.Glimpses[0].Func.Name != "cold" {
+	if len(last.Glimpses) != 2 || last.Glimpses[0].Func.Name == "hot" || last.Glimpses[1].Func.Name == "hot" {
 		t.Errorf("%v, then, without the hot function, %+v", calls, last.Glimpses)
+	}
+	// What is called may have to go, too: nothing that isn't called is to be put in anew then.
+	for _, f := range s.attachedFiles() {
+		for _, g := range f.groups {
+			if in := g.plan.functions(); len(in) > 1 && slices.Contains(in, ids["cold"]) {
+				t.Errorf("of %v, %v are linked together", ids, in)
+			}
+		}
 	}
 	counted := func() map[string]uint64 {
 		t.Helper()

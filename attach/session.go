@@ -445,7 +445,14 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
 	if a.sites, err = probes(later, file.FileOffset); err != nil {
 		return err
 	}
-	a.groups, err = s.linkAll(t.path, now, file.FileOffset)
+	for _, part := range now {
+		var made []*group
+		made, err = s.linkAll(t.path, part, file.FileOffset)
+		a.groups = append(a.groups, made...)
+		if err != nil {
+			break
+		}
+	}
 	for _, g := range a.groups {
 		a.sites.join(g.plan)
 	}
