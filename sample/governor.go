@@ -153,8 +153,9 @@ type Estimate struct {
 	Error float64
 }
 
-// AtLeast is the error of a number that is only the least that it may be.
-const AtLeast = 1000
+// AtLeast is the error of a number that is only the least that it may be: so much that it tells also of a sum that has
+// many that are known better.
+const AtLeast = 1e9
 
 // Governor keeps tracing within its limits. It is not safe for concurrent use.
 type Governor struct {
@@ -164,6 +165,7 @@ type Governor struct {
 	squeeze   float64 // of the overhead budget, by the tracer's own limits: 1 for all of it
 	overhead  float64 // what the probes take, as Limits has it, smoothed
 	gain      float64 // by which slices are longer than they would be if targets had no time to lose
+	costError float64 // what the cost of probes is off by in a target, relative, as long as nothing is learnt of it there
 	limited   bool    // some function's probes take less than they would
 	watched   time.Duration
 	reason    string // why records or squeeze are limited
@@ -175,9 +177,12 @@ type function struct {
 	rate    float64 // calls in a second of the targets' own CPU time, smoothed
 	idle    int     // observations without a call
 	looked  rate    // as its probes were last in place
-	// unseen is the targets' own CPU time since its probes were last in place.
-	unseen time.Duration
-	alone  bool // many more of its calls were recorded than it was to be
+	// unseen is the targets' own CPU time since its probes were last in place; missed is how many calls there were before
+	// that, about, of which no estimate tells yet.
+	unseen            time.Duration
+	missed, missedOff float64
+	waited            time.Duration // for a look that tells more
+	alone             bool          // many more of its calls were recorded than it was to be
 	// inCalls is which part of the time it is running, by one or more threads, as far as no traced call made it; smoothed.
 	inCalls float64
 	// calm is for how long its slices could have been longer than they are.
@@ -209,7 +214,7 @@ type caller struct {
 
 // NewGovernor makes a Governor.
 func NewGovernor(limits Limits) *Governor {
-	return &Governor{limits: limits, functions: map[*trace.Function]*function{}, records: math.Inf(1), squeeze: 1, gain: aim}
+	return &Governor{limits: limits, functions: map[*trace.Function]*function{}, records: math.Inf(1), squeeze: 1, gain: aim, costError: assumedError}
 }
 
 // Setting is how a function is traced.
@@ -232,6 +237,7 @@ const (
 	forgetAfter = 60               // observations without a call
 	smoothing   = 3 * time.Second  // of what probes take, and of what it is measured by
 	patience    = 3 * time.Second  // until more is traced again
+	known       = 10 * time.Second // until it is given up to find out how often a function is called of which only the least is known
 	utmost      = 50               // that less than such a part of all time is the targets' own, costs are too inexact to tell
 	negligible  = 6                // so many functions don't matter that take less than such a part of the budget each
 	idle        = 5                // what has less than this part of a processor, is idle
@@ -239,7 +245,7 @@ const (
 
 // Adopt takes it that a function is traced so from the start, by a rate in calls a second of the targets' own CPU time.
 func (g *Governor) Adopt(f *trace.Function, s Setting, perSecond float64) {
-	g.functions[f] = &function{setting: s, rate: perSecond, looked: rate{perSecond, AtLeast}, scale: 1, off: costError}
+	g.functions[f] = &function{setting: s, rate: perSecond, looked: rate{perSecond, AtLeast}, scale: 1, off: g.costError}
 }
 
 // Rate is how often a function is called in a second of the targets' own CPU time, as far as is known.
@@ -294,7 +300,7 @@ func (g *Governor) Estimate(o Observation) []Estimate {
 func (g *Governor) prepare(o *Observation) {
 	for i := range o.Loads {
 		if l := &o.Loads[i]; g.functions[l.Func] == nil {
-			g.functions[l.Func] = &function{setting: Setting{Keep: l.Most}, inCalls: l.InCalls.Seconds() / max(o.Elapsed, 1).Seconds(), looked: rate{0, AtLeast}, scale: 1, off: costError}
+			g.functions[l.Func] = &function{setting: Setting{Keep: l.Most}, inCalls: l.InCalls.Seconds() / max(o.Elapsed, 1).Seconds(), looked: rate{0, AtLeast}, scale: 1, off: g.costError}
 		}
 	}
 	g.settle(o)
@@ -317,7 +323,7 @@ func (g *Governor) estimates(o *Observation) (estimates []Estimate) {
 		before[f] = f.looked
 		switch {
 		case !f.setting.Sliced():
-			f.looked, f.hidden = within(l.Calls, o.TargetCPU, 0, o.spent(), costError), false
+			f.looked, f.hidden = within(l.Calls, o.TargetCPU, 0, o.spent(), g.costError), false
 		case l.Observed > 0:
 			f.looked = g.byTime(f, l, o)
 			f.hidden = f.looked.off > hidden || f.hidden && f.looked.off > 0.7*hidden
@@ -326,43 +332,69 @@ func (g *Governor) estimates(o *Observation) (estimates []Estimate) {
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		f := g.functions[l.Func]
+		sliced := f.setting.Sliced()
 		switch {
-		case !f.setting.Sliced():
+		case !sliced && f.unseen == 0 && f.missed == 0 && f.missedOff == 0:
 			continue
 		case l.Observed > 0:
-			if by := g.byCallers(l.Func); by.off < f.looked.off {
+			if by := g.byCallers(l.Func); sliced && by.off < f.looked.off {
 				f.looked = by
 			}
-			if was := before[f]; f.looked.off == AtLeast && was.off < AtLeast && was.perSecond > f.looked.perSecond {
+			if was := before[f]; sliced && f.looked.off == AtLeast && was.off < AtLeast && was.perSecond > f.looked.perSecond {
 				f.looked = rate{was.perSecond, min(1.5*was.off, 2)} // a look that tells nothing refutes nothing
 			}
 			// What only has a least number may be known in a moment, also of the time before.
-			wait := f.looked.off == AtLeast && f.unseen+own < patience
-			if !wait && (l.Calls > 0 || f.looked.perSecond == 0) {
-				estimates = append(estimates, f.estimate(l, before[f], own))
-				f.unseen = 0
-				continue
+			if f.waited += o.Elapsed; sliced && f.looked.off == AtLeast && f.waited < known {
+				if before[f].off == AtLeast {
+					f.looked.perSecond = min(f.looked.perSecond, before[f].perSecond)
+				}
+				break
 			}
+			f.waited = 0
+			f.miss(before[f])
+			if l.Calls > 0 {
+				estimates = append(estimates, f.estimate(l, own))
+			}
+			continue
 		}
-		f.unseen += own
+		if sliced { // else all of this time was seen
+			f.unseen += own
+		}
 	}
 	return estimates
 }
 
-// estimate has what was counted stand for the time that was not, too: own is the targets' CPU time since the last
-// observation, and the function was called at another rate when it was last looked at.
-func (f *function) estimate(l *Load, before rate, own time.Duration) Estimate {
-	missed := f.looked.perSecond
-	if before.off < AtLeast && f.looked.off < AtLeast {
-		missed = (f.looked.perSecond + before.perSecond) / 2
+// miss takes it that a function was called while it was not seen at a rate between that of before and that of now.
+func (f *function) miss(before rate) {
+	unseen, now := f.unseen.Seconds(), f.looked
+	f.unseen = 0
+	switch {
+	case unseen == 0:
+	case before.off < AtLeast && now.off < AtLeast:
+		missed := (now.perSecond + before.perSecond) / 2
+		f.missed += missed * unseen
+		f.missedOff += math.Hypot(now.off*missed, math.Abs(missed-now.perSecond)) * unseen
+	case now.off < AtLeast && before.perSecond <= now.perSecond:
+		f.missed += now.perSecond * unseen
+		f.missedOff += now.off * now.perSecond * unseen
+	default: // it was called more often then, and nobody knows for how long
+		f.missed += min(now.perSecond, before.perSecond) * unseen
+		f.missedOff = math.Inf(1)
 	}
-	all := missed*f.unseen.Seconds() + f.looked.perSecond*own.Seconds()
-	if all == 0 {
-		return Estimate{Func: l.Func, Coverage: 1}
+}
+
+// estimate has what was counted in so much of the targets' CPU time stand for what was not, and for what was missed before.
+func (f *function) estimate(l *Load, own time.Duration) Estimate {
+	all, off := float64(l.Calls), 0.0
+	if f.setting.Sliced() {
+		all = max(f.looked.perSecond*own.Seconds(), all)
+		off = f.looked.off * all
 	}
-	e := Estimate{Func: l.Func, Coverage: min(float64(l.Calls)/all, 1), Error: f.looked.off}
-	if e.Error < AtLeast && e.Coverage < 1 {
-		e.Error = math.Hypot(e.Error, math.Abs(missed-f.looked.perSecond)*f.unseen.Seconds()/all)
+	all, off = all+f.missed, min((off+f.missedOff)/(all+f.missed), AtLeast)
+	f.missed, f.missedOff = 0, 0
+	e := Estimate{Func: l.Func, Coverage: float64(l.Calls) / all, Error: off}
+	if off == AtLeast {
+		e.Coverage = min(e.Coverage, 1-1e-9) // it isn't all
 	}
 	return e
 }
@@ -493,19 +525,22 @@ func (g *Governor) learn(f *function, l *Load, o *Observation) {
 	f.noise += (noise - f.noise) * weight
 	// What was measured elsewhere counts as well, by how exact it is.
 	off := math.Hypot(ratioError*math.Hypot(float64(l.Counted), took)/apart, f.noise/math.Sqrt(min(float64(f.learnt), 5)))
-	elsewhere, here := 1/(costError*costError), 1/(off*off)
+	elsewhere, here := 1/(g.costError*g.costError), 1/(off*off)
 	f.scale, f.off = (elsewhere+here*f.measured)/(elsewhere+here), 1/math.Sqrt(elsewhere+here)
 }
 
 // How far off may be, relative, what a call's probes cost in a target, by what they cost in functions of the tracer's
 // own; and how many times the cost of a glimpse that is.
 const (
-	costError  = 0.2
-	ratioError = 0.05
+	costError  = 0.3
+	ratioError = 0.07
+	// assumedError is how far off it may be while it has not been measured.
+	assumedError = 0.6
 )
 
 // Recalibrated tells that probes no longer cost what they did: what was learnt beside that is forgotten.
 func (g *Governor) Recalibrated() {
+	g.costError = costError
 	for _, f := range g.functions {
 		f.scale, f.off, f.learnt = 1, costError, 0
 	}
@@ -527,8 +562,14 @@ func (g *Governor) corrected(o *Observation) []Load {
 // probes were last in place, by how it was then; and how far off that may be, relative, or AtLeast.
 func (g *Governor) Unseen(f func(fn *trace.Function, calls, off float64)) {
 	for fn, s := range g.functions {
-		if n := s.looked.perSecond * s.unseen.Seconds(); s.setting.Sliced() && n >= 1 {
-			f(fn, n, max(s.looked.off, 1))
+		since := s.looked.perSecond * s.unseen.Seconds()
+		calls, off := s.missed+since, s.missedOff+max(s.looked.off, 1)*since
+		if math.IsInf(off, 1) || s.unseen > 0 && s.looked.off == AtLeast {
+			off = math.Inf(1)
+			calls = max(calls, 1) // there may have been many
+		}
+		if calls >= 1 {
+			f(fn, calls, min(off/calls, AtLeast))
 		}
 	}
 }

@@ -128,6 +128,7 @@ func TestBudget(t *testing.T) {
 func TestGlimpses(t *testing.T) {
 	const work, really, calibrated, glimpse = 360 * time.Nanosecond, 900 * time.Nanosecond, 1150 * time.Nanosecond, 600 * time.Nanosecond
 	g, w := NewGovernor(Limits{Overhead: 0.05}), newWorld(work, really)
+	g.Recalibrated()
 	w.loads[0].Counted, w.loads[0].Told = calibrated, calibrated
 	for i := range 30 {
 		o := w.second(g)
@@ -141,7 +142,7 @@ func TestGlimpses(t *testing.T) {
 		for _, e := range estimates {
 			truth := float64(second) * w.own / float64(work)
 			// By what was measured elsewhere there would be three times as many.
-			if got := float64(w.loads[0].Calls) / e.Coverage; i > 10 && (math.Abs(got-truth) > e.Error*truth || e.Error > 0.4) {
+			if got := float64(w.loads[0].Calls) / e.Coverage; i > 10 && (math.Abs(got-truth) > e.Error*truth || e.Error > 0.5) {
 				t.Errorf("second %d: %.0f calls are estimated, ±%.2f; there were %.0f", i, got, e.Error, truth)
 			}
 		}
@@ -177,12 +178,12 @@ func TestCallers(t *testing.T) {
 		}
 		return estimates[0]
 	}
-	for range 3 {
+	for range 9 {
 		if e := observe(); e.Coverage != 1 {
 			t.Errorf("before it is given up to find out: %+v", e)
 		}
 	}
-	if e := observe(); e.Error != AtLeast || 1249/e.Coverage > 4e6 || 1249/e.Coverage < 250_000 {
+	if e := observe(); e.Error != AtLeast || 1249/e.Coverage > 1e7 || 1249/e.Coverage < 400_000 {
 		t.Errorf("by nothing: %+v", e)
 	}
 	if !g.Hidden(tiny) || g.Hidden(batch) {
@@ -203,6 +204,55 @@ func TestCallers(t *testing.T) {
 	// 125 calls of each of batch's.
 	if e := observe(own, unknown, by); math.Abs(1249/e.Coverage-125_000) > 15_000 || e.Error > 0.5 || e.Error < 0.1 {
 		t.Errorf("by its callers: %.0f: %+v", 1249/e.Coverage, e)
+	}
+}
+
+// TestMissed holds that what a function was called while its probes were out is told when it is called again, however
+// it is traced by then, or in the end; and that this is the least where nobody knows.
+func TestMissed(t *testing.T) {
+	fn := &trace.Function{Name: "f"}
+	sliced := Setting{Keep: 1, Alone: true, Slice: leastSlice, Period: second}
+	const cost = time.Microsecond
+	look := func(calls uint64, observed time.Duration) Observation {
+		return Observation{Elapsed: second, TargetCPU: second, Loads: []Load{{Func: fn, Calls: calls, Counted: cost, Told: cost, Observed: observed, Busy: 1, Most: 1}}}
+	}
+	for name, c := range map[string]struct {
+		first, last uint64 // calls in a look of 20 ms
+		least       bool
+	}{
+		"it goes on": {1000, 1000, false}, "it is idle, but for a call": {1000, 1, false}, "nothing was known": {20_000, 10, true},
+	} {
+		g := NewGovernor(Limits{Overhead: 0.05})
+		g.Recalibrated()
+		g.Adopt(fn, sliced, 1e6)
+		var all, off float64
+		add := func(calls uint64, estimates []Estimate) {
+			for _, e := range estimates {
+				all += float64(calls) / e.Coverage
+				off += e.Error * float64(calls) / e.Coverage
+			}
+		}
+		one := func(calls uint64, observed time.Duration) { add(calls, g.Estimate(look(calls, observed))) }
+		one(c.first, 20*time.Millisecond)
+		for range 3 {
+			one(0, 0)
+		}
+		if c.last < c.first {
+			one(0, 20*time.Millisecond)
+		}
+		g.functions[fn].setting = Always // it has cooled down
+		one(c.last, second)
+		told := all
+		g.Unseen(func(_ *trace.Function, calls, _ float64) { all += calls })
+		rate := float64(c.first) / 0.02
+		switch {
+		case all != told:
+			t.Errorf("%s: %.0f calls are told, and then %.0f", name, told, all)
+		case c.least && (off < 3*all || all < 10):
+			t.Errorf("%s: %.0f ± %.0f", name, all, off)
+		case !c.least && (off > all || all+off < 2*rate || all-off > 5*rate):
+			t.Errorf("%s: %.0f ± %.0f, at %.0f a second", name, all, off, rate)
+		}
 	}
 }
 

@@ -70,7 +70,7 @@ func TestShortFunction(t *testing.T) {
 		overhead string
 		known    bool
 	}{{[]string{"tiny", "batch", "rare"}, "20", true}, {[]string{"tiny"}, "5", false}} {
-		p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/short", Opt: "-O2"}), "8")
+		p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/short", Opt: "-O2"}), "10")
 		args := []string{"-p", fmt.Sprint(p.PID), "--max-overhead", c.overhead}
 		for _, s := range c.symbols {
 			args = append(args, "-s", s)
