@@ -51,8 +51,8 @@ type Load struct {
 	GlimpsedCPU, GlimpsedOff, GlimpsesTook time.Duration
 	// Callers made some of those, by a sample.
 	Callers []Caller
-	// Most is the share of its calls that may be recorded, by what was asked for: 0 to 1.
-	Most float64
+	// Most is the share of its calls that may be recorded, by what was asked for, 0 to 1; First is what it was to begin with.
+	Most, First float64
 }
 
 // Caller is a function from which another was called while that was glimpsed at.
@@ -300,7 +300,7 @@ func (g *Governor) Estimate(o Observation) []Estimate {
 func (g *Governor) prepare(o *Observation) {
 	for i := range o.Loads {
 		if l := &o.Loads[i]; g.functions[l.Func] == nil {
-			g.functions[l.Func] = &function{setting: Setting{Keep: l.Most}, inCalls: l.InCalls.Seconds() / max(o.Elapsed, 1).Seconds(), looked: rate{0, AtLeast}, scale: 1, off: g.costError}
+			g.functions[l.Func] = &function{setting: Setting{Keep: l.First}, inCalls: l.InCalls.Seconds() / max(o.Elapsed, 1).Seconds(), looked: rate{0, AtLeast}, scale: 1, off: g.costError}
 		}
 	}
 	g.settle(o)
@@ -611,7 +611,7 @@ func (u use) base(elapsed time.Duration) (base, shown time.Duration, of string) 
 
 // use is what all targets do.
 func (o *Observation) use() use {
-	u := use{own: o.own(), whose: "the targets'", idle: "the targets are nearly idle"}
+	u := use{own: o.own(), whose: "the targets'", idle: "the targets used less than a fifth of one"}
 	for i := range o.Loads {
 		u.inCalls += o.Loads[i].InCalls
 	}
@@ -620,7 +620,7 @@ func (o *Observation) use() use {
 
 // useOf is what one target does, and what probes take of it.
 func (o *Observation) useOf(p *Process) (u use, spent time.Duration) {
-	u.whose, u.idle = fmt.Sprintf("process %d's", p.PID), fmt.Sprintf("process %d is nearly idle", p.PID)
+	u.whose, u.idle = fmt.Sprintf("process %d's", p.PID), fmt.Sprintf("process %d used less than a fifth of one", p.PID)
 	for i := range o.Loads {
 		share := p.Shares[o.Loads[i].Func]
 		spent += time.Duration(share * float64(o.Loads[i].spent()))

@@ -25,7 +25,7 @@ func newWorld(work time.Duration, costs ...time.Duration) *world {
 	w := &world{work: work, costs: costs}
 	for i, c := range costs {
 		w.told = append(w.told, c+c/4)
-		w.loads = append(w.loads, Load{Func: &trace.Function{Name: fmt.Sprintf("f%d", i)}, Counted: c, Told: c + c/4, Most: 1})
+		w.loads = append(w.loads, Load{Func: &trace.Function{Name: fmt.Sprintf("f%d", i)}, Counted: c, Told: c + c/4, Most: 1, First: 1})
 	}
 	return w
 }
@@ -167,10 +167,10 @@ func TestCallers(t *testing.T) {
 		t.Helper()
 		o := Observation{Elapsed: second, TargetCPU: second, Loads: []Load{
 			{
-				Func: tiny, Calls: 1249, Counted: cost, Told: cost, Observed: 20 * time.Millisecond, Busy: 1, Most: 1,
+				Func: tiny, Calls: 1249, Counted: cost, Told: cost, Observed: 20 * time.Millisecond, Busy: 1, Most: 1, First: 1,
 				Glimpsed: 1250, GlimpsedCPU: 20 * time.Millisecond, GlimpsesTook: 19990 * time.Microsecond, Callers: callers,
 			},
-			{Func: batch, Calls: 1000, Recorded: 1000, Counted: time.Microsecond, Told: time.Microsecond, Observed: second, Busy: 1, Most: 1},
+			{Func: batch, Calls: 1000, Recorded: 1000, Counted: time.Microsecond, Told: time.Microsecond, Observed: second, Busy: 1, Most: 1, First: 1},
 		}}
 		_, estimates := g.Observe(o)
 		if len(estimates) != 1 || estimates[0].Func != tiny {
@@ -214,7 +214,7 @@ func TestMissed(t *testing.T) {
 	sliced := Setting{Keep: 1, Alone: true, Slice: leastSlice, Period: second}
 	const cost = time.Microsecond
 	look := func(calls uint64, observed time.Duration) Observation {
-		return Observation{Elapsed: second, TargetCPU: second, Loads: []Load{{Func: fn, Calls: calls, Counted: cost, Told: cost, Observed: observed, Busy: 1, Most: 1}}}
+		return Observation{Elapsed: second, TargetCPU: second, Loads: []Load{{Func: fn, Calls: calls, Counted: cost, Told: cost, Observed: observed, Busy: 1, Most: 1, First: 1}}}
 	}
 	for name, c := range map[string]struct {
 		first, last uint64 // calls in a look of 20 ms
@@ -253,6 +253,17 @@ func TestMissed(t *testing.T) {
 		case !c.least && (off > all || all+off < 2*rate || all-off > 5*rate):
 			t.Errorf("%s: %.0f ± %.0f, at %.0f a second", name, all, off, rate)
 		}
+	}
+}
+
+// TestConservative holds that a function that turns out to be called more often than it may be recorded is recorded less,
+// without any budget.
+func TestConservative(t *testing.T) {
+	g := NewGovernor(Limits{})
+	l := Load{Func: &trace.Function{Name: "f"}, Calls: 6000, Recorded: 6000, Counted: 1, Told: 1, Observed: second, Busy: 1, Most: 0.01, First: 1}
+	steps, _ := g.Observe(Observation{Elapsed: second, TargetCPU: second, Loads: []Load{l}})
+	if len(steps) != 1 || steps[0].From != Always || steps[0].To.Keep != 0.01 {
+		t.Errorf("%+v", steps)
 	}
 }
 
@@ -329,12 +340,12 @@ func TestWhy(t *testing.T) {
 		{1100 * time.Millisecond, 0, []uint64{800_000}, "its probes would take 2.7 times the targets' own CPU time; the budget is 5 %"},
 		{1100 * time.Millisecond, 0, []uint64{600_000, 200_000}, "all probes would take 2.7 times the targets' own CPU time, its own 2.0 times; the budget is 5 %"},
 		{1000 * time.Millisecond, 0, []uint64{500_000, 200_000}, "all probes would take 2.3 times the targets' own CPU time, its own 167 %; the budget is 5 %"},
-		{130 * time.Millisecond, 0, []uint64{100_000}, "its probes would take 10 % of a processor (the targets are nearly idle); the budget is 1 %"},
+		{130 * time.Millisecond, 0, []uint64{100_000}, "its probes would take 10 % of a processor (the targets used less than a fifth of one); the budget is 1 %"},
 	} {
 		g := NewGovernor(Limits{Overhead: 0.05})
 		o := Observation{Elapsed: second, TargetCPU: c.cpu}
 		for i, n := range c.calls {
-			o.Loads = append(o.Loads, Load{Func: &trace.Function{}, Calls: n, Recorded: n, Counted: time.Microsecond, Told: time.Microsecond, Observed: c.cpu, Most: 1})
+			o.Loads = append(o.Loads, Load{Func: &trace.Function{}, Calls: n, Recorded: n, Counted: time.Microsecond, Told: time.Microsecond, Observed: c.cpu, Most: 1, First: 1})
 			if i == 0 {
 				o.Loads[i].InCalls = c.inCalls
 			}

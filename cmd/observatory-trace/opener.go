@@ -41,7 +41,7 @@ func (o *opener) begin(glances []attach.Glance) (begins map[uint32]attach.Begin,
 	busy := float64(g.CPU) / float64(g.Elapsed)
 	for f, rate := range rates {
 		cost := costs.Of(f)
-		l := sample.Load{Func: f, Calls: uint64(rate * seen.TargetCPU.Seconds()), Counted: cost.Counted, Told: cost.Told, Busy: busy, Most: o.budgets.rates.Most(f, rate)}
+		l := sample.Load{Func: f, Calls: uint64(rate * seen.TargetCPU.Seconds()), Counted: cost.Counted, Told: cost.Told, Busy: busy, Most: o.budgets.rates.Most(f, rate), First: o.budgets.rates.Most(f, 0)}
 		if l.Calls > 0 {
 			seen.Loads = append(seen.Loads, l)
 		}

@@ -77,7 +77,8 @@ func newReportCommand() *cobra.Command {
 		Short: "Summarize what was recorded, a row for every function",
 		Long: `Summarize what was recorded, a row for every function. Calls, errors and percentiles
 are exact: they count also the calls that were left out (by --sample, a budget, --filter,
---min-duration or --stats-only) or dropped.`,
+--min-duration or --stats-only) or dropped. Where a budget had probes taken out for a
+time, they are of the time that they were in place, and calls are estimated beside.`,
 		Example: `  observatory-trace report
   observatory-trace report --since 10m --sort p99
   observatory-trace report -o json | jq '.[] | select(.errors > 0)'`,

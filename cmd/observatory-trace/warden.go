@@ -251,6 +251,7 @@ func (w *warden) gather(counts *attach.Counts, o *sample.Observation) {
 			whole = float64(o.TargetCPU) / float64(l.Observed)
 		}
 		l.InCalls = time.Duration(whole * float64(l.InCalls))
+		l.First = w.budgets.rates.Most(l.Func, 0)
 		l.Most = w.budgets.rates.Most(l.Func, whole*float64(l.Calls)/o.Elapsed.Seconds())
 	}
 }
