@@ -133,7 +133,7 @@ type calibration struct {
 	next uint32 // function id
 }
 
-const maxCalibrated = 32
+const maxCalibrated = 16
 
 // typicalMoves are those of a function with three arguments.
 var typicalMoves = []bpf.Move{{Size: 8, Source: 1, Reg: 5}, {Dst: 8, Size: 8, Source: 1, Reg: 4}, {Dst: 16, Size: 8, Source: 1, Reg: 1}}
@@ -141,7 +141,7 @@ var typicalMoves = []bpf.Move{{Size: 8, Source: 1, Reg: 5}, {Dst: 8, Size: 8, So
 // returned says that a uretprobe sees a call's end, rather than an exit site.
 const returned = -1
 
-// Calibrate measures Costs on functions of the tracer's own, in about two seconds, unless the context ends before.
+// Calibrate measures Costs on functions of the tracer's own, in about a second, unless the context ends before.
 func Calibrate(ctx context.Context) (Costs, error) { return calibrate(ctx, false) }
 
 // Calibrate measures Costs as the session's probes are: those that only count do less.
@@ -185,15 +185,19 @@ func (m *calibration) pair(ctx context.Context, function unsafe.Pointer, exit in
 		return cost, err
 	}
 	bare := typical(function)
-	if cost.Told, cost.ToldShare, err = m.probed(function, exit, bpf.RateAll); err != nil {
+	whole, err := m.probed(function, exit, bpf.RateAll, 0)
+	if err != nil {
 		return cost, err
 	}
-	// How many times a glimpse they cost matters most: by turns, since neighbours come and go, the least of each.
-	for turn := range 3 {
-		if err := ctx.Err(); err != nil {
-			return cost, err
-		}
-		counted, share, err := m.probed(function, exit, 0)
+	cost.Told, cost.ToldShare = whole[0].took, whole[0].seen
+	cost.Counted, cost.CountedShare = whole[1].took, whole[1].seen
+	if cost.Glimpsed, err = m.glimpsed(function); err != nil {
+		return cost, err
+	}
+	// How many times a glimpse a counted call costs matters most: by turns, since neighbours come and go, the least of each.
+	// Where it is single-stepped both cost as much.
+	if cost.Counted < 5*time.Microsecond && ctx.Err() == nil {
+		again, err := m.probed(function, exit, 0)
 		if err != nil {
 			return cost, err
 		}
@@ -201,16 +205,12 @@ func (m *calibration) pair(ctx context.Context, function unsafe.Pointer, exit in
 		if err != nil {
 			return cost, err
 		}
-		if cost.Counted == 0 || counted < cost.Counted {
-			cost.Counted, cost.CountedShare = counted, share
+		if again[0].took < cost.Counted {
+			cost.Counted, cost.CountedShare = again[0].took, again[0].seen
 		}
-		if glimpsed -= bare; cost.Glimpsed == 0 || glimpsed < cost.Glimpsed {
-			cost.Glimpsed = max(0, glimpsed)
-		}
-		if turn == 0 && counted > 5*time.Microsecond { // single-stepped: a glimpse takes as much
-			break
-		}
+		cost.Glimpsed = min(cost.Glimpsed, glimpsed)
 	}
+	cost.Glimpsed = max(0, cost.Glimpsed-bare)
 	return cost.less(Cost{bare, bare, bare, bare, 0}), nil
 }
 
@@ -229,11 +229,14 @@ func (m *calibration) glimpsed(function unsafe.Pointer) (took time.Duration, err
 	return typical(function), closeLinks(links)
 }
 
-// probed is what a call takes with probes, of which the share keep is recorded, and how long it is by them.
-func (m *calibration) probed(function unsafe.Pointer, exit int64, keep uint32) (took, seen time.Duration, err error) {
+// measured is what a call takes with probes, and how long it is by them.
+type measured struct{ took, seen time.Duration }
+
+// probed measures calls of which such shares are recorded.
+func (m *calibration) probed(function unsafe.Pointer, exit int64, keep ...uint32) (all []measured, err error) {
 	offset, err := ownOffset(uint64(uintptr(function)))
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
 	m.next++
 	p, f := plan{}, bpf.Func{Flags: bpf.FuncFlatEntry | bpf.FuncFlatExit | bpf.FuncWords}
@@ -247,31 +250,37 @@ func (m *calibration) probed(function unsafe.Pointer, exit int64, keep uint32) (
 	} else {
 		p.leave.add(offset+uint64(exit), bpf.ExitCookie(m.next, exit, false, -1))
 	}
-	err = errors.Join(m.objs.Fill(bpf.Tables{FirstFunc: m.next, Functions: []bpf.Func{f}}), m.objs.SetControls([]uint32{m.next}, []bpf.Control{{Keep: keep}}))
-	if err != nil {
-		return 0, 0, err
+	if err := m.objs.Fill(bpf.Tables{FirstFunc: m.next, Functions: []bpf.Func{f}}); err != nil {
+		return nil, err
 	}
 	links, err := linker{prog: m.objs.Hit()}.link("/proc/self/exe", p, 0)
 	if err != nil {
-		return 0, 0, fmt.Errorf("calibrate: %w", err)
+		return nil, fmt.Errorf("calibrate: %w", err)
 	}
-	took = typical(function)
-	if err := closeLinks(links); err != nil {
-		return 0, 0, err
+	defer func() { err = errors.Join(err, closeLinks(links)) }()
+	for _, share := range keep {
+		if err := m.objs.SetControls([]uint32{m.next}, []bpf.Control{{Keep: share}}); err != nil {
+			return nil, err
+		}
+		took := typical(function)
+		seen, err := m.duration(m.next)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, measured{took, seen})
 	}
-	seen, err = m.duration(m.next)
-	return took, seen, err
+	return all, nil
 }
 
-// duration is how long the middle one of a function's calls was.
+// duration is how long the middle one of a function's calls was, of those since it was last asked for.
 func (m *calibration) duration(function uint32) (time.Duration, error) {
 	var h trace.Histogram
-	err := m.objs.Latencies(func(l, _ *bpf.Latency) {
+	err := m.objs.Latencies(func(l, before *bpf.Latency) {
 		if l.Func != function {
 			return
 		}
 		for i, n := range l.Buckets {
-			h.AddBucket(int(l.Octave)*len(l.Buckets)+i, uint64(n))
+			h.AddBucket(int(l.Octave)*len(l.Buckets)+i, uint64(n-before.Buckets[i]))
 		}
 	})
 	return time.Duration(h.Quantile(0.5)), err
