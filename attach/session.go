@@ -3,6 +3,7 @@ package attach
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -375,8 +376,8 @@ func (s *Session) attachFile(t targetFile) error {
 	}
 	f = &attachedFile{}
 	f.err = s.attachSelected(f, t)
-	if f.err != nil && !exists(t.root) {
-		return f.err // of the process that showed it, which is gone: another one may show it again
+	if f.err != nil && (!exists(t.root) || errors.Is(f.err, fs.ErrNotExist)) {
+		return f.err // the process that showed it is gone, or a zombie: another one may show it again
 	}
 	s.mu.Lock()
 	s.files[id] = f
