@@ -160,7 +160,7 @@ type happening struct {
 func (h happening) prepare(t *testing.T, said *notices) (path string, l *ledger) {
 	path = newPath(t)
 	if errors.Is(h.kind, ErrFull) {
-		path = filepath.Join(testenv.Filesystem(t, "8m"), "full.db")
+		path = filepath.Join(testenv.Filesystem(t, "12m"), "full.db")
 	}
 	l = newLedger(t, open(t, path, fast(said)))
 	l.write(3000) // more than fits below the limit of limitFiles
@@ -693,7 +693,7 @@ func TestFullAtEnd(t *testing.T) {
 // TestHeldAtEnd closes when neither the database nor the spill file has room, nor anything that errors could
 // take the place of: what is lost is said, at once and in the end, with how many.
 func TestHeldAtEnd(t *testing.T) {
-	path := filepath.Join(testenv.Filesystem(t, "8m"), "full.db")
+	path := filepath.Join(testenv.Filesystem(t, "12m"), "full.db")
 	var said notices
 	options := fast(&said)
 	options.heldBytes = 256 << 10
