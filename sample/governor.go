@@ -238,7 +238,7 @@ const (
 	forgetAfter = 60               // observations without a call
 	smoothing   = 3 * time.Second  // of what probes take, and of what it is measured by
 	patience    = 3 * time.Second  // until more is traced again
-	known       = 10 * time.Second // until it is given up to find out how often a function is called of which only the least is known
+	unsettled   = 10 * time.Second // until it is given up to find out how often a function is called of which only the least is known
 	utmost      = 50               // that less than such a part of all time is the targets' own, costs are too inexact to tell
 	negligible  = 6                // so many functions don't matter that take less than such a part of the budget each
 	idle        = 5                // what has less than this part of a processor, is idle
@@ -246,7 +246,14 @@ const (
 
 // Adopt takes it that a function is traced so from the start, by a rate in calls a second of the targets' own CPU time.
 func (g *Governor) Adopt(f *trace.Function, s Setting, perSecond float64) {
-	g.functions[f] = &function{setting: s, rate: perSecond, looked: rate{perSecond, AtLeast}, scale: 1, off: g.costError}
+	g.add(f, s, perSecond)
+}
+
+// add begins to know a function, of which nothing was learnt yet.
+func (g *Governor) add(fn *trace.Function, s Setting, perSecond float64) *function {
+	f := &function{setting: s, rate: perSecond, looked: rate{perSecond, AtLeast}, scale: 1, off: g.costError}
+	g.functions[fn] = f
+	return f
 }
 
 // Rate is how often a function is called in a second of the targets' own CPU time, as far as is known.
@@ -301,7 +308,7 @@ func (g *Governor) Estimate(o Observation) []Estimate {
 func (g *Governor) prepare(o *Observation) {
 	for i := range o.Loads {
 		if l := &o.Loads[i]; g.functions[l.Func] == nil {
-			g.functions[l.Func] = &function{setting: Setting{Keep: l.First}, inCalls: l.InCalls.Seconds() / max(o.Elapsed, 1).Seconds(), looked: rate{0, AtLeast}, scale: 1, off: g.costError}
+			g.add(l.Func, Setting{Keep: l.First}, 0).inCalls = l.InCalls.Seconds() / max(o.Elapsed, 1).Seconds()
 		}
 	}
 	g.settle(o)
@@ -327,7 +334,7 @@ func (g *Governor) estimates(o *Observation) (estimates []Estimate) {
 			f.looked, f.hidden = within(l.Calls, o.TargetCPU, 0, o.spent(), g.costError), false
 		case l.Observed > 0:
 			f.looked = g.byTime(f, l, o)
-			f.hidden = f.looked.off > hidden || f.hidden && f.looked.off > 0.7*hidden
+			f.hidden = f.looked.off > hiddenFrom || f.hidden && f.looked.off > 0.7*hiddenFrom
 		}
 	}
 	for i := range o.Loads {
@@ -345,7 +352,7 @@ func (g *Governor) estimates(o *Observation) (estimates []Estimate) {
 				f.looked = rate{was.perSecond, min(1.5*was.off, 2)} // a look that tells nothing refutes nothing
 			}
 			// What only has a least number may be known in a moment, also of the time before.
-			if f.waited += o.Elapsed; sliced && f.looked.off == AtLeast && f.waited < known {
+			if f.waited += o.Elapsed; sliced && f.looked.off == AtLeast && f.waited < unsettled {
 				if before[f].off == AtLeast {
 					f.looked.perSecond = min(f.looked.perSecond, before[f].perSecond)
 				}
@@ -594,7 +601,7 @@ func without(cpu, spent, part time.Duration) time.Duration {
 // use is what targets do, of which probes may take a share.
 type use struct {
 	own, inCalls time.Duration
-	whose, idle  string // "the targets'", "the targets are idle"
+	whose, idle  string // "the targets'", "the targets used less than a fifth of one"
 }
 
 // base is what the share is of; and what it is shown as a share of, with what that is called. Of what hardly waits, time in
@@ -674,8 +681,8 @@ func (g *Governor) settle(o *Observation) {
 	}
 }
 
-// hidden is how far off what time tells of a function's calls may be, relative, until its callers are asked.
-const hidden = 0.4
+// hiddenFrom is how far off what time tells of a function's calls may be, relative, until its callers are asked.
+const hiddenFrom = 0.4
 
 // see takes a rate, which is off by such a part, maybe: a rise at once as far as that is little, a fall slowly.
 func (f *function) see(perSecond, off float64) {
