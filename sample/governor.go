@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 // Limits are what tracing may take; 0 stands for no limit.
 type Limits struct {
 	// Overhead is a share of what each target does, and all do together, 0.05: of its own CPU time; or of
-	// the time that it is in traced calls, in which it may wait, one processor's at most; or of a fifth of a
-	// processor. The most counts.
+	// the time that it is in traced calls, in which it may wait, up to that of all processors; or of a fifth of
+	// a processor. The most counts.
 	Overhead float64
 	// Tolerance is how many times that the overhead may be before anything is done about it, 0 for
 	// defaultTolerance. Once something is done, Overhead holds, until without that well less than it were taken.
@@ -606,9 +607,9 @@ type use struct {
 
 // base is what the share is of; and what it is shown as a share of, with what that is called. Of what hardly waits, time in
 // traced calls is about its own CPU time, now less and now more: it is always called that, so that shares can be compared.
-// Many threads that wait count as one: probes take a processor's time, which they don't.
+// Threads that wait count up to as many as there are processors: probes take a processor's time, which they don't.
 func (u use) base(elapsed time.Duration) (base, shown time.Duration, of string) {
-	u.inCalls = min(u.inCalls, elapsed)
+	u.inCalls = min(u.inCalls, elapsed*time.Duration(runtime.NumCPU()))
 	base = max(u.own, u.inCalls)
 	switch least := elapsed / idle; {
 	case base < least:

@@ -335,7 +335,7 @@ func TestWhy(t *testing.T) {
 		{900 * time.Millisecond, 0, []uint64{100_000}, "its probes would take 12 % of the targets' own CPU time; the budget is 5 %"},
 		{1000 * time.Millisecond, 850 * time.Millisecond, []uint64{200_000}, "its probes would take 24 % of the targets' own CPU time; the budget is 5 %"},
 		{900 * time.Millisecond, 800 * time.Millisecond, []uint64{100_000, 20_000}, "all probes would take 15 % of the targets' own CPU time, its own 13 %; the budget is 5 %"},
-		{900 * time.Millisecond, 1600 * time.Millisecond, []uint64{200_000}, "its probes would take 20 % of the targets' time in traced calls (waits included); the budget is 5 %"},
+		{900 * time.Millisecond, 1000 * time.Millisecond, []uint64{200_000}, "its probes would take 20 % of the targets' time in traced calls (waits included); the budget is 5 %"},
 		{3250 * time.Millisecond, 0, []uint64{3_000_000}, "its probes would take 12 times the targets' own CPU time; the budget is 5 %"},
 		{1100 * time.Millisecond, 0, []uint64{800_000}, "its probes would take 2.7 times the targets' own CPU time; the budget is 5 %"},
 		{1100 * time.Millisecond, 0, []uint64{600_000, 200_000}, "all probes would take 2.7 times the targets' own CPU time, its own 2.0 times; the budget is 5 %"},

@@ -27,7 +27,7 @@ const unlimited = "unlimited"
 func (f *budgetFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.sample, "sample", nil, "record this share of calls, chosen by chance, whole traces together: `RATE` from 0 to 1, PATTERN=RATE, auto (all that the budgets allow; the default) or conservative (above 10,000 calls a second 0.001, above 1,000 0.01); all calls are counted, failed ones always recorded (repeatable)")
-	fl.StringVar(&f.overhead, "max-overhead", "5", "`PERCENT` of each target's CPU time, of its time in traced calls (up to one processor's), or of a fifth of a processor, whichever is the most, that probes may take: beyond, calls are sampled, then probes are in place for a part of each second, then they are taken out; 100 is as much again, 1000 the most; or unlimited")
+	fl.StringVar(&f.overhead, "max-overhead", "5", "`PERCENT` of each target's CPU time, of its time in traced calls (up to that of all processors), or of a fifth of a processor, whichever is the most, that probes may take: beyond, calls are sampled, then probes are in place for a part of each second, then they are taken out; 100 is as much again, 1000 the most; or unlimited")
 	fl.StringVar(&f.cpu, "max-cpu", "100", "`PERCENT` of one processor that observatory-trace itself may take; or unlimited")
 	fl.StringVar(&f.memory, "max-memory", "1GiB", "`SIZE` of the memory that it may take; or unlimited")
 	fl.BoolVar(&f.unlimited, "unlimited", false, "record every call, whatever that takes: no budgets, no sampling but by --sample")
