@@ -122,14 +122,21 @@ func TestMalformed(t *testing.T) {
 	must(t, d.exec("ROLLBACK"))
 }
 
-// TestFailedTransaction holds that nothing of a transaction that failed comes with the next one.
-func TestFailedTransaction(t *testing.T) {
-	path := newPath(t)
+// openRaw makes a database with one session, and opens it without a store.
+func openRaw(t *testing.T, path string) *database {
+	t.Helper()
 	must(t, open(t, path, Options{}).Close())
 	d, err := openDatabase(path, time.Second, nil)
 	must(t, err)
-	defer d.abandon()
+	t.Cleanup(d.abandon)
 	d.session = 1
+	return d
+}
+
+// TestFailedTransaction holds that nothing of a transaction that failed comes with the next one.
+func TestFailedTransaction(t *testing.T) {
+	path := newPath(t)
+	d := openRaw(t, path)
 	must(t, d.exec("CREATE TRIGGER refuse BEFORE INSERT ON function WHEN new.name = 'bad' BEGIN SELECT raise(ABORT, 'refused'); END"))
 	call := func(id uint64, name string) *trace.Call {
 		return &trace.Call{ID: id, Func: &trace.Function{Name: name}, Status: trace.StatusErr, Err: &trace.Error{Type: "E"}, SampleRate: 1}
@@ -139,7 +146,7 @@ func TestFailedTransaction(t *testing.T) {
 		t.Fatalf("the transaction ended with %v", err)
 	}
 	good.ID = 3
-	_, err = d.commit(batch{calls: []*trace.Call{good}}, 0)
+	_, err := d.commit(batch{calls: []*trace.Call{good}}, 0)
 	must(t, err)
 	if got := shell(t, path, "SELECT id, process, error_type FROM process_trace; SELECT (SELECT count(*) FROM moment), (SELECT count(*) FROM error)"); got != "3|good|E\n1|1" {
 		t.Errorf("after the failure: %s", got)

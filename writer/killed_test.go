@@ -66,13 +66,7 @@ func TestKilledAway(t *testing.T) {
 	for round := range 20 {
 		begin := []func() func(){nothing, locked, full, locked, full}[round%5]
 		comesBack := round%5 > 2
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), crashPath+"="+path, crashAway+"=1")
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		must(t, err)
-		must(t, cmd.Start())
-		lines := bufio.NewScanner(out)
+		cmd, lines := startWriter(t, path)
 		if !lines.Scan() || lines.Text() != "open" {
 			t.Fatalf("round %d: the writer said %q", round, lines.Text())
 		}
@@ -108,7 +102,7 @@ func TestKilledAway(t *testing.T) {
 				time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
 			}
 		}
-		_, err = lock.query(t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)") // so that there is room
+		_, err := lock.query(t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)") // so that there is room
 		must(t, err)
 		before := ""
 		for _, line := range printed {
@@ -154,11 +148,7 @@ func TestKilledAway(t *testing.T) {
 // where they lie before others, as calls of one millisecond do.
 func TestRecountByEnd(t *testing.T) {
 	path := newPath(t)
-	must(t, open(t, path, Options{}).Close())
-	d, err := openDatabase(path, time.Second, nil)
-	must(t, err)
-	defer d.abandon()
-	d.session = 1
+	d := openRaw(t, path)
 	f := newCallSource(1).functions[0]
 	var calls []*trace.Call
 	counted := trace.Tally{Func: f}
@@ -171,13 +161,25 @@ func TestRecountByEnd(t *testing.T) {
 			counted.Add(call.Status, call.DurationNS)
 		}
 	}
-	_, err = d.commit(batch{calls: calls, stats: []FunctionSecond{{Second: 1_800_000_000, Tally: counted}}}, 0)
+	_, err := d.commit(batch{calls: calls, stats: []FunctionSecond{{Second: 1_800_000_000, Tally: counted}}}, 0)
 	must(t, err)
 	n, err := d.recount(1, "test")
 	must(t, err)
 	if got := shell(t, path, "SELECT ts, calls, errors, recorded, total_ms FROM function_stats ORDER BY ts"); n != 3 || got != "2027-01-15 08:00:00|2|1|2|4.0\n2027-01-15 08:00:01|1|0|1|1200.0" {
 		t.Errorf("%d calls:\n%s", n, got)
 	}
+}
+
+// startWriter starts a process that writes to a database until it is killed, also while that is away, and what it prints.
+func startWriter(t *testing.T, path string) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), crashPath+"="+path, crashAway+"=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	return cmd, bufio.NewScanner(out)
 }
 
 // TestRetainKilled has Retain bring in what a killed session left, errors in a spill file among it, and count
@@ -187,16 +189,11 @@ func TestRetainKilled(t *testing.T) {
 	live := open(t, path, Options{})
 	writeMany(t, live, 100)
 	must(t, live.Flush())
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), crashPath+"="+path, crashAway+"=1")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
+	cmd, lines := startWriter(t, path)
 	var release func()
 	var safe []uint64
 	locked := 0
-	for lines := bufio.NewScanner(out); locked < 5 && lines.Scan(); {
+	for locked < 5 && lines.Scan() {
 		var first uint64
 		var when, state string
 		if n, _ := fmt.Sscan(lines.Text(), &first, &when, &state); n < 3 {
