@@ -101,7 +101,8 @@ var AssumedCosts = func() Costs {
 	}
 }()
 
-// Of is the cost of one call of a function: its entry, and the dearest of its exits.
+// Of is the cost of one call of a function: its entry, and the dearest of its exits. Of those that tell of unwinding it
+// is that of a hit, with the stack where it is told, as long as it isn't known better: see Counts.
 func (c *Costs) Of(f *trace.Function) Cost {
 	total := c.Emulated
 	switch f.Entry.Site {
@@ -109,6 +110,10 @@ func (c *Costs) Of(f *trace.Function) Cost {
 		total = c.Nop5
 	case trace.SiteSingleStep:
 		total = c.SingleStep
+	}
+	if f.Role != trace.RoleCall {
+		hit := total.Glimpsed
+		return Cost{Counted: hit + 1500*time.Nanosecond, Told: hit + 5*time.Microsecond, Glimpsed: hit}
 	}
 	switch f.Exit.Kind {
 	case trace.ExitReturn:

@@ -235,7 +235,7 @@ func (c *catalog) record(f *trace.Function, file uint32, t *bpf.Tables) bpf.Func
 		}
 	}
 	switch f.Role {
-	case trace.RoleGoPanic, trace.RoleGoexit, trace.RoleThrow, trace.RoleRethrow, trace.RoleUnwind, trace.RoleForced, trace.RoleLongjmp, trace.RoleRustPanic:
+	case trace.RoleGoPanic, trace.RoleGoFatal, trace.RoleGoUncaught, trace.RoleGoexit, trace.RoleThrow, trace.RoleRethrow, trace.RoleUnwind, trace.RoleForced, trace.RoleLongjmp, trace.RoleRustPanic:
 		r.Flags |= bpf.FuncRaises
 	case trace.RoleCall:
 		if f.Exit.Kind == trace.ExitReturn {

@@ -12,6 +12,7 @@ import (
 // which there is something to tell.
 type Counts struct {
 	Tallies []trace.Tally
+	Unwound []Unwound
 	Losses  []trace.Gap // events that were not delivered
 	At      Moment
 }
@@ -19,6 +20,7 @@ type Counts struct {
 // counted is what Counts has told of.
 type counted struct {
 	counters  []bpf.Counters // by function id
+	notes     []bpf.Notes    // by role
 	untracked uint64
 	// more is what was found to be open when its goroutine, or the trace, ended.
 	more map[uint32]*trace.Tally
@@ -33,6 +35,9 @@ func (s *Session) Counts() (Counts, error) {
 	at, err := s.moment(func() (err error) {
 		if latencies, err = s.latencies(); err == nil {
 			sums, err = s.objs.Counters(s.cat.len())
+		}
+		if err == nil {
+			c.Unwound, err = s.unwound()
 		}
 		return err
 	})
@@ -50,7 +55,9 @@ func (s *Session) Counts() (Counts, error) {
 			continue
 		}
 		fn := s.cat.function(uint32(id))
-		c.Tallies = append(c.Tallies, tally(fn, sum, before, latency, more))
+		if fn.Role == trace.RoleCall {
+			c.Tallies = append(c.Tallies, tally(fn, sum, before, latency, more))
+		}
 		c.Losses = append(c.Losses, losses(fn, sum, before, now)...)
 		*before = *sum
 	}
@@ -96,6 +103,13 @@ func (s *Session) Blind() (b Blind, err error) {
 }
 
 func losses(fn *trace.Function, sum, before *bpf.Counters, now int64) (gaps []trace.Gap) {
+	if fn.Role != trace.RoleCall {
+		lost, crowded := sum.LostEntries-before.LostEntries, sum.CrowdedEntries-before.CrowdedEntries
+		if n := lost + crowded; n > 0 {
+			gaps = append(gaps, trace.Gap{TimeNS: now, Func: fn, Count: n, Reason: GapUnwindingLost, Hint: ringHint})
+		}
+		return gaps
+	}
 	for _, l := range []struct {
 		n            uint64
 		reason, hint string
@@ -116,7 +130,9 @@ func losses(fn *trace.Function, sum, before *bpf.Counters, now int64) (gaps []tr
 const (
 	GapEntriesLost = "ring buffer full: calls not recorded"
 	GapExitsLost   = "ring buffer full: ends of calls not recorded"
-	ringHint       = "raise --ring-buffer, or select fewer functions"
+	// Of errors there is one of their own.
+	GapUnwindingLost = "ring buffer of errors full: errors that were raised are recorded without what raised them"
+	ringHint         = "raise --ring-buffer, or select fewer functions"
 
 	// The probes put values together in memory that they have for a number of threads at once.
 	GapEntriesCrowded = "too many threads waited for memory in probes: calls not recorded"

@@ -54,7 +54,8 @@ func (s *Session) Glimpse(ids []uint32, d time.Duration) (g Glance, err error) {
 	if s.isDetached() {
 		return g, nil
 	}
-	wanted := func(id uint32) bool { return slices.Contains(ids, id) }
+	members := s.allMembers(ids)
+	wanted := func(id uint32) bool { return slices.Contains(members, id) }
 	var links []link.Link
 	defer func() { s.discard(links) }()
 	for _, f := range s.attachedFiles() {
@@ -85,7 +86,7 @@ func (s *Session) addCallers(glimpses []Glimpse, seen []bpf.Caller) {
 		g := &glimpses[i]
 		calls, all := map[*trace.Function]uint64{}, uint64(0)
 		for _, c := range seen {
-			if c.Func == g.Func.ID {
+			if s.leadOf(c.Func) == g.Func.ID {
 				calls[s.caller(c.TGID, c.Address)] += c.Calls
 				all += c.Calls
 			}
@@ -113,9 +114,10 @@ func (s *Session) linkGlimpse(path string, p plan) ([]link.Link, error) {
 // glance counts what glimpses see for a time.
 func (s *Session) glance(ids []uint32, d time.Duration) (g Glance, err error) {
 	var before, after []uint64
+	members := s.allMembers(ids)
 	read := func(into *[]uint64) (Moment, error) {
 		return s.moment(func() (err error) {
-			*into, err = s.objs.Glimpsed(ids)
+			*into, err = s.objs.Glimpsed(members)
 			return err
 		})
 	}
@@ -127,12 +129,17 @@ func (s *Session) glance(ids []uint32, d time.Duration) (g Glance, err error) {
 	time.Sleep(d)
 	to, err := read(&after)
 	g.Elapsed, g.CPU, g.Off = time.Since(start), to.CPU-from.CPU, from.Off+to.Off
-	for i, id := range ids {
-		if err == nil {
-			g.Glimpses = append(g.Glimpses, Glimpse{Func: s.cat.function(id), Calls: after[i] - before[i]})
-		}
+	if err != nil {
+		return g, err
 	}
-	return g, err
+	calls := map[uint32]uint64{}
+	for i, id := range members {
+		calls[s.leadOf(id)] += after[i] - before[i]
+	}
+	for _, id := range ids {
+		g.Glimpses = append(g.Glimpses, Glimpse{Func: s.cat.function(id), Calls: calls[id]})
+	}
+	return g, nil
 }
 
 // beginnings takes glances at functions, until it is known how they begin. It gives how often each was called at most, too.
@@ -143,9 +150,14 @@ func (s *Session) beginnings(path string, functions []*trace.Function, offset of
 	}
 	called = map[uint32]uint64{}
 	var glances []Glance
-	for at := all.functions(); len(at) > 0; {
+	at := all.functions()
+	for i, id := range at {
+		at[i] = s.leadOf(id)
+	}
+	slices.Sort(at)
+	for at = slices.Compact(at); len(at) > 0; {
 		wanted := map[uint32]bool{}
-		for _, id := range at {
+		for _, id := range s.allMembers(at) {
 			wanted[id] = true
 		}
 		links, err := s.linkGlimpse(path, all.only(func(id uint32) bool { return wanted[id] }))
@@ -169,22 +181,23 @@ func (s *Session) beginnings(path string, functions []*trace.Function, offset of
 // those that get probes now from those that get them later. The former come in parts, those that were called most in
 // small ones: when probes of some are taken out, those of others that came with them are put in anew.
 func (s *Session) begin(path string, functions []*trace.Function, offset offsetOf) (now [][]*trace.Function, later []*trace.Function, err error) {
+	functions, later = s.follow(functions)
 	whole := [][]*trace.Function{functions}
 	if s.opts.Begin == nil || s.linker.perfEvents || !s.glances {
-		return whole, nil, nil
+		return whole, later, nil
 	}
-	var calls []*trace.Function
+	var unknown []*trace.Function
 	for _, f := range functions {
-		if f.Role == trace.RoleCall {
-			calls = append(calls, f)
+		if lead := s.unwindings.lead(f); f.Role == trace.RoleCall || f.Role.Unwinding() != trace.UnwindingNone && slices.Contains(functions, lead) {
+			unknown = append(unknown, f)
 		}
 	}
-	if len(calls) == 0 {
-		return whole, nil, nil
+	if len(unknown) == 0 {
+		return whole, later, nil
 	}
-	begins, called, err := s.beginnings(path, calls, offset)
+	begins, called, err := s.beginnings(path, unknown, offset)
 	if refused(err) {
-		return whole, nil, nil // linkAll finds which is to blame
+		return whole, later, nil // linkAll finds which is to blame
 	}
 	if err != nil {
 		return nil, nil, err
@@ -193,7 +206,8 @@ func (s *Session) begin(path string, functions []*trace.Function, offset offsetO
 	defer s.governing.Unlock()
 	var hot, rest []*trace.Function
 	for _, f := range functions {
-		b, ok := begins[f.ID]
+		lead := s.unwindings.lead(f).ID
+		b, ok := begins[lead]
 		if ok {
 			setRate(s.control(f.ID), b.Share, b.Alone)
 		}
@@ -201,7 +215,7 @@ func (s *Session) begin(path string, functions []*trace.Function, offset offsetO
 		case b.Out:
 			s.control(f.ID).State |= paused
 			later = append(later, f)
-		case called[f.ID] > 0:
+		case called[lead] > 0:
 			hot = append(hot, f)
 		default:
 			rest = append(rest, f)
@@ -213,6 +227,27 @@ func (s *Session) begin(path string, functions []*trace.Function, offset offsetO
 		now, hot = append(now, hot[:n]), hot[n:]
 	}
 	return append(now, rest), later, nil
+}
+
+// follow has those that tell of unwinding, of a way that others do already, be as these are: it gives the functions that
+// are not to wait, and those that are.
+func (s *Session) follow(functions []*trace.Function) (now, later []*trace.Function) {
+	s.governing.Lock()
+	defer s.governing.Unlock()
+	for _, f := range functions {
+		lead := s.unwindings.lead(f)
+		c := *s.control(lead.ID)
+		if lead != f {
+			s.control(f.ID).Keep = c.Keep
+		}
+		if lead != f && c.State&bpf.ControlLink == paused {
+			s.control(f.ID).State |= paused
+			later = append(later, f)
+		} else {
+			now = append(now, f)
+		}
+	}
+	return now, later
 }
 
 // leastPart is how many functions are in the first part, the next ones have twice as many each.

@@ -31,13 +31,18 @@ var ErrNoPause = errors.New("perf-event uprobes take too long to detach")
 func (s *Session) CanPause() bool { return !s.linker.perfEvents }
 
 // SetRate records about this share of a function's calls, 0 to 1, by chance, whole traces
-// together; with alone also of those below a call that was chosen.
+// together; with alone also of those below a call that was chosen. Of what raises it is the share of which the stack is told.
 func (s *Session) SetRate(id uint32, share float64, alone bool) error {
 	s.governing.Lock()
 	defer s.governing.Unlock()
-	c := s.control(id)
-	setRate(c, share, alone)
-	return s.objs.SetControls([]uint32{id}, []bpf.Control{*c})
+	ids := s.members(id)
+	var controls []bpf.Control
+	for _, id := range ids {
+		c := s.control(id)
+		setRate(c, share, alone)
+		controls = append(controls, *c)
+	}
+	return s.objs.SetControls(ids, controls)
 }
 
 func setRate(c *bpf.Control, share float64, alone bool) {
@@ -61,7 +66,7 @@ func (s *Session) control(id uint32) *bpf.Control {
 	for len(s.controls) <= int(id) {
 		next := bpf.Control{Keep: bpf.RateAll}
 		if f := s.cat.function(uint32(len(s.controls))); f != nil && f.Traceable {
-			if s.opts.Rate != nil {
+			if s.opts.Rate != nil && f.Role == trace.RoleCall {
 				next.Keep = keepOf(s.opts.Rate(f))
 			}
 			s.charge(&next, f)
@@ -127,6 +132,7 @@ func (s *Session) Pause(ids []uint32) (m Moment, err error) {
 	}
 	s.attaching.Lock()
 	defer s.attaching.Unlock()
+	ids = s.allMembers(ids)
 	wanted := func(id uint32) bool { return slices.Contains(ids, id) }
 	var out plan
 	var old []link.Link
@@ -169,6 +175,7 @@ func (s *Session) Resume(ids []uint32) (m Moment, err error) {
 	if s.isDetached() {
 		return m, nil
 	}
+	ids = s.allMembers(ids)
 	made := map[*group]*attachedFile{}
 	defer func() {
 		if err == nil {
@@ -310,7 +317,7 @@ func (s *Session) Targets() ([]Target, error) {
 	})
 	for _, share := range shares {
 		if i, ok := byPID[share.TGID]; ok {
-			targets[i].Calls[share.Func] = share.Calls
+			targets[i].Calls[s.leadOf(share.Func)] += share.Calls
 		}
 	}
 	return targets, err

@@ -110,16 +110,17 @@ type Session struct {
 	wait     sync.WaitGroup
 	live     atomic.Int64 // traced processes that have not ended
 
-	rmu       sync.Mutex                   // guards spaces, biases and unlocated; taken after mu
-	spaces    map[uint32]*space            // by process, for Dynamic and SameMapping
-	biases    map[uint32]map[*image]uint64 // where processes had position-independent files, by what hit probes
-	unlocated map[uint32]unlocated         // by process, for Errno
-	known     [256]entry                   // some of which entered has learnt all there is, for Next alone
-	mmu       sync.Mutex                   // guards modules
-	modules   map[FileID]*image            // files that are not traced, for Stack
-	libcs     libcs
-	counted   counted  // what Counts has told of
-	pending   [][]byte // records that come before those in the ring buffer
+	rmu        sync.Mutex                   // guards spaces, biases and unlocated; taken after mu
+	spaces     map[uint32]*space            // by process, for Dynamic and SameMapping
+	biases     map[uint32]map[*image]uint64 // where processes had position-independent files, by what hit probes
+	unlocated  map[uint32]unlocated         // by process, for Errno
+	known      [256]entry                   // some of which entered has learnt all there is, for Next alone
+	mmu        sync.Mutex                   // guards modules
+	modules    map[FileID]*image            // files that are not traced, for Stack
+	libcs      libcs
+	counted    counted // what Counts has told of
+	unwindings unwindings
+	pending    [][]byte // records that come before those in the ring buffer
 	// lostProcesses is how many forks, execs and deaths recount knows to be lost.
 	lostProcesses uint64
 
@@ -433,6 +434,7 @@ func (s *Session) attachSelected(a *attachedFile, t targetFile) (err error) {
 	if err := s.cat.add(traced, a.image, dynamic); err != nil {
 		return err
 	}
+	s.unwindings.add(traced)
 	if a.handle, err = os.Open(t.path); err != nil {
 		return fmt.Errorf("attach: %w", err)
 	}

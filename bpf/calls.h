@@ -30,7 +30,8 @@ struct hit {
 	__u8 kind;
 	__u8 flags;
 	__u8 failed; /* exit: the result says that the call failed */
-	__u8 pad[5];
+	__u8 stack;  /* enum stack_wish */
+	__u8 pad[4];
 	__u32 inside; /* mark of the innermost call that is open and was told */
 	__u32 counted; /* the id under which the call is counted */
 	__u64 high;  /* Go: the upper end of the stack; 0 when it isn't known */
@@ -38,6 +39,13 @@ struct hit {
 	__u64 spent; /* time that it took to copy values, ns */
 	__s32 index; /* exit: of the frame that returns; -1 for none */
 	__u32 state; /* of its function (enum control_state): one for all of the hit, it may be changed meanwhile */
+};
+
+/* Whether an event comes with the stack, where it may. */
+enum stack_wish {
+	STACK_WANTED = 0,
+	STACK_NEEDLESS = 1, /* no call is open that could fail by what is raised, or it was told */
+	STACK_LEFT_OUT = 2, /* of what is raised, by chance not of this */
 };
 
 /* By thread id. Its owner's key is that, or 0 where nobody is. */
@@ -74,6 +82,7 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); 
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct frame_key); __type(value, struct frame); __uint(max_entries, 1 << 18); } deep SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, struct frame_key); __type(value, struct held); __uint(max_entries, 1 << 16); } held SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __type(value, struct counters); __uint(max_entries, 1); } counts SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __type(value, struct notes); __uint(max_entries, ROLES); } notes SEC(".maps"); /* by role */
 /* So many for each processor, one processor's behind another's; see near_latency. */
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, struct latency); __uint(max_entries, 1); } latencies SEC(".maps");
 /* Those that find no room there. */

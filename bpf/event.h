@@ -130,7 +130,7 @@ struct block {
  * registers as they are when the call returns. Of a signal it is where the signal came.
  */
 #define TYPE_REGISTERS 2000000001 /* words: the registers in DWARF's numbering up to the stack pointer's, then the program counter */
-#define TYPE_STACK 2000000002     /* memory from the stack pointer on; BLOCK_FAULT: left out, there was little room */
+#define TYPE_STACK 2000000002     /* memory from the stack pointer on; BLOCK_FAULT: left out, `want` says why (enum stack_lack) */
 #define TYPE_FRAMES 2000000003    /* words instead of both: return addresses, found by frame pointers */
 
 /*
@@ -138,6 +138,11 @@ struct block {
  * word. BLOCK_FAULT: it could not be read; `want` says why (enum errno_lack).
  */
 #define TYPE_ERRNO 2000000004
+
+enum stack_lack {
+	STACK_ROOM = 1,   /* the ring buffer was nearly full */
+	STACK_BUDGET = 2, /* by choice: such stacks take too much of the process's time */
+};
 
 enum errno_lack {
 	ERRNO_PLACE = 1,   /* nobody knew where it is */
@@ -245,6 +250,8 @@ enum role {
 	ROLE_LIBRARY_MAP = 10,
 	ROLE_GO_RECOVERY = 11,
 	ROLE_LIBC_START = 12,
+	ROLE_GO_FATAL = 13,
+	ROLE_GO_UNCAUGHT = 14,
 };
 
 enum source {
@@ -501,6 +508,17 @@ struct counters {
 	__u64 crowded_entries; /* no scratch was free: too many threads waited for memory inside of probes */
 	__u64 crowded_exits;
 	__u64 copying;  /* time that it took to copy values that are not flat, ns */
+};
+
+#define ROLES 16
+
+/* What the functions of a role take, counted per CPU. */
+struct notes {
+	__u64 hits;
+	__u64 stacks;    /* that came with the stack */
+	__u64 stackless; /* that did not, by choice */
+	__u64 took;      /* time that all took from when they were timed, ns */
+	__u64 stacking;  /* of that those that came with the stack */
 };
 
 #define CALLERS_EVERY 16  /* so many hits of a glimpse are between two of which is noted where they come from */

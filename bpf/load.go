@@ -36,6 +36,8 @@ type (
 	ErrnoPlace = probeErrnoPlace
 	// Counters is struct counters.
 	Counters = probeCounters
+	// Notes is struct notes.
+	Notes = probeNotes
 	// Latency is struct latency: bucket i of octave o is number o<<4+i of trace.Histogram's layout.
 	Latency = probeLatency
 	// InstanceKey is struct instance_key.

@@ -975,28 +975,35 @@ static __always_inline bool told(struct func *f, struct thread *t, __u64 cfa)
 	return false;
 }
 
-/* Whether the event of a hit is to come with the stack. */
+/* Whether the event of a hit is to come with the stack, or with why it doesn't. */
 static __always_inline bool tells_stack(struct func *f, struct thread *t, __u64 cfa)
 {
-	if (t->hit.kind == EVENT_ENTRY)
-		return f->flags & FUNC_RAISES && !told(f, t, cfa);
-	return t->hit.failed;
+	if (t->hit.kind == EVENT_EXIT)
+		return t->hit.failed;
+	if (!(f->flags & FUNC_RAISES) || told(f, t, cfa))
+		t->hit.stack = STACK_NEEDLESS;
+	return t->hit.stack != STACK_NEEDLESS;
 }
 
 /*
  * Adds what is to be told of the stack. Stacks must not crowd out errors: they have at most
  * half of the ring buffer.
  */
-__noinline int add_stack(bpf_user_pt_regs_t *ctx, struct func *f, struct scratch *s)
+__noinline int add_stack(bpf_user_pt_regs_t *ctx, struct func *f, struct scratch *s, __u32 wish)
 {
-	__u32 at;
+	__u32 at, lack = 0;
 
 	if (!f || !s)
 		return 0;
-	if (bpf_ringbuf_query(&errors, BPF_RB_AVAIL_DATA) + MAX_RECORD > bpf_ringbuf_query(&errors, BPF_RB_RING_SIZE) / 2) {
+	if (wish == STACK_LEFT_OUT)
+		lack = STACK_BUDGET;
+	else if (bpf_ringbuf_query(&errors, BPF_RB_AVAIL_DATA) + MAX_RECORD > bpf_ringbuf_query(&errors, BPF_RB_RING_SIZE) / 2)
+		lack = STACK_ROOM;
+	if (lack) {
 		at = bounded(s->walk.used, 2 * MAX_DATA);
 		add_block(s, 0, TYPE_STACK, 0);
 		((struct block *)&s->data[at])->status = BLOCK_FAULT;
+		((struct block *)&s->data[at])->want = lack;
 		return 0;
 	}
 	return f->flags & FUNC_GO ? walk_frames(ctx, s) : copy_caller(ctx, s);
@@ -1194,7 +1201,7 @@ static __always_inline void compose(struct pt_regs *ctx, struct func *f, struct 
 	if (tells_stack(f, t, s->event.cfa)) {
 		if (f->flags & FUNC_ERRNO)
 			add_errno(s);
-		add_stack(ctx, f, s);
+		add_stack(ctx, f, s, t->hit.stack);
 	}
 }
 
@@ -1542,36 +1549,112 @@ __noinline int settle(struct func *f, struct hit *h, struct owner *o)
 	return 0;
 }
 
+/* The goroutine that runtime.recovery(gp) is about: what it captures, it captures from gp. */
+static __noinline struct owner *recovering(bpf_user_pt_regs_t *ctx, struct func *f, struct thread *t)
+{
+	struct goroutine_key key = { .tgid = t->owner.tgid };
+	__u32 i = f->entry.moves;
+	struct move *m = bpf_map_lookup_elem(&moves, &i);
+
+	if (!m || !f->entry.nmoves)
+		return NULL;
+	key.g = reg_by_number(ctx, m->reg);
+	return bpf_map_lookup_elem(&goroutines, &key);
+}
+
+/* Whether what a function with a role tells is of no use, since its thread or goroutine has no call open. */
+static __always_inline bool is_needless(struct pt_regs *ctx, struct func *f, struct thread *t, struct owner *o)
+{
+	switch (f->role) {
+	case ROLE_GO_RECOVERY:
+		o = recovering(ctx, f, t);
+		return !o || !o->n;
+	case ROLE_GO_PANIC:
+	case ROLE_GO_FATAL:
+	case ROLE_GO_UNCAUGHT:
+	case ROLE_GOEXIT:
+	case ROLE_FORCED:
+	case ROLE_LONGJMP:
+		return o && !o->n;
+	}
+	return false; /* an exception may be thrown anew, in a call that began after it */
+}
+
+/* Decides whether what is raised is told with the stack. */
+static __always_inline __u8 choose_stack(struct func *f, struct owner *o)
+{
+	if (o && !o->n)
+		return STACK_NEEDLESS;
+	if (f->control.keep != RATE_ALL && bpf_get_prandom_u32() >= f->control.keep)
+		return STACK_LEFT_OUT;
+	return STACK_WANTED;
+}
+
+/* Counts a hit of a function with a role, and what it took. */
+static __always_inline void count_note(__u32 role, struct hit *h)
+{
+	struct notes *n = bpf_map_lookup_elem(&notes, &role);
+	__u64 took = bpf_ktime_get_ns() - h->ts;
+
+	if (!n)
+		return;
+	__sync_fetch_and_add(&n->hits, 1);
+	__sync_fetch_and_add(&n->took, took);
+	if (h->stack == STACK_LEFT_OUT) {
+		__sync_fetch_and_add(&n->stackless, 1);
+	} else if (h->stack == STACK_WANTED) {
+		__sync_fetch_and_add(&n->stacks, 1);
+		__sync_fetch_and_add(&n->stacking, took);
+	}
+}
+
+/* Takes note of what a function with a role means to the calls that are open. */
+static __always_inline void take_note(struct func *f, struct hit *h, struct owner *o)
+{
+	o->last = h->ts;
+	if (f->flags & FUNC_RAISES)
+		o->raised = h->ts;
+	switch (f->role) {
+	case ROLE_GO_UNCAUGHT:
+		if (o->flags & OWNER_PANICS)
+			break;
+	case ROLE_GO_PANIC:
+	case ROLE_GO_FATAL:
+		o->panic = h->at;
+		o->flags |= OWNER_PANICS;
+		break;
+	case ROLE_FORCED:
+		o->flags |= OWNER_FORCED;
+		break;
+	case ROLE_GOEXIT:
+		bpf_loop(o->n, exit_one, &o, 0);
+		break;
+	}
+	h->inside = innermost(o);
+}
+
 /* A function with a role is entered. */
 static __always_inline void note(struct pt_regs *ctx, struct func *f, struct thread *t, struct owner *o)
 {
+	struct hit *h = &t->hit;
+
 	if (f->flags & FUNC_FINDS_ERRNO) {
-		find_errno(f, &t->hit);
+		find_errno(f, h);
 		return;
 	}
-	if (o && f->role != ROLE_LIBRARY_MAP) {
-		o->last = t->hit.ts;
-		if (f->flags & FUNC_RAISES)
-			o->raised = t->hit.ts;
-		switch (f->role) {
-		case ROLE_GO_PANIC:
-			o->panic = t->hit.at;
-			o->flags |= OWNER_PANICS;
-			break;
-		case ROLE_FORCED:
-			o->flags |= OWNER_FORCED;
-			break;
-		case ROLE_GOEXIT:
-			bpf_loop(o->n, exit_one, &o, 0);
-			break;
-		}
-		if (stats_only)
-			return;
-		t->hit.inside = innermost(o);
-	}
-	deliver(ctx, f, t, NULL);
+	share(t);
+	h->stack = choose_stack(f, o);
+	if (o && f->role != ROLE_LIBRARY_MAP)
+		take_note(f, h, o);
+	if (stats_only && f->role != ROLE_LIBRARY_MAP)
+		h->stack = STACK_NEEDLESS;
+	else if (is_needless(ctx, f, t, o))
+		h->stack = STACK_NEEDLESS;
+	else
+		deliver(ctx, f, t, NULL);
 	if (o && o->dead)
 		tell_all(o);
+	count_note(f->role, h);
 }
 
 /* Keeps the root block of a call that begins, which is words in registers. */
@@ -1887,6 +1970,7 @@ int hit(struct pt_regs *ctx)
 	t->hit.kind = cookie & COOKIE_EXIT ? EVENT_EXIT : EVENT_ENTRY;
 	t->hit.flags = (cookie & COOKIE_TAIL ? EVENT_TAIL : 0) | (cookie & COOKIE_RETURNED ? EVENT_URETPROBE : 0);
 	t->hit.failed = 0;
+	t->hit.stack = STACK_WANTED;
 	t->hit.saved = 0;
 	t->hit.cookie = cookie;
 	t->hit.counted = (__u32)cookie & COOKIE_FUNC;

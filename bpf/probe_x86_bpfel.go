@@ -248,6 +248,15 @@ type probeMove struct {
 	Pad2   uint32
 }
 
+type probeNotes struct {
+	_         structs.HostLayout
+	Hits      uint64
+	Stacks    uint64
+	Stackless uint64
+	Took      uint64
+	Stacking  uint64
+}
+
 type probeOwner struct {
 	_         structs.HostLayout
 	Key       uint64
@@ -372,7 +381,8 @@ type probeThread struct {
 		Kind    uint8
 		Flags   uint8
 		Failed  uint8
-		Pad     [5]uint8
+		Stack   uint8
+		Pad     [4]uint8
 		Inside  uint32
 		Counted uint32
 		High    uint64
@@ -419,6 +429,7 @@ const (
 	probeMapLatencies         = "latencies"
 	probeMapMoves             = "moves"
 	probeMapNearThreads       = "near_threads"
+	probeMapNotes             = "notes"
 	probeMapPool              = "pool"
 	probeMapProcesses         = "processes"
 	probeMapPrograms          = "programs"
@@ -523,6 +534,7 @@ type probeMapSpecs struct {
 	Latencies    *ebpf.MapSpec `ebpf:"latencies"`
 	Moves        *ebpf.MapSpec `ebpf:"moves"`
 	NearThreads  *ebpf.MapSpec `ebpf:"near_threads"`
+	Notes        *ebpf.MapSpec `ebpf:"notes"`
 	Pool         *ebpf.MapSpec `ebpf:"pool"`
 	Processes    *ebpf.MapSpec `ebpf:"processes"`
 	Programs     *ebpf.MapSpec `ebpf:"programs"`
@@ -593,6 +605,7 @@ type probeMaps struct {
 	Latencies    *ebpf.Map `ebpf:"latencies"`
 	Moves        *ebpf.Map `ebpf:"moves"`
 	NearThreads  *ebpf.Map `ebpf:"near_threads"`
+	Notes        *ebpf.Map `ebpf:"notes"`
 	Pool         *ebpf.Map `ebpf:"pool"`
 	Processes    *ebpf.Map `ebpf:"processes"`
 	Programs     *ebpf.Map `ebpf:"programs"`
@@ -622,6 +635,7 @@ func (m *probeMaps) Close() error {
 		m.Latencies,
 		m.Moves,
 		m.NearThreads,
+		m.Notes,
 		m.Pool,
 		m.Processes,
 		m.Programs,

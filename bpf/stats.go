@@ -60,6 +60,23 @@ func (o *Objects) Counters(n int) ([]Counters, error) {
 	return sums, nil
 }
 
+// Notes reads what the functions of each role took since the programs were loaded, by role.
+func (o *Objects) Notes() ([]Notes, error) {
+	sums := make([]Notes, o.probes.Notes.MaxEntries())
+	each := make([]Notes, o.cpus)
+	for role := range sums {
+		if err := o.probes.Notes.Lookup(uint32(role), each); err != nil {
+			return nil, fmt.Errorf("read notes: %w", err)
+		}
+		for _, n := range each {
+			sum := &sums[role]
+			sum.Hits, sum.Stacks, sum.Stackless = sum.Hits+n.Hits, sum.Stacks+n.Stacks, sum.Stackless+n.Stackless
+			sum.Took, sum.Stacking = sum.Took+n.Took, sum.Stacking+n.Stacking
+		}
+	}
+	return sums, nil
+}
+
 // Glimpsed reads how often glimpses have seen functions since the programs were loaded, by their ids.
 func (o *Objects) Glimpsed(ids []uint32) ([]uint64, error) {
 	sums := make([]uint64, len(ids))

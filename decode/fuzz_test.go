@@ -139,7 +139,7 @@ func fuzzFunctions() []*trace.Function {
 		add(trace.LangC, trace.RoleCall, trace.ExitSites, trace.Field{Name: "s", Type: scriptText})
 		add(trace.LangCPP, trace.RoleCall, trace.ExitReturn)
 	}
-	for role := trace.RoleGoPanic; role <= trace.RoleGoRecovery; role++ {
+	for role := trace.RoleGoPanic; role <= trace.RoleGoUncaught; role++ {
 		add(trace.LangGo, role, trace.ExitNone, word, trace.Field{Name: "hi", Type: scriptWord}, trace.Field{Name: "fp", Type: scriptWord}, trace.Field{Type: scriptAny})
 		add(trace.LangCPP, role, trace.ExitNone, trace.Field{Type: scriptThrown}, trace.Field{Type: scriptInfo})
 	}

@@ -272,7 +272,7 @@ func (d *Decoder) later(e *Event) bool {
 	if len(e.blocks) >= d.pipeline.least {
 		return true
 	}
-	_, ok := e.stack()
+	_, _, ok := e.stack()
 	return ok
 }
 

@@ -191,7 +191,12 @@ func (d *Decoder) evidence(o *owner, e *Event, fn *function) {
 	}
 	d.clear(o, e, fn)
 	switch fn.Role {
-	case trace.RoleGoPanic:
+	case trace.RoleGoUncaught:
+		if o.panicking() {
+			return // it was told when it began
+		}
+		fallthrough
+	case trace.RoleGoPanic, trace.RoleGoFatal:
 		d.raise(o, e, raise{kind: raisePanic, raised: &raised{err: d.panicValue(e, fn)}})
 	case trace.RoleGoRecovery:
 		d.recovered(e, fn)
@@ -215,12 +220,15 @@ func (d *Decoder) evidence(o *owner, e *Event, fn *function) {
 // stack names the frames of an event's stack; ip is an instruction of the
 // innermost function, 0 to leave that one out.
 func (p *printer) stack(e *Event, ip uint64) (lines string, ok bool) {
-	raw, ok := e.stack()
+	raw, lack, ok := e.stack()
 	if !ok || p.config.Stack == nil {
 		return "", false
 	}
 	if len(raw.Registers)+len(raw.Returns) == 0 {
-		return noStack, true
+		if lack == stackBudget {
+			return noBudget, true
+		}
+		return noRoom, true
 	}
 	raw.IP, raw.Interrupted = ip, e.Kind == EventSignal
 	return p.config.Stack(e.TGID, raw), true
@@ -229,15 +237,18 @@ func (p *printer) stack(e *Event, ip uint64) (lines string, ok bool) {
 // nameStack names the frames of what was raised, now or later.
 func (d *Decoder) nameStack(r *raised, e *Event) {
 	if d.later(e) {
-		_, r.stack = e.stack()
+		_, _, r.stack = e.stack()
 		d.pipeline.add(job{kind: jobStack, raised: r}, e)
 		return
 	}
 	r.err.Stack, r.stack = d.printer.stack(e, 0)
 }
 
-// noStack stands for a stack that the probe had to leave out.
-const noStack = "(not copied: the ring buffer of errors was nearly full)"
+// What stands for a stack that the probe left out.
+const (
+	noRoom   = "(not copied: the ring buffer of errors was nearly full)"
+	noBudget = "(not copied: stacks like this take more than --max-overhead allows)"
+)
 
 // returnStack is the stack of a call that returns.
 func (p *printer) returnStack(e *Event, fn *function) string {
@@ -370,6 +381,11 @@ func (d *Decoder) wordBehind(t *trace.Type, data []byte, name string) (uint64, b
 		t, data = t.Fields[next].Type, data[t.Fields[next].Offset:]
 	}
 	return 0, false
+}
+
+// panicking says that a Go panic is in flight.
+func (o *owner) panicking() bool {
+	return slices.ContainsFunc(o.raises, func(r raise) bool { return r.kind == raisePanic && !r.over })
 }
 
 // inFlight is the latest exception that no handler has caught, or nil.

@@ -81,7 +81,7 @@ func init() {
 }
 
 var scriptRoles = map[string]trace.Role{
-	"go-panic": trace.RoleGoPanic, "go-recovery": trace.RoleGoRecovery, "goexit": trace.RoleGoexit, "throw": trace.RoleThrow,
+	"go-panic": trace.RoleGoPanic, "go-uncaught": trace.RoleGoUncaught, "go-recovery": trace.RoleGoRecovery, "goexit": trace.RoleGoexit, "throw": trace.RoleThrow,
 	"rethrow": trace.RoleRethrow, "catch": trace.RoleCatch, "unwind": trace.RoleUnwind, "forced": trace.RoleForced,
 	"longjmp": trace.RoleLongjmp, "rust-panic": trace.RoleRustPanic, "library-map": trace.RoleLibraryMap,
 }

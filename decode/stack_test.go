@@ -64,7 +64,7 @@ func TestStackOfError(t *testing.T) {
 	record(t, d, Event{Kind: EventExit, Func: 2, TS: 15, Pos: 10, Goid: 1, IP: 0x401000, Root: append([]byte{1}, make([]byte, 15)...)},
 		Block{Type: typeStack, Status: BlockFault})
 	thrown := "exception: ip 0x0 registers 136 interrupted false memory 64 at 0x7000 returns 0"
-	want := []string{thrown, thrown, "", "ip 0x401000 registers 0 interrupted false memory 0 at 0x0 returns 24", noStack}
+	want := []string{thrown, thrown, "", "ip 0x401000 registers 0 interrupted false memory 0 at 0x0 returns 24", noRoom}
 	if len(*calls) != len(want) {
 		t.Fatalf("%d calls", len(*calls))
 	}

@@ -78,6 +78,12 @@ const (
 	typeFrames    = 2000000003
 )
 
+// Why one is left out: enum stack_lack.
+const (
+	stackRoom   = 1
+	stackBudget = 2
+)
+
 // typeErrno is TYPE_ERRNO of bpf/event.h: errno when a call that failed returned.
 const typeErrno = 2000000004
 
@@ -240,19 +246,21 @@ func checkBlocks(b []byte) error {
 func (e *Event) Blocks() Blocks { return Blocks{e.blocks} }
 
 // stack gives what the event tells of the stack; false when it has none.
-func (e *Event) stack() (raw trace.RawStack, ok bool) {
+func (e *Event) stack() (raw trace.RawStack, lack uint32, ok bool) {
 	it := e.Blocks()
 	for b, more := it.Next(); more; b, more = it.Next() {
 		switch b.Type {
 		case typeRegisters:
 			raw.Registers, ok = b.Data, true
 		case typeStack:
-			raw.SP, raw.Memory, ok = b.Addr, b.Data, true
+			if raw.SP, raw.Memory, ok = b.Addr, b.Data, true; b.Status == BlockFault {
+				lack = b.Want
+			}
 		case typeFrames:
 			raw.Returns, ok = b.Data, true
 		}
 	}
-	return raw, ok
+	return raw, lack, ok
 }
 
 // errnoLack is enum errno_lack of bpf/event.h: why an event doesn't tell errno.

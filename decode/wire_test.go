@@ -66,7 +66,7 @@ func TestLayout(t *testing.T) {
 		"EVENT_TAIL": int(EventTail), "EVENT_URETPROBE": int(EventUretprobe), "EVENT_TRUNCATED": int(EventTruncated), "EVENT_NO_G": int(EventNoG),
 		"EVENT_NO_CPU": int(EventNoCPU), "EVENT_NO_RSS": int(EventNoRSS), "EVENT_LATE": int(EventLate), "EVENT_DEAD": int(EventDead),
 		"MORE_INSIDE": insideShift, "MARK_NONE": markNone, "DEATH_INSIDE": deathInside,
-		"ERRNO_PLACE": int(errnoPlace), "ERRNO_MEMORY": int(errnoMemory), "ERRNO_SEVERAL": int(errnoSeveral),
+		"STACK_ROOM": stackRoom, "STACK_BUDGET": stackBudget, "ERRNO_PLACE": int(errnoPlace), "ERRNO_MEMORY": int(errnoMemory), "ERRNO_SEVERAL": int(errnoSeveral),
 		"BLOCK_OK": int(BlockOK), "BLOCK_FAULT": int(BlockFault), "BLOCK_CUT": int(BlockCut),
 	} {
 		m := regexp.MustCompile(name + `(?: =)? (\d+)`).FindStringSubmatch(source)

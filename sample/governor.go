@@ -140,10 +140,18 @@ func (s Step) String() string {
 	case s.To.Sliced():
 		return fmt.Sprintf("attached for %v of every %v", s.To.Slice, s.To.Period)
 	case s.To.Keep < 1:
-		return fmt.Sprintf("%s of its calls are recorded", percent(s.To.Keep))
+		return fmt.Sprintf("%s of its %s are recorded", percent(s.To.Keep), s.what())
 	default:
-		return "all of its calls are recorded"
+		return fmt.Sprintf("all of its %s are recorded", s.what())
 	}
+}
+
+// what is recorded of the function: of one that tells of unwinding, stacks.
+func (s Step) what() string {
+	if s.Func.Role != trace.RoleCall {
+		return "stacks"
+	}
+	return "calls"
 }
 
 // Estimate is how many calls of a function there were, by those that were counted.

@@ -24,6 +24,14 @@ type runtimeOffsets struct {
 	panicFP uint32 // fp in runtime._panic
 }
 
+// panicArg is where arg is in it: Go 1.26 took away what was before.
+func (o runtimeOffsets) panicArg() uint32 {
+	if o.panicFP < 64 {
+		return 0
+	}
+	return 8
+}
+
 // knownRuntimes are the offsets on 64-bit architectures, by Go release.
 var knownRuntimes = map[string]runtimeOffsets{
 	"go1.22": {152, 64}, "go1.23": {160, 64}, "go1.24": {160, 64}, "go1.25": {152, 64}, "go1.26": {152, 56},

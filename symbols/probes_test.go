@@ -161,10 +161,10 @@ func TestRoles(t *testing.T) {
 		path string
 		want map[trace.Role]int // how many, at least
 	}{
-		{testenv.Build(t, testenv.Target{Source: "go/minimal"}), map[trace.Role]int{trace.RoleGoPanic: 3, trace.RoleGoRecovery: 1}},
+		{testenv.Build(t, testenv.Target{Source: "go/minimal"}), map[trace.Role]int{trace.RoleGoPanic: 1, trace.RoleGoFatal: 2, trace.RoleGoUncaught: 1, trace.RoleGoRecovery: 1}},
 		{
 			testenv.Build(t, testenv.Target{Source: "go/counts", Compiler: "go1.22.12", Strip: testenv.StripAll, PIE: true}),
-			map[trace.Role]int{trace.RoleGoPanic: 3, trace.RoleGoexit: 1, trace.RoleGoRecovery: 1},
+			map[trace.Role]int{trace.RoleGoPanic: 1, trace.RoleGoFatal: 2, trace.RoleGoUncaught: 1, trace.RoleGoexit: 1, trace.RoleGoRecovery: 1},
 		},
 		{
 			testenv.Build(t, testenv.Target{Source: "cpp/counts", Static: true, NoPIE: true}),
@@ -224,7 +224,7 @@ func TestRustCatch(t *testing.T) {
 func checkRolePlan(t *testing.T, f *trace.Function) {
 	t.Helper()
 	needed := map[trace.Role]bool{
-		trace.RoleGoPanic: true, trace.RoleGoRecovery: true, trace.RoleThrow: true, trace.RoleUnwind: true, trace.RoleCatch: true, trace.RoleRustPanic: true,
+		trace.RoleGoPanic: true, trace.RoleGoFatal: true, trace.RoleGoUncaught: true, trace.RoleGoRecovery: true, trace.RoleThrow: true, trace.RoleUnwind: true, trace.RoleCatch: true, trace.RoleRustPanic: true,
 	}
 	if (f.EntryPlan == nil) && needed[f.Role] {
 		t.Errorf("%s has no plan", f.Name)

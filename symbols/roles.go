@@ -12,8 +12,9 @@ import (
 // calls, by their names in the symbol table.
 var roleNames = map[string]trace.Role{
 	"runtime.gopanic":        trace.RoleGoPanic,
-	"runtime.throw":          trace.RoleGoPanic, // nothing recovers from these two
-	"runtime.fatal":          trace.RoleGoPanic,
+	"runtime.throw":          trace.RoleGoFatal,
+	"runtime.fatal":          trace.RoleGoFatal,
+	"runtime.preprintpanics": trace.RoleGoUncaught,
 	"runtime.Goexit":         trace.RoleGoexit,
 	"runtime.recovery":       trace.RoleGoRecovery,
 	"__cxa_throw":            trace.RoleThrow,
@@ -134,9 +135,6 @@ func (p *planner) role(e entry, r trace.Role, raw string) *trace.Function {
 		Name: strings.Clone(demangled(raw)), RawName: strings.Clone(raw), Module: p.f.module, Language: b.lang,
 		Address: b.addr, Size: b.size, Role: r, EntryPlan: rolePlan(r, p.convention(b.lang), p.golang),
 	}
-	if r == trace.RoleGoPanic && raw != "runtime.gopanic" {
-		fn.EntryPlan = fatalPlan(p.convention(b.lang))
-	}
 	if err := p.enter(fn, e, b); err != nil {
 		fn.Reason = reasonOf(err)
 		return fn
@@ -182,8 +180,12 @@ func rolePlan(r trace.Role, registers [2]uint8, golang *goABI) *trace.Plan {
 	second := trace.Move{Dst: 8, Size: 8, Source: trace.SourceRegister, Register: registers[1]}
 	switch r {
 	case trace.RoleGoPanic: // gopanic(e any)
-		value := &trace.Type{Name: "any", Kind: trace.KindInterface, Size: 16, Empty: true, Lang: trace.LangGo}
-		return plan([]trace.Move{first, second}, trace.Field{Name: "e", Type: value})
+		return plan([]trace.Move{first, second}, panicValue())
+	case trace.RoleGoFatal: // throw(s string)
+		text := &trace.Type{Name: "string", Kind: trace.KindString, Size: 16, LenOff: 8, Lang: trace.LangGo}
+		return plan([]trace.Move{first, second}, trace.Field{Name: "s", Type: text})
+	case trace.RoleGoUncaught: // preprintpanics(p *_panic)
+		return uncaughtPlan(registers[0], golang)
 	case trace.RoleGoRecovery: // recovery(gp *g)
 		return recoveryPlan(registers[0], golang)
 	case trace.RoleThrow: // __cxa_throw(object, tinfo, destructor)
@@ -195,14 +197,6 @@ func rolePlan(r trace.Role, registers [2]uint8, golang *goABI) *trace.Plan {
 	default:
 		return nil
 	}
-}
-
-// fatalPlan is what is captured when Go's runtime gives up: throw(s string).
-func fatalPlan(registers [2]uint8) *trace.Plan {
-	text := &trace.Type{Name: "string", Kind: trace.KindString, Size: 16, LenOff: 8, Lang: trace.LangGo}
-	return plan([]trace.Move{
-		{Size: 8, Source: trace.SourceRegister, Register: registers[0]}, {Dst: 8, Size: 8, Source: trace.SourceRegister, Register: registers[1]},
-	}, trace.Field{Name: "s", Type: text})
 }
 
 func plan(moves []trace.Move, fields ...trace.Field) *trace.Plan {
@@ -258,6 +252,20 @@ func recoveryPlan(register uint8, golang *goABI) *trace.Plan {
 		trace.Field{Name: "goid", Type: word(trace.LangGo)},
 		trace.Field{Name: "hi", Offset: 8, Type: word(trace.LangGo)},
 		trace.Field{Name: "_panic", Offset: 16, Type: pointer})
+}
+
+// panicValue is what a Go panic has: an any.
+func panicValue() trace.Field {
+	return trace.Field{Name: "e", Type: &trace.Type{Name: "any", Kind: trace.KindInterface, Size: 16, Empty: true, Lang: trace.LangGo}}
+}
+
+// uncaughtPlan captures that of a runtime._panic, its arg.
+func uncaughtPlan(register uint8, golang *goABI) *trace.Plan {
+	if golang == nil || golang.goidErr != nil || golang.panicFP == 0 {
+		return nil
+	}
+	move := trace.Move{Size: 16, Source: trace.SourceMemory, Register: register, Offset: int32(golang.panicArg())}
+	return plan([]trace.Move{move}, panicValue())
 }
 
 // panicPayload is what a Rust panic carries, as far as it is a message: a

@@ -73,7 +73,7 @@ type Role uint8
 // The roles; the numbers are those of enum role in bpf/event.h.
 const (
 	RoleCall       Role = iota // an ordinary traced function
-	RoleGoPanic                // runtime.gopanic(e any): a panic starts; throw(s string), fatal(s string): the process ends
+	RoleGoPanic                // runtime.gopanic(e any): a panic starts
 	RoleGoexit                 // runtime.Goexit: the goroutine ends by unwinding
 	RoleThrow                  // __cxa_throw(obj, tinfo, dtor): a C++ exception starts
 	RoleRethrow                // __cxa_rethrow
@@ -85,7 +85,42 @@ const (
 	RoleLibraryMap             // _dl_debug_state: the dynamic linker mapped or unmapped something
 	RoleGoRecovery             // runtime.recovery(gp): a panic is recovered; the probes take no note of it
 	RoleLibcStart              // __libc_early_init (glibc from 2.32 on, for each that is loaded), __libc_start_main: a C library is relocated, no code of the program has run
+	RoleGoFatal                // runtime.throw(s string), runtime.fatal(s string): the process ends
+	RoleGoUncaught             // runtime.preprintpanics(p *_panic): nothing recovers a panic, the process ends
 )
+
+// Unwinding is a way in which calls end without returning. What tells of one, functions of one or more roles, tells it
+// only together.
+type Unwinding uint8
+
+// The ways.
+const (
+	UnwindingNone       Unwinding = iota // a role that tells of none, or of the process's end
+	UnwindingPanics                      // Go's, and runtime.Goexit
+	UnwindingExceptions                  // C++'s, and Rust's panics
+	UnwindingJumps                       // longjmp
+	UnwindingThreads                     // pthread_exit and cancellation
+)
+
+// Unwinding is what the functions of a role tell of.
+func (r Role) Unwinding() Unwinding {
+	switch r {
+	case RoleGoPanic, RoleGoRecovery, RoleGoexit:
+		return UnwindingPanics
+	case RoleThrow, RoleRethrow, RoleCatch, RoleUnwind, RoleRustPanic:
+		return UnwindingExceptions
+	case RoleLongjmp:
+		return UnwindingJumps
+	case RoleForced:
+		return UnwindingThreads
+	}
+	return UnwindingNone
+}
+
+// String names what unwinds.
+func (u Unwinding) String() string {
+	return [...]string{"", "panics", "exceptions", "longjmp", "ends of threads"}[u]
+}
 
 // Param is a parameter or a result.
 type Param struct {

@@ -201,6 +201,9 @@ func (r *recorder) finish(hurry context.Context) error {
 func (r *recorder) unseen() {
 	var seconds []writer.FunctionSecond
 	r.warden.governor.Unseen(func(f *trace.Function, calls, off float64) {
+		if f.Role != trace.RoleCall {
+			return
+		}
 		if s, ok := r.stats.Extend(f, calls, off); ok {
 			seconds = append(seconds, s)
 			return

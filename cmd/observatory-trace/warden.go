@@ -37,6 +37,7 @@ type warden struct {
 	own        time.Duration // of the tracer
 	loads      map[uint32]*sample.Load
 	copied     map[uint32]*copied
+	noted      map[uint32]*noted
 	targets    []target
 	begun      uint64 // calls, as of the last observation
 	alarmed    time.Time
@@ -49,7 +50,7 @@ func newWarden(session *attach.Session, o *opener, n *notes, gap func(trace.Gap)
 	w := &warden{
 		session: session, budgets: o.budgets, opener: o, governor: sample.NewGovernor(limits), notes: n, gap: gap, slicer: newSlicer(session),
 		calibrated: make(chan attach.Costs, 1), costs: attach.AssumedCosts, told: map[*trace.Function]sample.Setting{},
-		started: time.Now(), measuring: time.Now(), at: time.Now(), loads: map[uint32]*sample.Load{}, copied: map[uint32]*copied{},
+		started: time.Now(), measuring: time.Now(), at: time.Now(), loads: map[uint32]*sample.Load{}, copied: map[uint32]*copied{}, noted: map[uint32]*noted{},
 	}
 	w.own, _ = ownUse()
 	w.cpu = session.TargetTime()
@@ -245,7 +246,12 @@ func (w *warden) gather(counts *attach.Counts, o *sample.Observation) {
 		l.Counted, l.Told = cost.Counted, max(cost.Told, cost.Counted)
 		l.Told += w.copying(f.ID, t.CopyingNS, recorded)
 	}
+	w.unwound(counts.Unwound, o, busy)
 	for _, l := range w.loads {
+		if l.Func.Role != trace.RoleCall {
+			l.First, l.Most = 1, 1
+			continue
+		}
 		whole := 1.0
 		if l.Observed > 0 { // of the rest of the time nothing is known: let it be the same
 			whole = float64(o.TargetCPU) / float64(l.Observed)
@@ -288,6 +294,84 @@ func (w *warden) glanced(l *sample.Load, glances []attach.Glance) {
 		by.Share /= float64(l.Glimpsed)
 		l.Callers = append(l.Callers, *by)
 	}
+}
+
+// unwound sets the loads of what tells of unwinding: its calls are hits, which are recorded where they come with the stack.
+func (w *warden) unwound(all []attach.Unwound, o *sample.Observation, busy float64) {
+	fresh := map[uint32]bool{}
+	for i := range all {
+		u := &all[i]
+		id := u.Lead.ID
+		l, n := w.loads[id], w.noted[id]
+		if l == nil {
+			l = &sample.Load{Func: u.Lead, Observed: o.TargetCPU, Busy: busy}
+			w.loads[id] = l
+		}
+		if n == nil {
+			n = &noted{}
+			w.noted[id] = n
+		}
+		if !fresh[id] {
+			fresh[id] = true
+			n.fade()
+		}
+		l.Calls += u.Hits
+		n.add(u, w.costs.Of(u.Func).Glimpsed)
+	}
+	for id := range fresh {
+		l, n := w.loads[id], w.noted[id]
+		if n.hits > 0 {
+			l.Counted, l.Told = n.costs(w.costs.Of(l.Func))
+		}
+		l.Recorded = uint64(n.share() * float64(l.Calls))
+	}
+}
+
+// noted is what hits of what tells of unwinding took, of one way, by the latest thousands.
+type noted struct {
+	hits, stacks, stackless float64
+	plain, stacking         float64 // ns that those without the stack took, and those with it, but for getting there and back
+	getting                 float64 // ns that all took for that
+	told, wanted            float64 // latest: of so many stacks that were wanted so many were told
+}
+
+// fade has what was noted before count for less.
+func (n *noted) fade() {
+	for _, x := range []*float64{&n.hits, &n.stacks, &n.stackless, &n.plain, &n.stacking, &n.getting} {
+		if n.hits > 10_000 {
+			*x /= 2
+		}
+	}
+	n.told, n.wanted = 0, 0
+}
+
+func (n *noted) add(u *attach.Unwound, getting time.Duration) {
+	n.hits += float64(u.Hits)
+	n.stacks += float64(u.Stacks)
+	n.stackless += float64(u.Stackless)
+	n.plain += float64(u.Took - u.Stacking)
+	n.stacking += float64(u.Stacking)
+	n.getting += float64(u.Hits) * float64(getting)
+	n.told += float64(u.Stacks)
+	n.wanted += float64(u.Stacks + u.Stackless)
+}
+
+// share is of the stacks that were wanted how many were told.
+func (n *noted) share() float64 { return n.told / max(n.wanted, 1) }
+
+// costs are what a hit takes when no stacks are told, and when all are that are wanted. What is not known, is taken from
+// what is assumed.
+func (n *noted) costs(assumed attach.Cost) (counted, told time.Duration) {
+	each := assumed.Counted - assumed.Glimpsed
+	if others := n.hits - n.stacks; others > 0 {
+		each = time.Duration(n.plain / others)
+	}
+	stack := assumed.Told - assumed.Counted
+	if n.stacks > 0 {
+		stack = max(time.Duration(n.stacking/n.stacks)-each, 0)
+	}
+	counted = time.Duration(n.getting/n.hits) + each
+	return counted, counted + time.Duration((n.stacks+n.stackless)/n.hits*float64(stack))
 }
 
 // copying is how long it takes to copy the values of a recorded call of a function that aren't all in registers, by the
@@ -396,14 +480,26 @@ func (w *warden) tell(s sample.Step, tell bool) bool {
 	w.told[s.Func] = s.To
 	w.steps++
 	text := fmt.Sprintf("%s: %s", s, s.Why)
-	if tell {
-		w.notes.step(s.Func.Name + ": " + text)
-	}
-	hint := ""
+	hint, f := "", s.Func
 	if s.Less() {
 		hint = "raise --max-overhead, --max-cpu or --max-memory, leave the function out with -x, or trace --unlimited"
 	}
-	w.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: s.Func, Reason: text, Hint: hint})
+	name := s.Func.Name + ": "
+	if way := s.Func.Role.Unwinding(); way != trace.UnwindingNone {
+		name = fmt.Sprintf("what tells of %s: ", way)
+		f, text = nil, name+text
+		if s.To.Sliced() {
+			text += "; meanwhile what is raised fails calls without message and stack"
+		}
+		if s.Less() {
+			hint = "raise --max-overhead, or trace --unlimited"
+		}
+		name = ""
+	}
+	if tell {
+		w.notes.step(name + text)
+	}
+	w.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: f, Reason: text, Hint: hint})
 	return true
 }
 
