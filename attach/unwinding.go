@@ -94,6 +94,23 @@ type Unwound struct {
 	Took, Stacking time.Duration
 }
 
+// UnwindingTook is the time that the probes took so far of all functions that one stands for that tells of unwinding.
+func (s *Session) UnwindingTook(lead uint32) (took time.Duration, err error) {
+	notes, err := s.objs.Notes()
+	if err != nil {
+		return 0, err
+	}
+	s.governing.Lock()
+	costs := s.costs
+	s.governing.Unlock()
+	for role := range notes {
+		if f := s.unwindings.of(trace.Role(role)); f != nil && s.unwindings.lead(f).ID == lead {
+			took += time.Duration(notes[role].Took) + time.Duration(notes[role].Hits)*costs.Of(f).Glimpsed
+		}
+	}
+	return took, nil
+}
+
 // unwound is what was noted since the last time.
 func (s *Session) unwound() (all []Unwound, err error) {
 	notes, err := s.objs.Notes()

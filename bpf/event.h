@@ -60,7 +60,8 @@ struct event {
 	__u64 cfa;    /* canonical frame address: the caller's stack pointer once this call has returned */
 	/*
 	 * Process events: see enum event_kind. Entries and exits: the thread's CPU time less the
-	 * scheduler's clock (which runs at CLOCK_MONOTONIC_RAW's rate), ns.
+	 * scheduler's clock (which runs at CLOCK_MONOTONIC_RAW's rate), ns. What raises: the address that it was
+	 * called from, where its call returns to, or 0.
 	 */
 	__u64 arg;
 	/*

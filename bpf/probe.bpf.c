@@ -34,6 +34,8 @@ struct linux_binprm { struct file *file; const char *filename; } __attribute__((
 struct counter { int counter; };
 struct return_instance { unsigned long stack, orig_ret_vaddr; struct return_instance *next; } __attribute__((preserve_access_index));
 struct uprobe_task { struct return_instance *return_instances; } __attribute__((preserve_access_index));
+struct xol_area { unsigned long vaddr; } __attribute__((preserve_access_index));
+struct uprobes_state { struct xol_area *xol_area; } __attribute__((preserve_access_index));
 struct sigaction { void *sa_handler; } __attribute__((preserve_access_index));
 struct k_sigaction { struct sigaction sa; } __attribute__((preserve_access_index));
 struct signal_struct { struct counter live; int nr_threads; int group_exit_code; unsigned long long sum_sched_runtime; } __attribute__((preserve_access_index));
@@ -43,6 +45,7 @@ struct vm_area_struct { unsigned long vm_start, vm_end; } __attribute__((preserv
 struct mm_struct {
 	struct counter mm_users;
 	struct percpu_counter rss_stat[NR_MM_COUNTERS]; /* since Linux 6.2 */
+	struct uprobes_state uprobes_state;
 } __attribute__((preserve_access_index));
 struct rq { __u64 clock, clock_task; } __attribute__((preserve_access_index));
 struct cfs_rq { struct rq *rq; } __attribute__((preserve_access_index));
@@ -1194,6 +1197,8 @@ static __always_inline void compose(struct pt_regs *ctx, struct func *f, struct 
 	struct hit *h = &t->hit;
 
 	fill_head(&s->event, ctx, h);
+	if (f->flags & FUNC_RAISES)
+		s->event.arg = RETURN_ADDRESS(ctx);
 	s->walk.file = f->file;
 	s->walk.bias = h->bias;
 	s->saved = h->saved;
@@ -1523,8 +1528,20 @@ __noinline int search(struct hit *h, struct owner *o)
 	return i;
 }
 
+/*
+ * Whether the function that is at its entry was reached by a tail jump from one whose return a uretprobe will see: it
+ * returns to the trampoline that uretprobes have put in place of that one's return address.
+ */
+static __always_inline bool returns_to_probe(bpf_user_pt_regs_t *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 address = RETURN_ADDRESS(ctx);
+
+	return address && address == BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr);
+}
+
 /* Closes the frames that are dead when a hit happens. */
-__noinline int settle(struct func *f, struct hit *h, struct owner *o)
+__noinline int settle(bpf_user_pt_regs_t *ctx, struct func *f, struct hit *h, struct owner *o)
 {
 	struct frame *top;
 
@@ -1540,6 +1557,9 @@ __noinline int settle(struct func *f, struct hit *h, struct owner *o)
 		h->index = search(h, o);
 	} else if (f->role == ROLE_CALL) {
 		top = frame_at(o, o->n - 1);
+		/* Called anew, as it may be where nobody sees that something was raised: whoever was there is gone. */
+		if (top && top->pos == h->at && top->flags & FRAME_RETURNS && !returns_to_probe(ctx))
+			top->flags |= FRAME_PASSED;
 		if (o->flags & OWNER_MIXED || (top && top->pos >= h->at))
 			sweep(o, h->at, SWEEP_ENTRY, 0);
 	} else if (f->role != ROLE_LIBRARY_MAP && !(f->flags & FUNC_FINDS_ERRNO)) {
@@ -1990,7 +2010,7 @@ int hit(struct pt_regs *ctx)
 	if (o) {
 		if (f->flags & FUNC_GO)
 			o->top = t->hit.high;
-		settle(f, &t->hit, o);
+		settle(ctx, f, &t->hit, o);
 		if (o->dead) {
 			tell_all(o);
 			sweep(o, 0, SWEEP_GONE, 0);

@@ -142,6 +142,7 @@ type Decoder struct {
 	now       uint64 // the latest timestamp, monotonic ns
 	limbo     []limboCall
 	limboHead int
+	blind     blindness
 	gaps      []*function // with gaps not yet reported
 	gapsAt    uint64      // when the first of them came, monotonic ns
 	printer   printer
@@ -250,11 +251,21 @@ func (d *Decoder) Lost(id uint32, exits uint64) {
 	fn.lostExits += exits
 }
 
+// Seen tells that the probes of a function that tells of unwinding are in place again, since a time (monotonic, ns).
+func (d *Decoder) Seen(id uint32, at uint64) {
+	if fn := d.function(id); fn != nil {
+		d.blind.end(fn.Role.Unwinding(), at)
+	}
+}
+
 // Unseen tells that a function's probes were taken out at a time (monotonic, ns): nobody has seen how
 // the calls ended that were open then, even when its probes are in place again.
 func (d *Decoder) Unseen(id uint32, at uint64) {
 	if fn := d.function(id); fn != nil {
 		fn.unseen = at
+		if fn.Role != trace.RoleCall {
+			d.blind.begin(fn.Role.Unwinding(), at)
+		}
 	}
 }
 
@@ -478,7 +489,7 @@ func (d *Decoder) judge(c *limboCall) {
 		d.emit(&f, c.last, trace.StatusOpen, nil)
 		return
 	}
-	d.emit(&f, c.last, trace.StatusErr, &trace.Error{Type: "unwound", Message: "its frame was left without a return"})
+	d.emit(&f, c.last, trace.StatusErr, d.unwoundError(c.end))
 }
 
 // fromLimbo takes back a call whose exit came after all: it was not dead but

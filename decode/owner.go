@@ -66,6 +66,7 @@ type frame struct {
 	raw   int64  // of entry, CLOCK_MONOTONIC_RAW, ns
 	usage Usage  // at entry
 	dict  uint64 // where the types are that a generic function was called with, or 0
+	code  uint64 // address of the function's first byte
 	fn    *function
 	// call is nil when it has been emitted, or is another process's: its exit
 	// is then expected but of no interest.
@@ -275,6 +276,7 @@ func (d *Decoder) begin(o *owner, e *Event, fn *function, parent *frame, seq uin
 	return frame{
 		seq: seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: p,
 		id: call.ID, root: call.RootID, depth: call.Depth, dict: dict,
+		code: e.IP - fn.Entry.Offset,
 	}
 }
 
@@ -312,8 +314,8 @@ func (d *Decoder) late(o *owner, e *Event, fn *function) {
 		d.insert(o, n, f)
 		return
 	}
-	err := &trace.Error{Type: "unwound", Message: "its frame was left without a return"}
-	if r := o.lateCause(&f); r != nil {
+	err := d.unwoundError(e.Arg)
+	if r := d.lateCause(o, &f, e.Arg); r != nil {
 		err = nil
 		d.diedOf(f.call, r)
 	} else if killed := o.process.killer.error(o, true); killed != nil {
@@ -405,10 +407,12 @@ func (d *Decoder) clear(o *owner, e *Event, fn *function) {
 		return
 	}
 	// A function that left by a tail jump, and whose exit a uretprobe sees, is
-	// still to return, behind its callee at the same position.
+	// still to return, behind its callee at the same position. The probes know whether it is.
 	tail := n
+	inside := uint32(e.More >> insideShift)
 	for tail > 0 {
-		if f := &o.open[tail-1]; f.pos != e.Pos || !f.fn.uretprobe || f.passed || o.cause(f) != nil {
+		f := &o.open[tail-1]
+		if f.pos != e.Pos || !f.fn.uretprobe || f.passed || d.cause(o, f) != nil || tail == n && inside != 0 && inside != markOf(f.ts) {
 			break
 		}
 		tail--
@@ -429,7 +433,7 @@ func (d *Decoder) sweep(o *owner, e *Event, entered *function, dead func(i int, 
 		if !dead(i, f) || !d.sameStack(o, f, e) {
 			continue
 		}
-		if r := o.cause(f); r != nil && f.fn == entered && f.pos == e.Pos {
+		if r := d.cause(o, f); r != nil && f.fn == entered && f.pos == e.Pos {
 			// Its caller calls it again: whatever it died of has been dealt with.
 			r.over = true
 		}
@@ -460,7 +464,7 @@ func (d *Decoder) die(o *owner, f *frame, end uint64, r *raise) {
 		return
 	}
 	if r == nil {
-		r = o.cause(f)
+		r = d.cause(o, f)
 	}
 	switch {
 	case r != nil:

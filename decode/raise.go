@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/observatory-trace/observatory-trace/trace"
 )
@@ -18,6 +19,7 @@ type raise struct {
 	seq  uint64 // when: frames of a smaller seq were open
 	ts   uint64 // the same, monotonic ns
 	by   uint64 // seq of the innermost open call: it raised it
+	from uint64 // the address behind the call that raised it; 0 when unknown
 	*raised
 	// flags tell that something was withheld from its error.
 	flags trace.CallFlags
@@ -74,11 +76,20 @@ func (o *owner) remember(r raise) {
 	o.past = append(o.past, r)
 }
 
-// lateCause is what a frame died of that is told late, nil when that isn't known.
-func (o *owner) lateCause(f *frame) *raise {
-	latest := o.cause(f)
+// lateCause is what a frame died of that is told late and was gone by a time, nil when that isn't known.
+func (d *Decoder) lateCause(o *owner, f *frame, gone uint64) *raise {
+	latest := d.cause(o, f)
+	if latest != nil && latest.ts > gone {
+		latest = nil
+	}
+	for i := range o.raises {
+		// It was not told of when it jumped: else that would be known to be its own.
+		if r := &o.raises[i]; r.kind == raiseJump && r.ts > f.ts && r.ts <= gone && d.raisedIn(o, f, r) {
+			return r
+		}
+	}
 	for i := range o.past {
-		if r := &o.past[i]; r.ts > f.ts && r.pos > f.pos && (latest == nil || latest.ts < r.ts) {
+		if r := &o.past[i]; r.ts > f.ts && r.ts <= gone && r.pos > f.pos && !d.blind.during(f.ts, r.ts) && (latest == nil || latest.ts < r.ts) {
 			latest = r
 		}
 	}
@@ -97,7 +108,7 @@ func (d *Decoder) raise(o *owner, e *Event, r raise) *raise {
 		o.raises = slices.Delete(o.raises, i, i+1)
 	}
 	d.seq++
-	r.seq, r.pos, r.cfa, r.ts = d.seq, e.Pos, e.CFA, e.TS
+	r.seq, r.pos, r.cfa, r.ts, r.from = d.seq, e.Pos, e.CFA, e.TS, e.Arg
 	r.flags |= d.printer.flags & trace.FlagRedacted
 	if n := len(o.open); n > 0 {
 		r.by = o.open[n-1].seq
@@ -109,6 +120,29 @@ func (d *Decoder) raise(o *owner, e *Event, r raise) *raise {
 	}
 	o.raises = append(o.raises, r)
 	return &o.raises[len(o.raises)-1]
+}
+
+// cause is what a frame that is gone died of, as far as is known: it may have been gone before, while nobody saw what
+// was raised.
+func (d *Decoder) cause(o *owner, f *frame) *raise {
+	if r := o.cause(f); r != nil && (!d.blind.during(f.ts, r.ts) || r.by == f.seq && d.raisedIn(o, f, r)) {
+		return r
+	}
+	return nil
+}
+
+// raisedIn says whether it was a frame's own code that raised something.
+func (d *Decoder) raisedIn(o *owner, f *frame, r *raise) bool {
+	switch {
+	case r.from == 0:
+		return false
+	case r.from > f.code && r.from-f.code <= f.fn.Size:
+		return true
+	case d.config.Symbol == nil:
+		return false
+	}
+	// Compilers put what throws apart: "f(int) [clone .cold]".
+	return strings.HasPrefix(d.config.Symbol(o.key.tgid, r.from-1), f.fn.Name)
 }
 
 // cause is what a frame that is gone died of: what it raised itself, else the
@@ -452,8 +486,11 @@ func (d *Decoder) caught(o *owner, e *Event, fn *function) {
 			continue
 		}
 		why := r
-		if r == nil || r.seq < f.seq {
+		if r == nil || r.seq < f.seq || d.blind.during(f.ts, r.ts) {
 			why = nil
+		}
+		if own := d.cause(o, f); own != nil && own.kind == raiseJump && own.by == f.seq {
+			why = own // which was before that
 		}
 		d.die(o, f, e.TS, why)
 		f.fn = nil

@@ -45,6 +45,8 @@ type Load struct {
 	Counted, Told time.Duration
 	// Observed is the targets' CPU time while the probes were in place, the probes' own included, give or take Off.
 	Observed, Off time.Duration
+	// Beside is what other probes took of that which were put in for the same turns.
+	Beside time.Duration
 	// Busy is how many processors that was at a time; 0 while they were out.
 	Busy float64
 	// Glimpsed calls were only seen, in GlimpsedCPU of the targets' CPU time, give or take GlimpsedOff, of which glimpses
@@ -423,7 +425,7 @@ func (g *Governor) byTime(f *function, l *Load, o *Observation) rate {
 	if o.Together {
 		probed = o.turns
 	}
-	looked := within(l.Calls, l.Observed, l.Off, probed+o.others(l.Observed), f.off)
+	looked := within(l.Calls, l.Observed, l.Off, probed+l.Beside+o.others(l.Observed), f.off)
 	glimpsed := within(l.Glimpsed, l.GlimpsedCPU, l.GlimpsedOff, l.GlimpsesTook+o.others(l.GlimpsedCPU), f.off)
 	if l.Glimpsed > 0 && (glimpsed.off < looked.off || glimpsed.off == looked.off && glimpsed.perSecond > looked.perSecond) {
 		return glimpsed
@@ -529,7 +531,7 @@ func (g *Governor) learn(f *function, l *Load, o *Observation) {
 	}
 	calls, glimpsed := float64(l.Calls), float64(l.Glimpsed)
 	recording := float64(min(l.Recorded, l.Calls)) * float64(l.Told-l.Counted)
-	each, fewer := (float64(l.Observed-o.others(l.Observed))-recording)/calls, float64(l.GlimpsedCPU-o.others(l.GlimpsedCPU))/glimpsed
+	each, fewer := (float64(l.Observed-l.Beside-o.others(l.Observed))-recording)/calls, float64(l.GlimpsedCPU-o.others(l.GlimpsedCPU))/glimpsed
 	took := float64(l.GlimpsesTook) / glimpsed
 	apart := float64(l.Counted) - took
 	if apart < float64(l.Counted)/10 {

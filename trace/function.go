@@ -117,9 +117,9 @@ func (r Role) Unwinding() Unwinding {
 	return UnwindingNone
 }
 
-// String names what unwinds.
+// String names the way: "panics", "jumps (longjmp)".
 func (u Unwinding) String() string {
-	return [...]string{"", "panics", "exceptions", "longjmp", "ends of threads"}[u]
+	return [...]string{"", "panics", "exceptions", "jumps (longjmp)", "ends of threads (pthread_exit)"}[u]
 }
 
 // Param is a parameter or a result.

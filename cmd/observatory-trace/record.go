@@ -121,9 +121,6 @@ func (r *recorder) housekeep(idle bool) {
 		r.decoder.Poll()
 		r.flush()
 	}
-	for id, at := range r.warden.slicer.taken() {
-		r.decoder.Unseen(id, at)
-	}
 	if now := time.Now(); r.warden.due(now) {
 		r.sweep(now, true)
 	}
@@ -202,6 +199,7 @@ func (r *recorder) unseen() {
 	var seconds []writer.FunctionSecond
 	r.warden.governor.Unseen(func(f *trace.Function, calls, off float64) {
 		if f.Role != trace.RoleCall {
+			r.warden.miss(f, calls)
 			return
 		}
 		if s, ok := r.stats.Extend(f, calls, off); ok {
@@ -210,11 +208,19 @@ func (r *recorder) unseen() {
 		}
 		r.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: f, Count: uint64(calls), Reason: "its probes were never in place: calls, by a glance at it before", Hint: "trace for longer, or raise --max-overhead"})
 	})
+	r.warden.tellMissed(time.Now())
 	r.fail(r.store.Stats(seconds))
 }
 
 // decode takes a record. One that can't be read is a gap, and not the end.
 func (r *recorder) decode(record []byte) {
+	for _, t := range r.warden.slicer.turned() {
+		if t.in {
+			r.decoder.Seen(t.id, t.at)
+		} else {
+			r.decoder.Unseen(t.id, t.at)
+		}
+	}
 	if err := r.decoder.Record(record); err != nil {
 		r.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Count: 1, Reason: "record not readable: " + err.Error()})
 	}

@@ -6,10 +6,12 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/observatory-trace/observatory-trace/attach"
 	"github.com/observatory-trace/observatory-trace/sample"
+	"github.com/observatory-trace/observatory-trace/trace"
 )
 
 // slicer has the probes of some functions in place for a part of the time only. It is safe
@@ -18,25 +20,40 @@ type slicer struct {
 	session  *attach.Session
 	mu       sync.Mutex
 	slices   map[uint32]*slice
-	changed  chan struct{}
+	wake     chan struct{}
 	stop     chan struct{}
 	stopping sync.Once
 	done     chan struct{}
 	// glimpsing is the function that is glimpsed at, or will be in a moment; 0 for none.
 	glimpsing uint32
-	removed   map[uint32]uint64 // when probes were taken out, CLOCK_MONOTONIC in ns: what taken has not given yet
+	turns     []turn      // what turned has not given yet
+	turning   atomic.Bool // there are some
 }
 
-// taken gives of which functions probes were taken out since it was last asked, and when.
-func (s *slicer) taken() map[uint32]uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.removed) == 0 {
+// turn is that a function's probes were put in, or taken out; of one that tells of unwinding, that they are about to be.
+type turn struct {
+	id uint32
+	in bool
+	at uint64 // CLOCK_MONOTONIC, ns
+}
+
+// turned gives the turns since it was last asked. It costs nothing when there are none.
+func (s *slicer) turned() []turn {
+	if !s.turning.Load() {
 		return nil
 	}
-	removed := s.removed
-	s.removed = nil
-	return removed
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	turns := s.turns
+	s.turns = nil
+	s.turning.Store(false)
+	return turns
+}
+
+// turn takes note of one.
+func (s *slicer) turn(id uint32, in bool) {
+	s.turns = append(s.turns, turn{id, in, attach.Monotonic()})
+	s.turning.Store(true)
 }
 
 // slice is how one function is.
@@ -50,6 +67,13 @@ type slice struct {
 	seen    time.Duration // what they have used while they were in place, as long as it was not asked for
 	elapsed time.Duration // and how long that was
 	off     time.Duration // how far off seen may be
+
+	unwinding bool      // it tells of unwinding
+	failed    time.Time // when calls of it have failed last, as far as is known
+	// with is what tells of unwinding and was put in for this turn, too; 0 for nothing. It had taken withFrom by then;
+	// beside is what it took of the turns, as long as it was not asked for.
+	with             uint32
+	withFrom, beside time.Duration
 
 	next     time.Time       // when a glimpse is due
 	glimpsed bool            // there was one
@@ -65,7 +89,7 @@ const (
 )
 
 func newSlicer(session *attach.Session) *slicer {
-	s := &slicer{session: session, slices: map[uint32]*slice{}, changed: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	s := &slicer{session: session, slices: map[uint32]*slice{}, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
 	go s.run()
 	return s
 }
@@ -112,6 +136,12 @@ func (s *slicer) set(id uint32, setting sample.Setting, in bool, from time.Durat
 	if f == nil {
 		now := time.Now()
 		f = &slice{in: in, until: now, due: now.Add(setting.Period), from: from, since: now}
+		if of := s.session.Function(id); of != nil {
+			f.unwinding = of.Role != trace.RoleCall
+		}
+		if !in {
+			s.turn(id, false)
+		}
 		s.slices[id] = f
 	}
 	f.setting = setting
@@ -123,7 +153,7 @@ func (s *slicer) set(id uint32, setting sample.Setting, in bool, from time.Durat
 		f.due = soon
 	}
 	select {
-	case s.changed <- struct{}{}:
+	case s.wake <- struct{}{}:
 	default:
 	}
 }
@@ -142,13 +172,34 @@ func (s *slicer) seen(id uint32, at attach.Moment, l *sample.Load) []attach.Glan
 		f.add(at.CPU)
 		f.off += at.Off
 	}
-	l.Observed, l.Off, l.Busy = f.seen, f.off, 0
+	s.settle(f)
+	l.Observed, l.Off, l.Busy, l.Beside = f.seen, f.off, 0, f.beside
 	if f.elapsed > 0 {
 		l.Busy = float64(f.seen) / float64(f.elapsed)
 	}
 	glances := f.glances
-	f.seen, f.elapsed, f.off, f.glances = 0, 0, 0, nil
+	f.seen, f.elapsed, f.off, f.beside, f.glances = 0, 0, 0, 0, nil
 	return glances
+}
+
+// settle adds what was put in with a function has taken since it was last asked for.
+func (s *slicer) settle(f *slice) {
+	if f.with == 0 {
+		return
+	}
+	if took, err := s.session.UnwindingTook(f.with); err == nil {
+		f.beside += took - f.withFrom
+		f.withFrom = took
+	}
+}
+
+// failing tells that calls of a function have failed.
+func (s *slicer) failing(id uint32, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.slices[id]; f != nil {
+		f.failed = now
+	}
 }
 
 func (f *slice) add(cpu time.Duration) {
@@ -179,7 +230,7 @@ func (s *slicer) run() {
 		timer.Reset(s.step(time.Now()))
 		select {
 		case <-timer.C:
-		case <-s.changed:
+		case <-s.wake:
 		case <-s.stop:
 			return
 		}
@@ -213,8 +264,17 @@ func (s *slicer) step(now time.Time) time.Duration {
 	}
 	if longest != 0 && (!busy || now.Sub(waits) > s.slices[longest].setting.Period) {
 		in = append(in, longest)
+		if with := s.companion(longest, now); with != 0 {
+			in = append(in, with)
+			s.pair(longest, with)
+		}
 	} else if !busy {
 		s.glimpsing = due
+	}
+	for _, id := range out {
+		if s.slices[id].unwinding { // before anything is raised that nobody sees
+			s.turn(id, false)
+		}
 	}
 	s.mu.Unlock()
 	var errs []error
@@ -228,7 +288,7 @@ func (s *slicer) step(now time.Time) time.Duration {
 		}
 		at, err := change.do(change.ids)
 		if err == nil {
-			s.turned(change.ids, change.in, at)
+			s.changed(change.ids, change.in, at)
 		} else {
 			s.putOff(change.ids)
 		}
@@ -252,6 +312,40 @@ func (s *slicer) step(now time.Time) time.Duration {
 		next = min(next, max(time.Until(at), time.Millisecond))
 	}
 	return next
+}
+
+// companion is what is to have its turn together with something: what fails, with what tells why. 0 for nothing.
+func (s *slicer) companion(id uint32, now time.Time) (with uint32) {
+	f := s.slices[id]
+	if !f.unwinding && now.Sub(f.failed) > memory {
+		return 0
+	}
+	for other, o := range s.slices {
+		if o.in || !o.setting.Sliced() || o.unwinding == f.unwinding || !o.unwinding && now.Sub(o.failed) > memory {
+			continue
+		}
+		if o.unwinding && o.due.Sub(now) > o.setting.Period/2 {
+			continue // it would be in place too often
+		}
+		if with == 0 || o.due.Before(s.slices[with].due) {
+			with = other
+		}
+	}
+	return with
+}
+
+// memory is for how long a function counts as one that fails.
+const memory = time.Minute
+
+// pair has what tells of unwinding be known to be in place in a function's turn.
+func (s *slicer) pair(id, with uint32) {
+	if s.slices[id].unwinding {
+		id, with = with, id
+	}
+	f := s.slices[id]
+	if took, err := s.session.UnwindingTook(with); err == nil {
+		f.with, f.withFrom = with, took
+	}
 }
 
 // putOff has what could not be changed be tried again in a second.
@@ -326,8 +420,8 @@ const (
 	mostCallers = 8
 )
 
-// turned notes that the probes of functions count from a moment on, or no longer.
-func (s *slicer) turned(ids []uint32, in bool, at attach.Moment) {
+// changed notes that the probes of functions count from a moment on, or no longer.
+func (s *slicer) changed(ids []uint32, in bool, at attach.Moment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -335,6 +429,9 @@ func (s *slicer) turned(ids []uint32, in bool, at attach.Moment) {
 		f := s.slices[id]
 		if f == nil {
 			continue
+		}
+		if in || !f.unwinding {
+			s.turn(id, in)
 		}
 		f.in = in
 		f.off += at.Off
@@ -345,9 +442,7 @@ func (s *slicer) turned(ids []uint32, in bool, at attach.Moment) {
 			continue
 		}
 		f.add(at.CPU)
-		if s.removed == nil {
-			s.removed = map[uint32]uint64{}
-		}
-		s.removed[id] = attach.Monotonic()
+		s.settle(f)
+		f.with = 0
 	}
 }

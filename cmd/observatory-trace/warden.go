@@ -38,6 +38,8 @@ type warden struct {
 	loads      map[uint32]*sample.Load
 	copied     map[uint32]*copied
 	noted      map[uint32]*noted
+	missed     map[trace.Unwinding]float64 // raised while nobody saw it, as long as that was not told
+	missedTold time.Time
 	targets    []target
 	begun      uint64 // calls, as of the last observation
 	alarmed    time.Time
@@ -50,7 +52,7 @@ func newWarden(session *attach.Session, o *opener, n *notes, gap func(trace.Gap)
 	w := &warden{
 		session: session, budgets: o.budgets, opener: o, governor: sample.NewGovernor(limits), notes: n, gap: gap, slicer: newSlicer(session),
 		calibrated: make(chan attach.Costs, 1), costs: attach.AssumedCosts, told: map[*trace.Function]sample.Setting{},
-		started: time.Now(), measuring: time.Now(), at: time.Now(), loads: map[uint32]*sample.Load{}, copied: map[uint32]*copied{}, noted: map[uint32]*noted{},
+		started: time.Now(), measuring: time.Now(), at: time.Now(), loads: map[uint32]*sample.Load{}, copied: map[uint32]*copied{}, noted: map[uint32]*noted{}, missed: map[trace.Unwinding]float64{}, missedTold: time.Now(),
 	}
 	w.own, _ = ownUse()
 	w.cpu = session.TargetTime()
@@ -101,14 +103,14 @@ func (w *warden) lastLook() {
 			w.notes.warn(err)
 			return
 		}
-		w.slicer.turned(out, true, at)
+		w.slicer.changed(out, true, at)
 		time.Sleep(lastSlice)
 	}
 }
 
 // stopped tells that hits no longer count.
 func (w *warden) stopped() {
-	w.slicer.turned(w.slicer.inPlace(), false, attach.Moment{CPU: w.session.TargetTime()})
+	w.slicer.changed(w.slicer.inPlace(), false, attach.Moment{CPU: w.session.TargetTime()})
 }
 
 // lastSlice is how long lastLook looks.
@@ -215,6 +217,12 @@ func (w *warden) observe(counts *attach.Counts, pressure float64, now time.Time,
 	covered := map[*trace.Function]sample.Estimate{}
 	for _, e := range estimates {
 		covered[e.Func] = e
+		if l := w.loads[e.Func.ID]; e.Func.Role != trace.RoleCall {
+			w.miss(e.Func, float64(l.Calls)/e.Coverage-float64(l.Calls))
+		}
+	}
+	if now.Sub(w.missedTold) > betweenMissed {
+		w.tellMissed(now)
 	}
 	return covered
 }
@@ -240,6 +248,9 @@ func (w *warden) gather(counts *attach.Counts, o *sample.Observation) {
 			l.InCalls += time.Duration(float64(t.OutermostNS) * (1 - float64(t.OverheadNS)/float64(t.TotalNS)))
 		}
 		l.Calls += t.Calls
+		if t.Errors > 0 {
+			w.slicer.failing(f.ID, w.at)
+		}
 		recorded := t.Calls - min(t.Calls, t.LeftOut+t.Dropped)
 		l.Recorded += recorded
 		cost := w.costs.Of(f)
@@ -374,6 +385,32 @@ func (n *noted) costs(assumed attach.Cost) (counted, told time.Duration) {
 	return counted, counted + time.Duration((n.stacks+n.stackless)/n.hits*float64(stack))
 }
 
+// miss takes note of hits of what tells of unwinding that there were, about, while its probes were out.
+func (w *warden) miss(f *trace.Function, hits float64) {
+	if n := w.noted[f.ID]; n != nil && n.hits > 0 {
+		w.missed[f.Role.Unwinding()] += hits * (n.stacks + n.stackless) / n.hits
+	}
+}
+
+// tellMissed tells how much was raised while nobody saw it.
+func (w *warden) tellMissed(now time.Time) {
+	w.missedTold = now
+	for way, n := range w.missed {
+		if n >= 1 {
+			w.gap(trace.Gap{
+				TimeNS: now.UnixNano(), Count: uint64(n), Hint: unwindingHint,
+				Reason: fmt.Sprintf("about so many %s began while the probes that tell of them were out: errors by them have no message and no stack", way),
+			})
+		}
+	}
+	clear(w.missed)
+}
+
+const (
+	betweenMissed = 10 * time.Second
+	unwindingHint = "raise --max-overhead, or trace --unlimited"
+)
+
 // copying is how long it takes to copy the values of a recorded call of a function that aren't all in registers, by the
 // latest thousands, to which these are added.
 func (w *warden) copying(id uint32, ns int64, calls uint64) time.Duration {
@@ -492,7 +529,7 @@ func (w *warden) tell(s sample.Step, tell bool) bool {
 			text += "; meanwhile what is raised fails calls without message and stack"
 		}
 		if s.Less() {
-			hint = "raise --max-overhead, or trace --unlimited"
+			hint = unwindingHint
 		}
 		name = ""
 	}
