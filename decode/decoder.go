@@ -262,7 +262,10 @@ func (d *Decoder) Seen(id uint32, at uint64) {
 // the calls ended that were open then, even when its probes are in place again.
 func (d *Decoder) Unseen(id uint32, at uint64) {
 	if fn := d.function(id); fn != nil {
-		fn.unseen = at
+		if len(fn.unseen) == maxUnseen {
+			fn.unseen = slices.Delete(fn.unseen, 0, 1)
+		}
+		fn.unseen = append(fn.unseen, at)
 		if fn.Role != trace.RoleCall {
 			d.blind.begin(fn.Role.Unwinding(), at)
 		}
@@ -481,8 +484,9 @@ func (d *Decoder) judge(c *limboCall) {
 	if f.call == nil {
 		return
 	}
-	if f.fn.lostExits > 0 || f.ts <= f.fn.unseen {
-		if f.ts > f.fn.unseen {
+	_, unseen := f.fn.wasUnseen(f.ts, c.end)
+	if f.fn.lostExits > 0 || unseen {
+		if !unseen {
 			f.fn.lostExits--
 		}
 		f.call.Flags |= trace.FlagLostExit

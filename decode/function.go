@@ -18,12 +18,12 @@ type function struct {
 	instances map[string]*trace.Function // the function under the names that it has with those types
 	failure   int                        // index of the result that says whether it failed (a Go error, a Rust Result), -1 when there is none
 
-	unseen      uint64 // when its probes were last taken out, monotonic ns
-	lostExits   uint64 // told by Lost and not yet used to explain something
-	evicted     uint64 // calls given up, whose exits may still come
-	givenUp     uint64 // calls, like the next two not yet reported
-	early, lost uint64 // exits without an entry
-	gapPID      int    // their process, 0 when there are several
+	unseen      []uint64 // when its probes were taken out, monotonic ns; the latest times
+	lostExits   uint64   // told by Lost and not yet used to explain something
+	evicted     uint64   // calls given up, whose exits may still come
+	givenUp     uint64   // calls, like the next two not yet reported
+	early, lost uint64   // exits without an entry
+	gapPID      int      // their process, 0 when there are several
 }
 
 // param is one parameter or result, ready to be printed.
@@ -283,3 +283,16 @@ func (p *printer) failed(e *Event, fn *function) *trace.Error {
 	}
 	return p.errorOf(r.field.Type, data)
 }
+
+// wasUnseen says whether, and when, a function's probes were first taken out between two times.
+func (fn *function) wasUnseen(from, to uint64) (at uint64, unseen bool) {
+	for _, at := range fn.unseen {
+		if from <= at && at < to {
+			return at, true
+		}
+	}
+	return 0, false
+}
+
+// maxUnseen is how many times are remembered: of the latest seconds, in which calls wait for it to be known how they ended.
+const maxUnseen = 16

@@ -496,11 +496,13 @@ func (d *Decoder) exit(o *owner, e *Event, fn *function) {
 	seq := f.seq
 	switch {
 	case f.call == nil:
-	case f.ts <= fn.unseen && fn.unseen < e.TS:
-		// It may have returned unseen, and this be the end of another call of its function.
-		f.call.Flags |= trace.FlagLostExit
-		d.finish(o, f, max(fn.unseen, f.ts), trace.StatusOpen, nil)
 	default:
+		if at, unseen := fn.wasUnseen(f.ts, e.TS); unseen {
+			// It may have returned unseen, and this be the end of another call of its function.
+			f.call.Flags |= trace.FlagLostExit
+			d.finish(o, f, at, trace.StatusOpen, nil)
+			break
+		}
 		d.returned(o, f, e)
 	}
 	if i == len(o.open)-1 {

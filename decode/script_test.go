@@ -203,6 +203,10 @@ func (s *script) line(line string) error {
 			*limits[name] = int(number(value))
 		}
 		return nil
+	case "unseen", "seen":
+		tell := map[string]func(uint32, uint64){"unseen": s.decoder.Unseen, "seen": s.decoder.Seen}[word]
+		tell(s.byName[fields[0]].ID, number(fields[1]))
+		return nil
 	case "lost":
 		s.decoder.Lost(s.byName[fields[0]].ID, number(fields[1]))
 		return nil
@@ -265,6 +269,9 @@ func (s *script) declare(text string) error {
 			if f.Role, found = scriptRoles[role]; !found {
 				return fmt.Errorf("role %q", role)
 			}
+		}
+		if size, found := strings.CutPrefix(w, "size="); found {
+			f.Size = number(size)
 		}
 		if w == "uretprobe" {
 			f.Exit.Kind = trace.ExitReturn
@@ -389,6 +396,14 @@ func (s *script) callEvent(e *Event, what string, words []string) error {
 	}
 	if len(words) > 0 && strings.HasPrefix(words[0], "used=") {
 		use(e, words[0][5:])
+		words = words[1:]
+	}
+	if len(words) > 0 && strings.HasPrefix(words[0], "ip=") { // of the function's first byte
+		e.IP = number(words[0][3:])
+		words = words[1:]
+	}
+	if len(words) > 0 && strings.HasPrefix(words[0], "from=") { // what raises was called from there
+		e.Arg = number(words[0][5:])
 		words = words[1:]
 	}
 	e.CFA = high - number(depth)
