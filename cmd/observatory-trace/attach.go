@@ -392,7 +392,7 @@ func (f *attachFlags) session(rules rules, keep retention.Policy) writer.Session
 		"sample": f.budgets.sample, "max_overhead": f.budgets.overhead, "max_cpu": f.budgets.cpu, "max_memory": f.budgets.memory, "unlimited": f.budgets.unlimited,
 		"redact": f.rules.redact, "no_redact": f.rules.noRedact, "error": f.rules.errors,
 		"filter": rules.commandLine([]string{f.rules.filter})[0], "min_duration": f.rules.minimum.String(),
-		"retention": keep.Calls.String(), "max_db_size": keep.Bytes, "spill_dir": spillDir,
+		"retention": keep.Calls.String(), "max_db_size": keep.Bytes, "max_db_size_auto": f.keep.size == sizeAuto, "spill_dir": spillDir,
 	})
 	return writer.Session{Version: version(), Command: command, Settings: settings}
 }

@@ -271,6 +271,19 @@ func TestWaitsForMore(t *testing.T) {
 	}
 }
 
+// TestKeptOnSmallDisk holds that what was free when a session began, little, is nothing that retain goes by.
+func TestKeptOnSmallDisk(t *testing.T) {
+	tr := beginInto(t, filepath.Join(testenv.Filesystem(t, "40m"), "calls.db"), "-s", "in_*", "--", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-n", "1")
+	tr.end()
+	if got := text(t, openDB(t, tr.db), "SELECT settings ->> 'max_db_size' BETWEEN 2 << 20 AND 20 << 20 FROM sessions"); got != "1" {
+		t.Errorf("the session's limit is not half of the disk: %s", text(t, openDB(t, tr.db), "SELECT settings FROM sessions"))
+	}
+	got := testenv.Run(t, testenv.Binary(t), "retain", "--dry-run", "--db", tr.db)
+	if got.ExitCode != 0 || !strings.Contains(got.Stdout, "at most 10 GiB") {
+		t.Errorf("retain: exit code %d: %s%s", got.ExitCode, got.Stdout, got.Stderr)
+	}
+}
+
 // TestKeptForEver holds that retain goes by what the last session was to keep, where that was everything.
 func TestKeptForEver(t *testing.T) {
 	tr := begin(t, "--retention", "off", "--max-db-size", "off", "-s", "in_*", "--", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-n", "1")
