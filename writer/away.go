@@ -69,6 +69,8 @@ func (s *Store) describe() (err error) {
 // settleIn sets up what follows the file that db has opened.
 func (s *Store) settleIn() {
 	s.db.patience = min(s.options.Patience, lockSlice)
+	s.retries.Add(s.db.retries.Load()) // opening it
+	s.db.retries = &s.retries
 	s.size = 0
 	if st, err := os.Stat(s.path + "-wal"); err == nil {
 		s.wal = st
@@ -310,7 +312,6 @@ func (s *Store) shut(cause error) error {
 			return err
 		}
 	}
-	s.retries += s.db.retries.Load()
 	if errors.Is(cause, ErrReplaced) || aside != "" {
 		s.leaveFile()
 	}
@@ -582,7 +583,6 @@ func (s *Store) end(own *replay) error {
 		s.options.Notice(Notice{true, err.Error()})
 	}
 	s.closeReplays()
-	s.retries += s.db.retries.Load()
 	return wrap("close database", s.path, s.db.close())
 }
 
