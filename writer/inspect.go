@@ -306,6 +306,19 @@ func (s *State) spills(d *database, path, dir string) {
 	}
 }
 
+// Waiting lists the spill files, of the database at path, with records that have yet to come into it. It changes nothing;
+// what can't be read it leaves out.
+func Waiting(path string) []PendingSpill {
+	var s State
+	d, err := s.open(path)
+	if err != nil {
+		return nil
+	}
+	defer d.abandon()
+	s.spills(d, path, "")
+	return slices.DeleteFunc(s.Spills, func(p PendingSpill) bool { return p.Records == 0 })
+}
+
 func pendingSpill(d *database, path string) (p PendingSpill, database string, err error) {
 	r, err := spill.Peek(path)
 	if err != nil {
