@@ -89,7 +89,8 @@ func noMatch(opts attach.Options, command string) error {
 		}
 		text += "; " + unmatched(f, opts.Selection)
 	}
-	if names := attach.Nearest(opts, command, 5); len(names) > 0 {
+	excluded := slices.ContainsFunc(files, func(f attach.Named) bool { return f.Excluded > 0 })
+	if names := attach.Nearest(opts, command, 5); len(names) > 0 && !excluded {
 		text += "; the nearest names are:\n  " + strings.Join(names, "\n  ")
 	}
 	return nothingMatchedError{errors.New(text)}
@@ -103,6 +104,8 @@ func saidOf(unmatched []attach.Unmatched, opts attach.Options) (texts []string) 
 			texts = append(texts, fmt.Sprintf("-l %s: matches no shared object that a target has mapped yet; -l goes by the path, or its last element", u.Pattern))
 		case slices.Contains(opts.Selection.Exclude, u.Pattern):
 			texts = append(texts, fmt.Sprintf("-x %s: matches no function", u.Pattern)+nearestNames(u.Nearest))
+		case slices.Contains(opts.Selection.Files, u.Pattern):
+			texts = append(texts, fmt.Sprintf("--file %s: matches no source file of a function", u.Pattern)+nearestNames(u.Nearest))
 		default:
 			texts = append(texts, fmt.Sprintf("-s %s: matches no function", u.Pattern)+nearestNames(u.Nearest))
 		}
@@ -113,6 +116,8 @@ func saidOf(unmatched []attach.Unmatched, opts attach.Options) (texts []string) 
 // unmatched says why nothing of a file matched, and the way out.
 func unmatched(f attach.Named, selection symbols.Selection) string {
 	switch {
+	case f.Excluded > 0:
+		return fmt.Sprintf("-x excludes all that was chosen of %s, %s: leave it out, or have it match fewer", f.Module, plural(uint64(f.Excluded), "function"))
 	case f.Stripped && f.Functions == 0:
 		return f.Module + " is stripped, and its functions have no names: " + symbolsHint(f)
 	case f.Stripped:

@@ -164,6 +164,7 @@ func TestUnmatched(t *testing.T) {
 		{[]string{"-s", "in_*", "-s", "in_child"}, nil},
 		{[]string{"-s", "in_child", "-s", "in_child", "-x", "in_child_", "-x", "main"}, []string{"-x in_child_: matches no function; the nearest is in_child"}},
 		{[]string{"-x", "/nothing like it/"}, []string{"-x /nothing like it/: matches no function; list shows what there is"}},
+		{[]string{"--file", "main.c", "--file", "mian.c"}, []string{"--file mian.c: matches no source file of a function; the nearest is main.c"}},
 		{[]string{"-s", "in_child", "-s", "gnu_get_libc_version", "-l", "libc.so*"}, nil},
 		{[]string{"-s", "in_child", "-l", "libc.so*", "-l", "libnothing*"}, []string{"-l libnothing*: matches no shared object"}},
 	} {
@@ -218,6 +219,8 @@ func TestNothingMatched(t *testing.T) {
 		{"no such name", testenv.Target{Source: "c/counts"}, []string{"-s", "/nothing like it/"}, []string{"see the ", "list "}, "stripped"},
 		{"no sources", testenv.Target{Source: "c/counts", Strip: testenv.StripDebug}, []string{"--file", "counts.c"}, []string{"--file goes by debug information"}, "see the"},
 		{"stripped Go", testenv.Target{Source: "go/counts", Strip: testenv.StripAll}, []string{"-s", "main.nothing_like_it"}, []string{"see the "}, "stripped"},
+		{"all excluded", testenv.Target{Source: "c/counts"}, []string{"-x", "*"}, []string{"-x excludes all that was chosen of /", " functions: leave it out"}, "own"},
+		{"the only one excluded", testenv.Target{Source: "c/counts"}, []string{"-s", "in_child", "-x", "in_*"}, []string{", 1 function: leave it out"}, "nearest"},
 		{"no such library", testenv.Target{Source: "c/counts"}, []string{"-l", "libnothing*"}, []string{"-l shared objects by their path"}, "stripped"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
