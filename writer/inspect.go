@@ -23,16 +23,17 @@ import (
 // State is what can be told of a database and what belongs to it, without changing anything.
 type State struct {
 	Path     string         `json:"path"`
-	Schema   int            `json:"schema"`    // version; 0 when it can't be read
-	Sound    string         `json:"sound"`     // "ok", what is wrong, or why that isn't known
-	Bytes    int64          `json:"bytes"`     // of the file
-	LogBytes int64          `json:"log_bytes"` // of the write-ahead log, 0 when there is none
-	DiskFree uint64         `json:"disk_free"` // bytes that the file system has for its owner
-	Sessions []PastSession  `json:"sessions"`  // the latest first
-	Away     []PastAway     `json:"away"`      // when the database was away or damaged, as sessions noted it, the latest first
-	Spills   []PendingSpill `json:"spills"`    // files whose records are not in the database, or may not be
-	Aside    []string       `json:"set_aside"` // damaged databases that were set aside
-	Problems []Problem      `json:"problems"`  // what should be done something about
+	Schema   int            `json:"schema"`      // version; 0 when it can't be read
+	Sound    string         `json:"sound"`       // "ok", what is wrong, or why that isn't known
+	Bytes    int64          `json:"bytes"`       // of the file
+	LogBytes int64          `json:"log_bytes"`   // of the write-ahead log, 0 when there is none
+	DiskFree uint64         `json:"disk_free"`   // bytes that the file system has for its owner
+	Limit    int64          `json:"max_db_size"` // bytes that the last session was to keep the file and its log within; 0: any, or not known
+	Sessions []PastSession  `json:"sessions"`    // the latest first
+	Away     []PastAway     `json:"away"`        // when the database was away or damaged, as sessions noted it, the latest first
+	Spills   []PendingSpill `json:"spills"`      // files whose records are not in the database, or may not be
+	Aside    []string       `json:"set_aside"`   // damaged databases that were set aside
+	Problems []Problem      `json:"problems"`    // what should be done something about
 }
 
 // PastSession is a session that wrote to a database.
@@ -173,6 +174,10 @@ func (s *State) read(ctx context.Context, d *database) error {
 	if err != nil {
 		return err
 	}
+	s.Limit, err = d.integer("SELECT ifnull(max(settings ->> '$.max_db_size'), 0) FROM (SELECT settings FROM sessions ORDER BY id DESC LIMIT 1) WHERE json_valid(settings)")
+	if err != nil {
+		return err
+	}
 	return d.each(ctx, func(row []driver.Value) error {
 		s.Away = append(s.Away, PastAway{textOf(row[0]), numberOf(row[1]), textOf(row[2]), textOf(row[3])})
 		return nil
@@ -260,12 +265,15 @@ func (s *State) disk(path string) {
 		return // that the folder is missing has been told
 	}
 	s.DiskFree = fs.Bavail * uint64(fs.Bsize)
-	if s.DiskFree < leastFree {
+	if s.DiskFree < leastFree && (s.Limit == 0 || s.Room() < s.Limit) {
 		s.Problems = append(s.Problems, Problem{
 			fmt.Sprintf("the file system has %d MiB left", s.DiskFree>>20), "free space on it, or choose another place with --db",
 		})
 	}
 }
+
+// Room is how large the file and its log can become now, bytes.
+func (s *State) Room() int64 { return s.Bytes + s.LogBytes + int64(s.DiskFree) }
 
 // spills lists spill files; d is nil when how far they were replayed can't be read.
 func (s *State) spills(d *database, path, dir string) {
