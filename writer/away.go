@@ -43,6 +43,14 @@ const maxHeld = 64 << 20
 
 func nowNS() int64 { return time.Now().UnixNano() }
 
+// counted gives a number and its noun.
+func counted(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		return abs
@@ -409,10 +417,10 @@ func (s *Store) returned() {
 	lasted := time.Since(s.before.since).Round(100 * time.Millisecond)
 	s.enqueue(trace.Gap{
 		TimeNS: s.before.since.UnixNano(), Reason: awayReason(cause),
-		Hint: fmt.Sprintf("for %s; %d errors came from the spill file, %d calls were dropped", lasted, replayed, dropped),
+		Hint: fmt.Sprintf("for %s; %s came from the spill file, %s dropped", lasted, counted(replayed, "error"), counted(dropped, "call")),
 	})
 	s.mu.Unlock()
-	s.options.Notice(Notice{Text: fmt.Sprintf("database %s: written again after %s; %d errors replayed, %d calls dropped", s.path, lasted, replayed, dropped)})
+	s.options.Notice(Notice{Text: fmt.Sprintf("database %s: written again after %s; %s replayed, %s dropped", s.path, lasted, counted(replayed, "error"), counted(dropped, "call"))})
 }
 
 // comeBack ends the database's being away, when no ids were given out that it doesn't know of.
@@ -623,7 +631,7 @@ func (s *Store) leave(cause error) error {
 	gone := s.drops.reasons[heldReason]
 	s.mu.Unlock()
 	if gone > 0 {
-		lost = also(fmt.Errorf("%d errors are lost: there was no room for them", gone), lost)
+		lost = also(fmt.Errorf("%s lost: there was no room", counted(gone, "error")), lost)
 	}
 	e.Err = also(e.Err, lost)
 	return e
@@ -695,7 +703,7 @@ func (s *Store) saveRest(away bool) (saved string, lost error) {
 	}
 	own := s.replays[len(s.replays)-1]
 	s.pending.Records = own.pending()
-	return fmt.Sprintf("%d records that are not in the database are in %s", own.pending(), s.spill.Path()), lost
+	return fmt.Sprintf("%s has %s not in the database", s.spill.Path(), counted(own.pending(), "record")), lost
 }
 
 // saveCalls puts calls into the spill file, as far as there is room. It is called with s.mu held.

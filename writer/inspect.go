@@ -304,12 +304,12 @@ func (s *State) spills(d *database, path, dir string) {
 		s.Spills = append(s.Spills, p)
 		if !p.Live && p.Records > 0 {
 			s.Problems = append(s.Problems, Problem{
-				fmt.Sprintf("%d records of a session that ended, %d errors among them, are in %s and not in the database", p.Records, p.Errors, name),
+				fmt.Sprintf("%s has %s of a session that ended, %s among them, not in the database", name, counted(p.Records, "record"), counted(p.Errors, "error")),
 				"the next attach or retain with this --db writes them; if its file system is full or not writable, help that first",
 			})
 		}
 		if p.Damaged > 0 {
-			s.Problems = append(s.Problems, Problem{fmt.Sprintf("%d records of %s can't be read", p.Damaged, name), "the others will be written all the same"})
+			s.Problems = append(s.Problems, Problem{fmt.Sprintf("of %s, %s can't be read", name, counted(p.Damaged, "record")), "the others will be written all the same"})
 		}
 	}
 }

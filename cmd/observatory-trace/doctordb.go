@@ -24,7 +24,7 @@ func doctorDatabase(ctx context.Context, w io.Writer, path, spillDir, output str
 		printState(w, state)
 	}
 	if n := len(state.Problems); n > 0 {
-		return fmt.Errorf("%d problems with %s", n, path)
+		return fmt.Errorf("%s with %s", plural(uint64(n), "problem"), path)
 	}
 	return nil
 }
@@ -72,7 +72,7 @@ func printState(w io.Writer, s writer.State) {
 			fmt.Fprintf(w, "  %s: nothing that is not in the database, of process %d, %s\n", printable(p.Path), p.PID, whose)
 			continue
 		}
-		fmt.Fprintf(w, "  %s: %s that are not in the database, %s among them, of process %d, %s\n", printable(p.Path),
+		fmt.Fprintf(w, "  %s: %s not in the database, %s among them, of process %d, %s\n", printable(p.Path),
 			plural(p.Records, "record"), plural(p.Errors, "error"), p.PID, whose)
 	}
 	if len(s.Problems) > 0 {

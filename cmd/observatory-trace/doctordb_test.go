@@ -36,7 +36,7 @@ func TestDoctorDatabase(t *testing.T) {
 
 	must(t, os.Truncate(s.path, 20_000))
 	code, out, diagnostics = observatory(t, "doctor", "--db", s.path)
-	if code != 1 || !strings.Contains(out, "NO  ") || !strings.Contains(out, ".recover") || !strings.Contains(diagnostics, "problems with "+s.path) {
+	if code != 1 || !strings.Contains(out, "NO  ") || !strings.Contains(out, ".recover") || !strings.Contains(diagnostics, "1 problem with "+s.path) {
 		t.Errorf("exit %d, stderr %q, stdout\n%s", code, diagnostics, out)
 	}
 	code, out, _ = observatory(t, "doctor", "--db", s.path, "-o", "json")

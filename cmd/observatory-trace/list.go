@@ -84,7 +84,7 @@ func noMatch(opts attach.Options, command string) error {
 	const most = 3
 	for i, f := range files {
 		if i == most {
-			text += fmt.Sprintf("; and %d more files", len(files)-most)
+			text += "; and " + pluralDigits(len(files)-most, "more file")
 			break
 		}
 		text += "; " + unmatched(f, opts.Selection)
@@ -121,15 +121,15 @@ func unmatched(f attach.Named, selection symbols.Selection) string {
 	case f.Stripped && f.Functions == 0:
 		return f.Module + " is stripped, and its functions have no names: " + symbolsHint(f)
 	case f.Stripped:
-		return fmt.Sprintf("%s is stripped, and only those %d of its functions have names that it exports: %s", f.Module, f.Functions, symbolsHint(f))
+		return fmt.Sprintf("%s is stripped, and only those of its functions have names that it exports, %d: %s", f.Module, f.Functions, symbolsHint(f))
 	case f.Functions == 0:
 		return f.Module + " has no functions with names, its symbol table may be damaged: use the program as it was built"
 	case len(selection.Files) > 0 && !f.Sources:
 		return fmt.Sprintf("--file goes by debug information, and %s has none: %s", f.Module, symbolsHint(f))
 	case len(selection.Include)+len(selection.Files) == 0:
-		return fmt.Sprintf("none of the %d functions of %s is known to be the application's own: choose some with -s", f.Functions, f.Module)
+		return fmt.Sprintf("of %s, which has %s, none is known to be the application's own: choose some with -s", f.Module, pluralDigits(f.Functions, "function"))
 	}
-	return fmt.Sprintf("see the %d functions of %s with: observatory-trace list %[2]s -s '*'", f.Functions, f.Module)
+	return fmt.Sprintf("see the %s of %s with: observatory-trace list %[2]s -s '*'", pluralDigits(f.Functions, "function"), f.Module)
 }
 
 // symbolsHint says how to have the symbols of a stripped file.
@@ -252,7 +252,7 @@ func listTable(w io.Writer, found []*trace.Function) error {
 		fmt.Fprintf(&b, "    entry    +%d %s: %s\n", f.Entry.Offset, f.Entry.Site, f.Entry.Reason)
 		fmt.Fprintf(&b, "    exit     %s\n", exitText(f.Exit))
 	}
-	fmt.Fprintf(&b, "\n%d functions, %d traceable\n", len(found), traceable)
+	fmt.Fprintf(&b, "\n%s, %d traceable\n", pluralDigits(len(found), "function"), traceable)
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("print list: %w", err)
 	}
@@ -370,7 +370,7 @@ func dryRun(w io.Writer, notes *notes, opts attach.Options, command []string) er
 			most, dearest = c, f
 		}
 	}
-	fmt.Fprintf(w, "would place %d probes in %d functions; nothing was attached\n", sites, n)
+	fmt.Fprintf(w, "would place %s in %s; nothing was attached\n", pluralDigits(sites, "probe"), pluralDigits(n, "function"))
 	if dearest != nil {
 		fmt.Fprintf(w, "a call costs its thread about %s here on average over the functions, at most %s (%s)\n",
 			round(sum/time.Duration(n)), round(most), dearest.Name)

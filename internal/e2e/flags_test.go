@@ -119,6 +119,20 @@ func TestIdlePatterns(t *testing.T) {
 	}
 }
 
+// TestSingular holds that one is told as one.
+func TestSingular(t *testing.T) {
+	program := testenv.Build(t, testenv.Target{Source: "c/counts"})
+	if got := begin(t, "-s", "main", "--no-follow", "--", program, "-n", "1").end(); !strings.Contains(got.Stderr, "attached: 1 function in 1 process\n") || !strings.Contains(got.Stderr, "recorded 1 call in ") {
+		t.Errorf("attach says %q", got.Stderr)
+	}
+	if got := begin(t, "-s", "main", "--no-follow", "--stats-only", "--", program, "-n", "1").end(); !strings.Contains(got.Stderr, "counted 1 call in ") {
+		t.Errorf("attach --stats-only says %q", got.Stderr)
+	}
+	if got := testenv.Run(t, testenv.Binary(t), "attach", "--dry-run", "-s", "main", "--", program); !strings.Contains(got.Stdout, "\n1 function, 1 traceable\n") || !strings.Contains(got.Stdout, " in 1 function; nothing was attached") {
+		t.Errorf("attach --dry-run says %q", got.Stdout)
+	}
+}
+
 // TestHopelessFilter holds that a filter which can't be true of any call of what is traced is refused before anything is
 // recorded, with the nearest name; and that where functions may still come, it is a warning.
 func TestHopelessFilter(t *testing.T) {
