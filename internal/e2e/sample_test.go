@@ -138,10 +138,20 @@ func TestShowLate(t *testing.T) {
 		if below == 0 || none == 0 {
 			t.Errorf("%q: of %d calls that were told late %d have none below them, the others %d", args, len(late), none, below)
 		}
-		if main := text(t, db, "SELECT id FROM process_trace WHERE process = 'main'"); main != "" {
+		main := text(t, db, "SELECT id FROM process_trace WHERE process = 'main'")
+		for _, id := range late {
+			serve := shown(t, tr.db, id)
+			for i := range serve.Callees {
+				serve.Callees[i].checkCallers(t, tr.db, main, id)
+			}
+		}
+		if main != "" {
 			calls := shown(t, tr.db, main).Callees
 			for i := range calls {
 				calls[i].check(t, want)
+				if i%10 == 0 {
+					calls[i].checkCallers(t, tr.db, main)
+				}
 			}
 			if len(calls) != requests {
 				t.Errorf("%q: below main there are %d calls", args, len(calls))
@@ -159,6 +169,7 @@ type callShown struct {
 		ID int64
 	}
 	Callees []callShown
+	Callers []struct{ ID int64 }
 }
 
 // shown is a call with those below it.
@@ -183,6 +194,18 @@ func (c *callShown) check(t *testing.T, want map[int64]string) {
 	}
 	if c.Process != "serve" || got != want[c.Args.R.ID] {
 		t.Errorf("below call %d, %s of request %d, there are%s, want%s", c.ID, c.Process, c.Args.R.ID, got, want[c.Args.R.ID])
+	}
+}
+
+// checkCallers holds that show has these callers above a call, by their ids; empty ones are none.
+func (c *callShown) checkCallers(t *testing.T, db string, want ...string) {
+	t.Helper()
+	got := ""
+	for _, caller := range shown(t, db, fmt.Sprint(c.ID)).Callers {
+		got += fmt.Sprintf("%d ", caller.ID)
+	}
+	if want := strings.TrimSpace(strings.Join(want, " ")); strings.TrimSpace(got) != want {
+		t.Errorf("above %s %d there are %q, want %q", c.Process, c.ID, got, want)
 	}
 }
 
