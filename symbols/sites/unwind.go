@@ -134,7 +134,6 @@ var harmless = map[string]bool{
 	"strlen": true, "strnlen": true, "strcmp": true, "strncmp": true, "strcpy": true, "strncpy": true,
 	"stpcpy": true, "strcat": true, "strncat": true, "strchr": true, "strrchr": true, "strchrnul": true,
 	"strstr": true, "strspn": true, "strcspn": true, "strpbrk": true,
-	"malloc": true, "free": true, "calloc": true, "realloc": true,
-	"errno_location": true,
+	"malloc": true, "free": true, "calloc": true, "realloc": true, "errno_location": true,
 	"abort": true, "_exit": true, "_Exit": true, "stack_chk_fail": true, "chk_fail": true, "fortify_fail": true,
 }
