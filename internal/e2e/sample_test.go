@@ -101,6 +101,37 @@ func TestSampling(t *testing.T) {
 	}
 }
 
+// TestSampledWithin holds that the rows' rates make as many calls as there were also of a function of which none is
+// recorded for itself, but what is below calls that were chosen.
+func TestSampledWithin(t *testing.T) {
+	testenv.RequireBPF(t)
+	const requests, rate = 6000, 0.05
+	for _, c := range []struct {
+		target testenv.Target
+		query  string
+		rates  string // of the others
+	}{
+		{testenv.Target{Source: "c/sampled"}, "query", "serve=0.05"},
+		{testenv.Target{Source: "go/sampled"}, "main.query", "main.handle=0.05 main.serve=0.05"}, // chosen by either
+		{testenv.Target{Source: "go/sampled"}, "main.query", "main.handle=0.05 main.serve=1"},    // by the first, through others
+		{testenv.Target{Source: "go/sampled"}, "main.query", "main.handle=0.05 main.risky=0 main.serve=0"},
+	} {
+		args := []string{"-s", "{serve,query}", "-s", "main.{handle,risky,serve,query}", "--error", "query=negative", "--sample", c.query + "=0"}
+		for _, r := range strings.Fields(c.rates) {
+			args = append(args, "--sample", r)
+		}
+		tr := begin(t, append(args, "--", testenv.Build(t, c.target), fmt.Sprint(requests))...)
+		tr.end()
+		db := tr.open()
+		calls := float64(number(t, db, "SELECT sum(calls) - sum(errors) FROM function_stats WHERE process = ?", c.query))
+		got := float64(number(t, db, "SELECT round(sum(1 / sample_rate)) FROM process_trace WHERE process = ? AND status = 'OK'", c.query))
+		// Those of one request come together.
+		if off := math.Abs(got-calls) / (3 * math.Sqrt(requests*(1-rate)/rate)); off > 5 || calls < 2.9*requests {
+			t.Errorf("%s: the rates make %v calls of the rows, there were %v: %.1f deviations off", c.rates, got, calls, off)
+		}
+	}
+}
+
 // TestShowLate holds that show has below a call which was told only when it had failed what was recorded of the calls that it
 // made, be it for another failure or by chance; whether or not its caller is recorded, and where that was told late, too.
 func TestShowLate(t *testing.T) {
