@@ -474,6 +474,14 @@ func (s *Session) setRates(functions []*trace.Function) error {
 	return s.objs.SetControls(ids, controls)
 }
 
+// Rate is the share of a function's calls that are recorded now, 0 to 1, but for those below calls that were chosen. It is
+// safe for concurrent use.
+func (s *Session) Rate(id uint32) float64 {
+	s.governing.Lock()
+	defer s.governing.Unlock()
+	return float64(s.control(id).Keep) / bpf.RateAll
+}
+
 // isGeneric says whether a function is given the types that it runs with.
 func isGeneric(f *trace.Function) bool {
 	return f.EntryPlan != nil && f.EntryPlan.Root != nil &&

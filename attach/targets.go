@@ -182,7 +182,8 @@ func Nearest(o Options, command string, n int) (names []string) {
 
 // Named is a file that functions are selected from, and what is known of their names.
 type Named struct {
-	Module string // its path, as the process sees it
+	Module   string // its path, as the process sees it
+	Excluded int    // functions that Selection would choose without its Exclude
 	symbols.Naming
 }
 
@@ -191,7 +192,16 @@ func Names(o Options, command string) (files []Named) {
 	// What can't be read has been reported already.
 	_ = eachFile(o, command, func(f *symbols.File) error {
 		n, err := f.Naming()
-		files = append(files, Named{f.Module(), n})
+		if err != nil {
+			return err
+		}
+		file := Named{Module: f.Module(), Naming: n}
+		if len(o.Selection.Exclude) > 0 {
+			all := o.Selection
+			all.Exclude = nil
+			file.Excluded, err = f.Selected(all)
+		}
+		files = append(files, file)
 		return err
 	})
 	return files

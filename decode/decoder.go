@@ -50,6 +50,9 @@ type Config struct {
 	// Stack finds the frames of a stack and names them: a frame a line, the innermost first. What
 	// it is given is valid until it returns. Asked for every error while calls are open.
 	Stack func(tgid uint32, raw trace.RawStack) string
+	// Rate is the share of a function's calls that are recorded now, by the function's id, but for those that are recorded
+	// since a caller was chosen. Asked for those. Nil: all.
+	Rate func(id uint32) float64
 	// Emit takes a finished call. When it gives true, the call is the receiver's, else its memory
 	// is used for the next one. When it is done with it, it may give it back: see Recycle.
 	Emit func(*trace.Call) (kept bool)

@@ -61,6 +61,7 @@ type frame struct {
 	id    uint64 // the call's, for its children
 	root  uint64
 	depth int
+	below float64 // how likely it was that what it calls is recorded only since it, or a caller of it, was chosen
 	flags EventFlags
 	late  bool   // what its thread had used at entry is not known
 	raw   int64  // of entry, CLOCK_MONOTONIC_RAW, ns
@@ -250,16 +251,17 @@ func (d *Decoder) begin(o *owner, e *Event, fn *function, parent *frame, seq uin
 	dict := fn.dictionary(e)
 	p := d.newPending()
 	p.Call = trace.Call{
-		ID:         d.config.NextID(),
-		Func:       d.instance(fn, e.TGID, dict),
-		Process:    d.describe(o.process),
-		TID:        int(e.TID),
-		Goroutine:  e.Goid,
-		Thread:     d.threadName(o, e),
-		StartNS:    d.config.Wall(e.TS),
-		SampleRate: e.rate(),
+		ID:        d.config.NextID(),
+		Func:      d.instance(fn, e.TGID, dict),
+		Process:   d.describe(o.process),
+		TID:       int(e.TID),
+		Goroutine: e.Goid,
+		Thread:    d.threadName(o, e),
+		StartNS:   d.config.Wall(e.TS),
 	}
 	call := &p.Call
+	rate, below := d.rates(e, parent)
+	call.SampleRate = rate
 	call.RootID = call.ID
 	if parent != nil {
 		call.ParentID, call.RootID, call.Depth = parent.id, parent.root, parent.depth+1
@@ -275,9 +277,25 @@ func (d *Decoder) begin(o *owner, e *Event, fn *function, parent *frame, seq uin
 	}
 	return frame{
 		seq: seq, pos: e.Pos, cfa: e.CFA, ts: e.TS, flags: e.Flags, raw: d.config.Raw(e.TS), usage: e.Usage, fn: fn, call: p,
-		id: call.ID, root: call.RootID, depth: call.Depth, dict: dict,
+		id: call.ID, root: call.RootID, depth: call.Depth, below: below, dict: dict,
 		code: e.IP - fn.Entry.Offset,
 	}
+}
+
+// rates gives how likely it was that a call is recorded, so that the sum of 1 / rate over what was recorded is
+// about the number of calls, and the same of calls that it makes of functions that are recorded only there.
+func (d *Decoder) rates(e *Event, parent *frame) (rate, below float64) {
+	rate = e.rate()
+	if rate < 1 || parent == nil || parent.below == 1 || d.config.Rate == nil {
+		return rate, rate
+	}
+	switch d.config.Rate(e.Func) {
+	case 0: // it is recorded where its caller was chosen, and nowhere else
+		return parent.below, parent.below
+	case 1: // it is recorded everywhere, which chooses nothing
+		return 1, parent.below
+	}
+	return 1, 1 // it may be chosen where no caller was: the rows of these count for the others
 }
 
 // insert makes a frame the one of that index.

@@ -41,7 +41,7 @@ func TestFourCapabilitiesSuffice(t *testing.T) {
 				traced.finish(t)
 				return
 			}
-			tracing.WaitStderr(" functions in 1 processes\n")
+			tracing.WaitStderr(" functions in 1 process\n")
 			counts := traced.finish(t)
 			tracing.Signal(syscall.SIGINT)
 			if result := tracing.Wait(); result.ExitCode != 0 {

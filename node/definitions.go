@@ -82,7 +82,7 @@ var (
 	callsDroppedByStore = counter("store_calls_dropped_total", "Calls that came through and are in no file: the queue's bounds, no room in the spill file, or the database does not take them. calls_dropped_total has them, too, within a second.")
 	writeWaits          = counter("store_write_waits_total", "How often recording had to wait for room in the queue.")
 	writeWaited         = counter("store_write_wait_seconds_total", "For how long.")
-	lockRetries         = counter("store_lock_retries_total", "How often another program's lock had to be waited for.")
+	lockRetries         = counter("store_lock_retries_total", "How often the database could not be locked for writing, as another program had it: tried about five times a second.")
 	databaseBytes       = gauge("store_database_bytes", "Size of the database's file.")
 	logBytes            = gauge("store_log_bytes", "Size of its write-ahead log.")
 	spilled             = counter("store_spilled_records_total", "Records that went to the spill file, since the database was away.")

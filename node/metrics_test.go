@@ -156,6 +156,9 @@ func TestAway(t *testing.T) {
 		got = gather(t, r.m)
 		return value(got, "store_breaker_state", "open") == 1 && value(got, "store_calls_dropped_total") > 0
 	})
+	if value(got, "store_lock_retries_total") == 0 {
+		t.Error("no try for the lock has failed")
+	}
 	if value(got, "store_breaker_state", "closed") != 0 || value(got, "store_breaker_transitions_total", "closed", "open") != 1 ||
 		value(got, "store_breaker_last_failure_info", "locked by another program") != 1 || value(got, "store_breaker_opened_total", "locked by another program") != 1 {
 		t.Errorf("away: %+v, of which the metrics tell %v", r.store.Health(), got["store_breaker_transitions_total"])

@@ -354,8 +354,8 @@ func (c *Call) late() bool { return strings.Contains(c.Flags, "late") }
 // end is when the call ended, ns since 1970.
 func (c *Call) end() int64 { return c.TSNS + int64(math.Round(c.DurationMS*1e6)) }
 
-// mostMoments bounds how many moments are looked through for what was called from a call that was told late: the first
-// of those within it.
+// mostMoments bounds how many moments are looked through for what was called from a call that was told late, the first
+// of those within it, and for what a call was made from and was told late, the last before it.
 const mostMoments = 1 << 15
 
 // within gives the ids of at most limit calls that were made within a failed call, where it was told late: those of its thread or
@@ -449,9 +449,21 @@ func (d *Database) appendIDs(ctx context.Context, ids []int64, length int, calle
 	return ids, d.wrap("read calls", rows.Err())
 }
 
-// climb finds the callers.
+// climb finds the callers, those that were told late among them.
 func (d *Database) climb(ctx context.Context, t *Tree) error {
-	for c := &t.Node.Call; c.ParentID != 0 && c.ParentID < c.ID && len(t.Callers) < maxDepth; c = &t.Callers[len(t.Callers)-1] {
+	around, err := d.around(ctx, &t.Node.Call)
+	if err != nil {
+		return err
+	}
+	for c := &t.Node.Call; len(t.Callers) < maxDepth; c = &t.Callers[len(t.Callers)-1] {
+		if i := slices.IndexFunc(around, func(a Call) bool { return a.ParentID == c.ParentID && a.toldLateOf(c) }); i >= 0 {
+			t.Callers = append(t.Callers, around[i])
+			around = around[i+1:]
+			continue
+		}
+		if c.ParentID == 0 || c.ParentID >= c.ID {
+			break
+		}
 		parent, err := d.Call(ctx, c.ParentID)
 		if errors.Is(err, ErrNoCall) {
 			t.Unknown = c.ParentID
@@ -464,6 +476,18 @@ func (d *Database) climb(ctx context.Context, t *Tree) error {
 	}
 	slices.Reverse(t.Callers)
 	return nil
+}
+
+// around gives the failed calls, the innermost first, that began before a call on its thread or goroutine, and ended after
+// it: among them are those that it was made from and that were told late.
+func (d *Database) around(ctx context.Context, c *Call) ([]Call, error) {
+	return d.calls(ctx, "SELECT"+callColumns+` FROM call a CROSS JOIN thread own ON own.id = a.thread_id
+		CROSS JOIN (SELECT id FROM moment INDEXED BY moment_error WHERE status = 'ERR' AND ts <= ? ORDER BY ts DESC LIMIT ?) failed
+		CROSS JOIN call c ON c.key BETWEEN failed.id << 8 AND failed.id << 8 | 255`+byCall+`
+		WHERE a.key = ? AND c.goroutine IS a.goroutine AND t.target_id = own.target_id AND (a.goroutine NOT NULL OR t.tid = own.tid)
+			AND m.ms * 1000000 + (c.start & 1048575) < ? AND m.ms * 1000000 + (c.start & 1048575) + c.duration_ns >= ?
+		ORDER BY m.ms DESC, c.start & 1048575 DESC, c.duration_ns`,
+		timestamp(time.Unix(0, c.TSNS)), mostMoments, c.key, c.TSNS, c.end())
 }
 
 // Call gives one call. Its error wraps ErrNoCall when it isn't there.

@@ -24,6 +24,7 @@ func TestExits(t *testing.T) {
 		{"leaf", trace.ExitReturn, "nothing can unwind"},
 		{"calls_leaf", trace.ExitReturn, "nothing can unwind"},
 		{"calls_library", trace.ExitReturn, "nothing can unwind"},
+		{"sets_errno", trace.ExitReturn, "nothing can unwind"},
 		{"calls_pointer", trace.ExitSites, "not known"},
 		{"calls_printf", trace.ExitSites, "printf of another file"},
 		{"calls_unsafe", trace.ExitSites, "printf of another file"},

@@ -4,6 +4,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -42,6 +43,35 @@ func (f *File) Unmatched(patterns []*pattern.Pattern) (unmatched []*pattern.Patt
 	return unmatched, err
 }
 
+// UnmatchedFiles returns those of the patterns that match no function's source file.
+func (f *File) UnmatchedFiles(patterns []*pattern.Pattern) (unmatched []*pattern.Pattern, err error) {
+	err = f.read(func() error {
+		t, err := f.functions()
+		unmatched = slices.Clone(patterns)
+		for i := 0; err == nil && i < len(t.entries) && len(unmatched) > 0; i++ {
+			if t.entries[i].parent >= 0 {
+				continue
+			}
+			source := f.source(t, t.entries[i])
+			unmatched = slices.DeleteFunc(unmatched, func(p *pattern.Pattern) bool { return matchFile([]*pattern.Pattern{p}, source) })
+		}
+		return err
+	})
+	return unmatched, err
+}
+
+// Selected returns how many functions a selection matches.
+func (f *File) Selected(sel Selection) (n int, err error) {
+	err = f.read(func() error {
+		t, err := f.functions()
+		if err == nil {
+			n = len(f.choose(t, sel))
+		}
+		return err
+	})
+	return n, err
+}
+
 // Nearest returns up to n names of functions that resemble a pattern which
 // matched nothing.
 func (f *File) Nearest(p string, n int) (names []string, err error) {
@@ -49,6 +79,24 @@ func (f *File) Nearest(p string, n int) (names []string, err error) {
 		t, err := f.functions()
 		if err == nil {
 			names = pattern.Nearest(p, t.displayed, n)
+		}
+		return err
+	})
+	return names, err
+}
+
+// NearestFiles returns up to n names of source files, without their directories, that resemble a pattern which matched nothing.
+func (f *File) NearestFiles(p string, n int) (names []string, err error) {
+	err = f.read(func() error {
+		t, err := f.functions()
+		if err == nil {
+			names = pattern.Nearest(p, func(yield func(string) bool) {
+				for _, e := range t.entries {
+					if source := f.source(t, e); e.parent < 0 && source != "" && !yield(path.Base(source)) {
+						return
+					}
+				}
+			}, n)
 		}
 		return err
 	})

@@ -43,6 +43,14 @@ const maxHeld = 64 << 20
 
 func nowNS() int64 { return time.Now().UnixNano() }
 
+// counted gives a number and its noun.
+func counted(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		return abs
@@ -69,6 +77,8 @@ func (s *Store) describe() (err error) {
 // settleIn sets up what follows the file that db has opened.
 func (s *Store) settleIn() {
 	s.db.patience = min(s.options.Patience, lockSlice)
+	s.retries.Add(s.db.retries.Load()) // opening it
+	s.db.retries = &s.retries
 	s.size = 0
 	if st, err := os.Stat(s.path + "-wal"); err == nil {
 		s.wal = st
@@ -310,7 +320,6 @@ func (s *Store) shut(cause error) error {
 			return err
 		}
 	}
-	s.retries += s.db.retries.Load()
 	if errors.Is(cause, ErrReplaced) || aside != "" {
 		s.leaveFile()
 	}
@@ -408,10 +417,10 @@ func (s *Store) returned() {
 	lasted := time.Since(s.before.since).Round(100 * time.Millisecond)
 	s.enqueue(trace.Gap{
 		TimeNS: s.before.since.UnixNano(), Reason: awayReason(cause),
-		Hint: fmt.Sprintf("for %s; %d errors came from the spill file, %d calls were dropped", lasted, replayed, dropped),
+		Hint: fmt.Sprintf("for %s; %s came from the spill file, %s dropped", lasted, counted(replayed, "error"), counted(dropped, "call")),
 	})
 	s.mu.Unlock()
-	s.options.Notice(Notice{Text: fmt.Sprintf("database %s: written again after %s; %d errors replayed, %d calls dropped", s.path, lasted, replayed, dropped)})
+	s.options.Notice(Notice{Text: fmt.Sprintf("database %s: written again after %s; %s replayed, %s dropped", s.path, lasted, counted(replayed, "error"), counted(dropped, "call"))})
 }
 
 // comeBack ends the database's being away, when no ids were given out that it doesn't know of.
@@ -582,7 +591,6 @@ func (s *Store) end(own *replay) error {
 		s.options.Notice(Notice{true, err.Error()})
 	}
 	s.closeReplays()
-	s.retries += s.db.retries.Load()
 	return wrap("close database", s.path, s.db.close())
 }
 
@@ -623,7 +631,7 @@ func (s *Store) leave(cause error) error {
 	gone := s.drops.reasons[heldReason]
 	s.mu.Unlock()
 	if gone > 0 {
-		lost = also(fmt.Errorf("%d errors are lost: there was no room for them", gone), lost)
+		lost = also(fmt.Errorf("%s lost: there was no room", counted(gone, "error")), lost)
 	}
 	e.Err = also(e.Err, lost)
 	return e
@@ -695,7 +703,7 @@ func (s *Store) saveRest(away bool) (saved string, lost error) {
 	}
 	own := s.replays[len(s.replays)-1]
 	s.pending.Records = own.pending()
-	return fmt.Sprintf("%d records that are not in the database are in %s", own.pending(), s.spill.Path()), lost
+	return fmt.Sprintf("%s has %s not in the database", s.spill.Path(), counted(own.pending(), "record")), lost
 }
 
 // saveCalls puts calls into the spill file, as far as there is room. It is called with s.mu held.

@@ -712,7 +712,7 @@ func TestHeldAtEnd(t *testing.T) {
 	}
 	err := s.Close()
 	lost := s.Health().Dropped[heldReason]
-	if err == nil || lost == 0 || !strings.Contains(err.Error(), fmt.Sprintf("%d errors are lost", lost)) || !strings.Contains(err.Error(), "free space") {
+	if err == nil || lost == 0 || !strings.Contains(err.Error(), fmt.Sprintf("%d errors lost: ", lost)) || !strings.Contains(err.Error(), "free space") {
 		t.Errorf("%d errors are lost: %v", lost, err)
 	}
 	must(t, os.Remove(filepath.Join(filepath.Dir(path), "filler")))

@@ -53,7 +53,7 @@ type database struct {
 	handle   unsafe.Pointer  // SQLite's own, of the same connection
 	patience time.Duration   // how long a transaction waits for the write lock
 	hurry    <-chan struct{} // closed when waiting must end
-	retries  atomic.Uint64   // how often the lock was not to be had at once
+	retries  *atomic.Uint64  // how often the lock was not to be had
 
 	session int64
 	moment  *inserter
@@ -82,7 +82,7 @@ func openDatabase(path string, patience time.Duration, hurry <-chan struct{}) (_
 	if err := createFile(path); err != nil {
 		return nil, err
 	}
-	d := &database{path: path, patience: patience, hurry: hurry}
+	d := &database{path: path, patience: patience, hurry: hurry, retries: new(atomic.Uint64)}
 	defer func() {
 		if err != nil {
 			d.abandon()
@@ -245,9 +245,13 @@ func (d *database) begin() error {
 
 func (d *database) patiently(f func() error) error {
 	hurry := d.hurry
-	for deadline := time.Now().Add(d.patience); ; d.retries.Add(1) {
+	for deadline := time.Now().Add(d.patience); ; {
 		err := f()
-		if !busy(err) || time.Now().After(deadline) {
+		if !busy(err) {
+			return err
+		}
+		d.retries.Add(1)
+		if time.Now().After(deadline) {
 			return err
 		}
 		select {

@@ -443,7 +443,7 @@ func waitFor(t *testing.T, holds func() bool) {
 }
 
 // tries is how often a store has found the lock taken, also in the transaction under way.
-func tries(s *Store) uint64 { return s.db.retries.Load() }
+func tries(s *Store) uint64 { return s.Counters().Retries }
 
 // waiting tells whether a writer waits for room in the queue.
 func (s *Store) waiting() bool {

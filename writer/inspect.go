@@ -23,16 +23,17 @@ import (
 // State is what can be told of a database and what belongs to it, without changing anything.
 type State struct {
 	Path     string         `json:"path"`
-	Schema   int            `json:"schema"`    // version; 0 when it can't be read
-	Sound    string         `json:"sound"`     // "ok", what is wrong, or why that isn't known
-	Bytes    int64          `json:"bytes"`     // of the file
-	LogBytes int64          `json:"log_bytes"` // of the write-ahead log, 0 when there is none
-	DiskFree uint64         `json:"disk_free"` // bytes that the file system has for its owner
-	Sessions []PastSession  `json:"sessions"`  // the latest first
-	Away     []PastAway     `json:"away"`      // when the database was away or damaged, as sessions noted it, the latest first
-	Spills   []PendingSpill `json:"spills"`    // files whose records are not in the database, or may not be
-	Aside    []string       `json:"set_aside"` // damaged databases that were set aside
-	Problems []Problem      `json:"problems"`  // what should be done something about
+	Schema   int            `json:"schema"`      // version; 0 when it can't be read
+	Sound    string         `json:"sound"`       // "ok", what is wrong, or why that isn't known
+	Bytes    int64          `json:"bytes"`       // of the file
+	LogBytes int64          `json:"log_bytes"`   // of the write-ahead log, 0 when there is none
+	DiskFree uint64         `json:"disk_free"`   // bytes that the file system has for its owner
+	Limit    int64          `json:"max_db_size"` // bytes that the last session was to keep the file and its log within; 0: any, or not known
+	Sessions []PastSession  `json:"sessions"`    // the latest first
+	Away     []PastAway     `json:"away"`        // when the database was away or damaged, as sessions noted it, the latest first
+	Spills   []PendingSpill `json:"spills"`      // files whose records are not in the database, or may not be
+	Aside    []string       `json:"set_aside"`   // damaged databases that were set aside
+	Problems []Problem      `json:"problems"`    // what should be done something about
 }
 
 // PastSession is a session that wrote to a database.
@@ -173,6 +174,10 @@ func (s *State) read(ctx context.Context, d *database) error {
 	if err != nil {
 		return err
 	}
+	s.Limit, err = d.integer("SELECT ifnull(max(settings ->> '$.max_db_size'), 0) FROM (SELECT settings FROM sessions ORDER BY id DESC LIMIT 1) WHERE json_valid(settings)")
+	if err != nil {
+		return err
+	}
 	return d.each(ctx, func(row []driver.Value) error {
 		s.Away = append(s.Away, PastAway{textOf(row[0]), numberOf(row[1]), textOf(row[2]), textOf(row[3])})
 		return nil
@@ -260,12 +265,15 @@ func (s *State) disk(path string) {
 		return // that the folder is missing has been told
 	}
 	s.DiskFree = fs.Bavail * uint64(fs.Bsize)
-	if s.DiskFree < leastFree {
+	if s.DiskFree < leastFree && (s.Limit == 0 || s.Room() < s.Limit) {
 		s.Problems = append(s.Problems, Problem{
 			fmt.Sprintf("the file system has %d MiB left", s.DiskFree>>20), "free space on it, or choose another place with --db",
 		})
 	}
 }
+
+// Room is how large the file and its log can become now, bytes.
+func (s *State) Room() int64 { return s.Bytes + s.LogBytes + int64(s.DiskFree) }
 
 // spills lists spill files; d is nil when how far they were replayed can't be read.
 func (s *State) spills(d *database, path, dir string) {
@@ -296,14 +304,27 @@ func (s *State) spills(d *database, path, dir string) {
 		s.Spills = append(s.Spills, p)
 		if !p.Live && p.Records > 0 {
 			s.Problems = append(s.Problems, Problem{
-				fmt.Sprintf("%d records of a session that ended, %d errors among them, are in %s and not in the database", p.Records, p.Errors, name),
+				fmt.Sprintf("%s has %s of a session that ended, %s among them, not in the database", name, counted(p.Records, "record"), counted(p.Errors, "error")),
 				"the next attach or retain with this --db writes them; if its file system is full or not writable, help that first",
 			})
 		}
 		if p.Damaged > 0 {
-			s.Problems = append(s.Problems, Problem{fmt.Sprintf("%d records of %s can't be read", p.Damaged, name), "the others will be written all the same"})
+			s.Problems = append(s.Problems, Problem{fmt.Sprintf("of %s, %s can't be read", name, counted(p.Damaged, "record")), "the others will be written all the same"})
 		}
 	}
+}
+
+// Waiting lists the spill files, of the database at path, with records that have yet to come into it. It changes nothing;
+// what can't be read it leaves out.
+func Waiting(path string) []PendingSpill {
+	var s State
+	d, err := s.open(path)
+	if err != nil {
+		return nil
+	}
+	defer d.abandon()
+	s.spills(d, path, "")
+	return slices.DeleteFunc(s.Spills, func(p PendingSpill) bool { return p.Records == 0 })
 }
 
 func pendingSpill(d *database, path string) (p PendingSpill, database string, err error) {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/observatory-trace/observatory-trace/internal/testenv"
 )
 
 // listing is the names and sizes of what is in the database's folder.
@@ -69,6 +71,17 @@ func TestInspect(t *testing.T) {
 	if len(got.Sessions) != 2 || got.Sessions[1].Ended == "" || len(got.Spills) != 0 || len(got.Problems) != 0 ||
 		len(got.Away) != 1 || got.Away[0].Reason != awayReason(ErrLocked) || got.Away[0].Session != 1 {
 		t.Errorf("in the end: %+v", got)
+	}
+}
+
+// TestInspectRoom holds that little free space is no problem where the limit of size is held with it.
+func TestInspectRoom(t *testing.T) {
+	path := filepath.Join(testenv.Filesystem(t, "40m"), "small.db")
+	for limit, problem := range map[int64]bool{20 << 20: false, 10 << 30: true, 0: true} {
+		must(t, open(t, path, Options{Session: Session{Settings: fmt.Appendf(nil, `{"max_db_size":%d}`, limit)}}).Close())
+		if got := inspect(t, path); got.Limit != limit || got.has("MiB left", "free space on it") != problem || got.Room() < 30<<20 || got.Room() > 40<<20 {
+			t.Errorf("of %d bytes: %+v", limit, got)
+		}
 	}
 }
 

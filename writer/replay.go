@@ -366,16 +366,16 @@ func (s *Store) replayedAll(r *replay) error {
 			return err
 		}
 	}
-	counted, err := s.db.recount(r.session, why)
+	calls, err := s.db.recount(r.session, why)
 	if err != nil {
 		r.end = true
 		return err
 	}
-	if counted > 0 {
-		s.options.Notice(Notice{Text: fmt.Sprintf("database %s: the statistics of session %d have its last %d calls now", s.path, r.session, counted)})
+	if calls > 0 {
+		s.options.Notice(Notice{Text: fmt.Sprintf("database %s: the statistics of session %d have its last %s now", s.path, r.session, counted(calls, "call"))})
 	}
 	s.replays = slices.DeleteFunc(s.replays, func(other *replay) bool { return other == r })
-	text := fmt.Sprintf("database %s: %d records came in that an earlier session had left in %s", s.path, r.came, r.log.Path())
+	text := fmt.Sprintf("database %s: %s came in that an earlier session had left in %s", s.path, counted(r.came, "record"), r.log.Path())
 	if err := r.log.Remove(); err != nil {
 		s.options.Notice(Notice{true, fmt.Sprintf("%s, which is no longer needed and can't be removed: %v", text, err)})
 		return nil

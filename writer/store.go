@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -102,7 +103,7 @@ type Counters struct {
 	Cleared   uint64 // of Expired, those that made room for errors on a full disk
 	// OverBytes is by how much the file is larger than it may be though no calls are left, LogBytes what its log had lately.
 	OverBytes, LogBytes int64
-	Retries             uint64        // how often another program's lock had to be waited for
+	Retries             uint64        // how often a try to lock the database failed, as another program had it: about five a second
 	Waits               uint64        // writes that had to wait for room in the queue
 	Waited              time.Duration // for how long altogether
 }
@@ -121,6 +122,7 @@ type Store struct {
 	wake    chan struct{} // capacity 1: there is a reason to commit before the delay is over
 	done    chan struct{} // closed when the run goroutine has ended
 	breaker *breaker
+	retries atomic.Uint64 // Counters.Retries
 
 	// The run goroutine's, once it has started.
 	db          *database   // nil while it can't be opened
@@ -130,7 +132,6 @@ type Store struct {
 	row         sessionRow
 	number      uint64 // of the last transaction
 	doubt       *doubt // nil: nothing is in doubt
-	retries     uint64 // of connections before db
 	spill       *spill.Log
 	replays     []*replay // what is to come into the database from spill files; the last is that of spill
 	held        [][]byte  // records that the spill file has no room for
@@ -420,7 +421,9 @@ func (s *Store) Flush() error {
 func (s *Store) Counters() Counters {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.counters
+	c := s.counters
+	c.Retries = s.retries.Load()
+	return c
 }
 
 // Queue gives how full the queue is now.
@@ -654,7 +657,6 @@ func (s *Store) committed(part *batch, first int64, ids int) {
 	s.flying = max(s.flying-len(part.calls), 0)
 	s.counters.Calls += uint64(len(part.calls))
 	s.counters.Commits++
-	s.counters.Retries = s.retries + s.db.retries.Load()
 	s.db.expire.tell(&s.counters)
 	if ids > 0 {
 		s.idsWant = 0

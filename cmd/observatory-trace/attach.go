@@ -392,7 +392,7 @@ func (f *attachFlags) session(rules rules, keep retention.Policy) writer.Session
 		"sample": f.budgets.sample, "max_overhead": f.budgets.overhead, "max_cpu": f.budgets.cpu, "max_memory": f.budgets.memory, "unlimited": f.budgets.unlimited,
 		"redact": f.rules.redact, "no_redact": f.rules.noRedact, "error": f.rules.errors,
 		"filter": rules.commandLine([]string{f.rules.filter})[0], "min_duration": f.rules.minimum.String(),
-		"retention": keep.Calls.String(), "max_db_size": keep.Bytes, "spill_dir": spillDir,
+		"retention": keep.Calls.String(), "max_db_size": keep.Bytes, "max_db_size_auto": f.keep.size == sizeAuto, "spill_dir": spillDir,
 	})
 	return writer.Session{Version: version(), Command: command, Settings: settings}
 }
@@ -415,7 +415,7 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 	}
 	f.sayLost(notes, r)
 	if f.capture.statsOnly {
-		notes.say("counted %d calls in %s", r.unwanted, f.db)
+		notes.say("counted %s in %s", pluralDigits(r.unwanted, "call"), f.db)
 		return nil
 	}
 	if r.unwanted > 0 {
@@ -423,20 +423,20 @@ func (f *attachFlags) summary(out io.Writer, notes *notes, r *recorder, started 
 		if r.rules.filter != nil || r.rules.minimum > 0 {
 			why = "left out by --filter or --min-duration, or sampled out"
 		}
-		notes.say("counted %d calls more, which are not recorded: %s", r.unwanted, why)
+		notes.say("counted %s more, not recorded: %s", pluralDigits(r.unwanted, "call"), why)
 	}
 	r.recorded -= min(r.recorded, r.store.Counters().Dropped)
-	notes.say("recorded %d calls in %s", r.recorded, f.db)
+	notes.say("recorded %s in %s", pluralDigits(r.recorded, "call"), f.db)
 	return nil
 }
 
 // sayLost tells which calls were seen and are not recorded, though they were to be.
 func (f *attachFlags) sayLost(notes *notes, r *recorder) {
 	if r.lostCalls > 0 {
-		notes.say("%d calls were not recorded: the ring buffer was full; raise --ring-buffer (now %s) or select fewer functions", r.lostCalls, f.capture.ring)
+		notes.say("%s not recorded: the ring buffer was full; raise --ring-buffer (now %s) or select fewer functions", plural(r.lostCalls, "call"), f.capture.ring)
 	}
 	if r.crowded > 0 {
-		notes.say("%d calls were not recorded: too many threads waited for memory in probes; select fewer functions or lower --depth", r.crowded)
+		notes.say("%s not recorded: too many threads waited for memory in probes; select fewer functions or lower --depth", plural(r.crowded, "call"))
 	}
 	dropped := r.store.Health().Dropped
 	for _, reason := range slices.Sorted(maps.Keys(dropped)) {
@@ -518,7 +518,7 @@ func (n *notes) attached(s *attach.Session, opts attach.Options, functions, proc
 			}
 		}
 	}
-	n.say("attached: %d functions in %d processes", functions, processes)
+	n.say("attached: %s in %s", pluralDigits(functions, "function"), pluralDigits(processes, "process"))
 	switch {
 	case processes == 0:
 		n.say("no process matches --name or --exe yet: waiting until one starts")

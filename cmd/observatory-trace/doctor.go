@@ -86,7 +86,7 @@ What one hit costs the thread that hits it (measured now), if its record is deli
   single-step exit   %10s %10s   a return instruction
 `, round(costs.Nop5.Told), round(costs.Nop5.Counted), round(costs.Emulated.Told), round(costs.Emulated.Counted), round(costs.SingleStep.Told), round(costs.SingleStep.Counted), round(costs.Return.Told), round(costs.Return.Counted), round(costs.ExitEmulated.Told), round(costs.ExitEmulated.Counted), round(costs.ExitStep.Told), round(costs.ExitStep.Counted))
 	if bad > 0 {
-		return fmt.Errorf("%d of the above are missing", bad)
+		return fmt.Errorf("missing of the above: %d", bad)
 	}
 	return nil
 }

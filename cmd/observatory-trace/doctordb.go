@@ -24,7 +24,7 @@ func doctorDatabase(ctx context.Context, w io.Writer, path, spillDir, output str
 		printState(w, state)
 	}
 	if n := len(state.Problems); n > 0 {
-		return fmt.Errorf("%d problems with %s", n, path)
+		return fmt.Errorf("%s with %s", plural(uint64(n), "problem"), path)
 	}
 	return nil
 }
@@ -33,6 +33,13 @@ func printState(w io.Writer, s writer.State) {
 	fmt.Fprintf(w, "database %s\n\n", printable(s.Path))
 	fmt.Fprintf(w, "  schema version %d; sound: %s\n", s.Schema, printable(s.Sound))
 	fmt.Fprintf(w, "  %s, with a log of %s; the file system has %s left\n", binarySize(uint64(s.Bytes)), binarySize(uint64(s.LogBytes)), binarySize(s.DiskFree))
+	switch {
+	case s.Limit == 0:
+	case s.Room() >= s.Limit:
+		fmt.Fprintf(w, "  it may take up to %s (--max-db-size), and there is room for that\n", binarySize(uint64(s.Limit)))
+	default:
+		fmt.Fprintf(w, "  it may take up to %s (--max-db-size); there is room for %s, which is no problem before that is used up\n", binarySize(uint64(s.Limit)), binarySize(uint64(s.Room())))
+	}
 	if len(s.Sessions) > 0 {
 		fmt.Fprint(w, "\nlast sessions (UTC)\n")
 	}
@@ -65,7 +72,7 @@ func printState(w io.Writer, s writer.State) {
 			fmt.Fprintf(w, "  %s: nothing that is not in the database, of process %d, %s\n", printable(p.Path), p.PID, whose)
 			continue
 		}
-		fmt.Fprintf(w, "  %s: %s that are not in the database, %s among them, of process %d, %s\n", printable(p.Path),
+		fmt.Fprintf(w, "  %s: %s not in the database, %s among them, of process %d, %s\n", printable(p.Path),
 			plural(p.Records, "record"), plural(p.Errors, "error"), p.PID, whose)
 	}
 	if len(s.Problems) > 0 {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -23,9 +24,19 @@ func TestDoctorDatabase(t *testing.T) {
 		t.Errorf("exit %d, stderr %q", code, diagnostics)
 	}
 
+	for limit, want := range map[string]string{
+		"2097152":             "it may take up to 2.0 MiB (--max-db-size), and there is room for that\n",
+		"1152921504606846976": "it may take up to 1048576.0 TiB (--max-db-size); there is room for ",
+	} {
+		must(t, exec.Command("sqlite3", s.path, `UPDATE session SET settings = '{"max_db_size":`+limit+`}'`).Run())
+		if code, out, _ := observatory(t, "doctor", "--db", s.path); code != 0 || !strings.Contains(out, want) || strings.Contains(out, "NO ") {
+			t.Errorf("exit %d, of a limit of %s:\n%s", code, limit, out)
+		}
+	}
+
 	must(t, os.Truncate(s.path, 20_000))
 	code, out, diagnostics = observatory(t, "doctor", "--db", s.path)
-	if code != 1 || !strings.Contains(out, "NO  ") || !strings.Contains(out, ".recover") || !strings.Contains(diagnostics, "problems with "+s.path) {
+	if code != 1 || !strings.Contains(out, "NO  ") || !strings.Contains(out, ".recover") || !strings.Contains(diagnostics, "1 problem with "+s.path) {
 		t.Errorf("exit %d, stderr %q, stdout\n%s", code, diagnostics, out)
 	}
 	code, out, _ = observatory(t, "doctor", "--db", s.path, "-o", "json")

@@ -24,6 +24,7 @@ func newErrorsCommand() *cobra.Command {
 			if count < 1 {
 				return usageError{fmt.Errorf("--count %d: give a number of errors", count)}
 			}
+			defer f.sayWaiting(cmd.ErrOrStderr())
 			return f.withDatabase(func(db *query.Database) error {
 				calls, err := db.Errors(cmd.Context(), f.selection(), count)
 				if err != nil {

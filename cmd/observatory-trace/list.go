@@ -84,12 +84,13 @@ func noMatch(opts attach.Options, command string) error {
 	const most = 3
 	for i, f := range files {
 		if i == most {
-			text += fmt.Sprintf("; and %d more files", len(files)-most)
+			text += "; and " + pluralDigits(len(files)-most, "more file")
 			break
 		}
 		text += "; " + unmatched(f, opts.Selection)
 	}
-	if names := attach.Nearest(opts, command, 5); len(names) > 0 {
+	excluded := slices.ContainsFunc(files, func(f attach.Named) bool { return f.Excluded > 0 })
+	if names := attach.Nearest(opts, command, 5); len(names) > 0 && !excluded {
 		text += "; the nearest names are:\n  " + strings.Join(names, "\n  ")
 	}
 	return nothingMatchedError{errors.New(text)}
@@ -103,6 +104,8 @@ func saidOf(unmatched []attach.Unmatched, opts attach.Options) (texts []string) 
 			texts = append(texts, fmt.Sprintf("-l %s: matches no shared object that a target has mapped yet; -l goes by the path, or its last element", u.Pattern))
 		case slices.Contains(opts.Selection.Exclude, u.Pattern):
 			texts = append(texts, fmt.Sprintf("-x %s: matches no function", u.Pattern)+nearestNames(u.Nearest))
+		case slices.Contains(opts.Selection.Files, u.Pattern):
+			texts = append(texts, fmt.Sprintf("--file %s: matches no source file of a function", u.Pattern)+nearestNames(u.Nearest))
 		default:
 			texts = append(texts, fmt.Sprintf("-s %s: matches no function", u.Pattern)+nearestNames(u.Nearest))
 		}
@@ -113,18 +116,20 @@ func saidOf(unmatched []attach.Unmatched, opts attach.Options) (texts []string) 
 // unmatched says why nothing of a file matched, and the way out.
 func unmatched(f attach.Named, selection symbols.Selection) string {
 	switch {
+	case f.Excluded > 0:
+		return fmt.Sprintf("-x excludes all that was chosen of %s, %s: leave it out, or have it match fewer", f.Module, plural(uint64(f.Excluded), "function"))
 	case f.Stripped && f.Functions == 0:
 		return f.Module + " is stripped, and its functions have no names: " + symbolsHint(f)
 	case f.Stripped:
-		return fmt.Sprintf("%s is stripped, and only those %d of its functions have names that it exports: %s", f.Module, f.Functions, symbolsHint(f))
+		return fmt.Sprintf("%s is stripped, and only those of its functions have names that it exports, %d: %s", f.Module, f.Functions, symbolsHint(f))
 	case f.Functions == 0:
 		return f.Module + " has no functions with names, its symbol table may be damaged: use the program as it was built"
 	case len(selection.Files) > 0 && !f.Sources:
 		return fmt.Sprintf("--file goes by debug information, and %s has none: %s", f.Module, symbolsHint(f))
 	case len(selection.Include)+len(selection.Files) == 0:
-		return fmt.Sprintf("none of the %d functions of %s is known to be the application's own: choose some with -s", f.Functions, f.Module)
+		return fmt.Sprintf("of %s, which has %s, none is known to be the application's own: choose some with -s", f.Module, pluralDigits(f.Functions, "function"))
 	}
-	return fmt.Sprintf("see the %d functions of %s with: observatory-trace list %[2]s -s '*'", f.Functions, f.Module)
+	return fmt.Sprintf("see the %s of %s with: observatory-trace list %[2]s -s '*'", pluralDigits(f.Functions, "function"), f.Module)
 }
 
 // symbolsHint says how to have the symbols of a stripped file.
@@ -247,7 +252,7 @@ func listTable(w io.Writer, found []*trace.Function) error {
 		fmt.Fprintf(&b, "    entry    +%d %s: %s\n", f.Entry.Offset, f.Entry.Site, f.Entry.Reason)
 		fmt.Fprintf(&b, "    exit     %s\n", exitText(f.Exit))
 	}
-	fmt.Fprintf(&b, "\n%d functions, %d traceable\n", len(found), traceable)
+	fmt.Fprintf(&b, "\n%s, %d traceable\n", pluralDigits(len(found), "function"), traceable)
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("print list: %w", err)
 	}
@@ -365,7 +370,7 @@ func dryRun(w io.Writer, notes *notes, opts attach.Options, command []string) er
 			most, dearest = c, f
 		}
 	}
-	fmt.Fprintf(w, "would place %d probes in %d functions; nothing was attached\n", sites, n)
+	fmt.Fprintf(w, "would place %s in %s; nothing was attached\n", pluralDigits(sites, "probe"), pluralDigits(n, "function"))
 	if dearest != nil {
 		fmt.Fprintf(w, "a call costs its thread about %s here on average over the functions, at most %s (%s)\n",
 			round(sum/time.Duration(n)), round(most), dearest.Name)

@@ -81,6 +81,7 @@ func decoding(session *attach.Session, capture captureFlags, rules rules) decode
 		TypeArguments: session.TypeArguments,
 		Stack:         session.Stack,
 		Errno:         session.Errno,
+		Rate:          session.Rate,
 		Redact:        rules.redact,
 		ShowSecrets:   rules.showSecrets,
 		MaxString:     int(capture.maxString),

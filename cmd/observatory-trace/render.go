@@ -281,14 +281,22 @@ func formatCount(n uint64) string {
 }
 
 // plural gives a counted noun.
-func plural(n uint64, noun string) string {
+func plural(n uint64, noun string) string { return formatCount(n) + " " + nounOf(n, noun) }
+
+// pluralDigits is plural for lines that scripts read: its number is digits alone.
+func pluralDigits[N int | uint64](n N, noun string) string {
+	return fmt.Sprintf("%d %s", n, nounOf(uint64(n), noun))
+}
+
+// nounOf gives a noun that so many are counted of.
+func nounOf(n uint64, noun string) string {
 	switch {
-	case n != 1 && strings.HasSuffix(noun, "ch"):
-		noun += "es"
-	case n != 1:
-		noun += "s"
+	case n == 1:
+		return noun
+	case strings.HasSuffix(noun, "ch"), strings.HasSuffix(noun, "ss"):
+		return noun + "es"
 	}
-	return formatCount(n) + " " + noun
+	return noun + "s"
 }
 
 // printable keeps a traced program's text from steering the terminal.

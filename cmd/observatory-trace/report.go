@@ -69,6 +69,18 @@ func (f *readFlags) withDatabase(read func(*query.Database) error) (err error) {
 	return read(db)
 }
 
+// sayWaiting tells, a line for each file, what has yet to come into the database, and so is not among what was shown of it.
+func (f *readFlags) sayWaiting(w io.Writer) {
+	notes := notes{w: w}
+	for _, p := range writer.Waiting(f.db) {
+		way := "the next attach or retain with this --db brings them in"
+		if p.Live {
+			way = fmt.Sprintf("process %d, which records into it, brings them in when it can", p.PID)
+		}
+		notes.warn(fmt.Errorf("%s (%s) not yet in the database, and not shown: in %s; %s", plural(p.Records, "record"), plural(p.Errors, "error"), p.Path, way))
+	}
+}
+
 func newReportCommand() *cobra.Command {
 	var f readFlags
 	var by string
@@ -88,6 +100,7 @@ time, they are of the time that they were in place, and calls are estimated besi
 			if err != nil {
 				return err
 			}
+			defer f.sayWaiting(cmd.ErrOrStderr())
 			return f.withDatabase(func(db *query.Database) error {
 				return f.report(cmd.Context(), cmd.OutOrStdout(), db, order)
 			})

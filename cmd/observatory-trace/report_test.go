@@ -129,6 +129,44 @@ main.handle      1       0  4.00ms  4.00ms  4.00ms  4.00ms  4.00ms  1.00ms  4.00
 	}
 }
 
+// TestWaiting holds that what waits in spill files is told where it is missed, and what brings it in.
+func TestWaiting(t *testing.T) {
+	s := newShop(t)
+	shell := exec.Command("sqlite3", s.path)
+	in, err := shell.StdinPipe()
+	must(t, err)
+	must(t, shell.Start())
+	_, err = in.Write([]byte("PRAGMA busy_timeout = 10000; BEGIN IMMEDIATE;\n"))
+	must(t, err)
+	id, err := s.store.NextIDs(1)
+	must(t, err)
+	for n := id; s.store.Health().Spill.Records == 0; n++ {
+		must(t, s.store.Write([]*trace.Call{{ID: n, RootID: n, Func: s.pay, Process: &trace.Process{PID: 77}, TID: 78, StartNS: s.now.UnixNano(), SampleRate: 1, Status: trace.StatusErr, Err: &trace.Error{Message: "late"}}}))
+		time.Sleep(50 * time.Millisecond)
+	}
+	told := func(text string) {
+		t.Helper()
+		for _, command := range []string{"report", "errors", "tail"} {
+			code, _, stderr := observatory(t, command, "--db", s.path, "-o", "json")
+			if code != 0 || text == "" && stderr != "" || strings.Count(stderr, text) != 1 && text != "" {
+				t.Errorf("%s: exit %d, stderr %q, want %q", command, code, stderr, text)
+			}
+		}
+	}
+	told(fmt.Sprintf(" not yet in the database, and not shown: in %s; process %d, which records into it, brings them in when it can\n", s.store.Health().Spill.Path, os.Getpid()))
+	if err := s.store.Close(); err == nil {
+		t.Error("it was closed without what waits")
+	}
+	must(t, in.Close())
+	must(t, shell.Wait())
+	told("; the next attach or retain with this --db brings them in\n")
+	code, _, stderr := observatory(t, "retain", "--db", s.path)
+	if code != 0 {
+		t.Errorf("retain: exit %d, %s", code, stderr)
+	}
+	told("")
+}
+
 // TestReportUncounted holds what is told of calls that a session's statistics don't have: those that are there, and
 // nothing else that contradicts it, until retain counts them.
 func TestReportUncounted(t *testing.T) {

@@ -131,7 +131,8 @@ func newRetainCommand() *cobra.Command {
 
 attach does the same all the while by itself; this is for files that nobody writes to, or
 to keep less than before. It can run beside attach. Without --retention and --max-db-size
-it keeps what the last session in the file was to keep.
+it keeps what the last session in the file was to keep. Where that session's limit of size
+was auto, how much is free is no reason to delete: then at most 10GiB are kept.
 
 What sessions that were killed, or could not write the database, left in spill files comes
 into it, and their last calls are counted, as the next attach would do it.
@@ -191,7 +192,7 @@ deletes nothing. Calls that the size alone deletes are counted in gaps.`,
 // fromLast takes what the flags don't say from the last session in the database.
 func (f *keepFlags) fromLast(read *readFlags, cmd *cobra.Command) error {
 	return read.withDatabase(func(db *query.Database) error {
-		rows, err := db.SQL(cmd.Context(), "SELECT settings FROM sessions ORDER BY id DESC LIMIT 1")
+		rows, err := db.SQL(cmd.Context(), "SELECT settings, command FROM sessions ORDER BY id DESC LIMIT 1")
 		if err != nil {
 			return err
 		}
@@ -203,8 +204,10 @@ func (f *keepFlags) fromLast(read *readFlags, cmd *cobra.Command) error {
 		var last struct {
 			Retention string `json:"retention"`
 			Size      *int64 `json:"max_db_size"`
+			Auto      *bool  `json:"max_db_size_auto"`
 		}
 		text, _ := values[0].(string)
+		command, _ := values[1].(string)
 		_ = json.Unmarshal([]byte(text), &last) // an older session's says nothing of it
 		if last.Retention != "" && !cmd.Flags().Changed("retention") {
 			f.window = last.Retention
@@ -212,11 +215,18 @@ func (f *keepFlags) fromLast(read *readFlags, cmd *cobra.Command) error {
 				f.window = keepOff
 			}
 		}
-		if last.Size != nil && !cmd.Flags().Changed("max-db-size") {
+		if cmd.Flags().Changed("max-db-size") {
+			return nil
+		}
+		switch {
+		case last.Size == nil:
+		case *last.Size == 0:
+			f.size = keepOff
+		case last.Auto != nil && *last.Auto, last.Auto == nil && !strings.Contains(command, "--max-db-size"):
+			// What was free then says nothing of now, and what is there has its room.
+			f.size = strconv.FormatInt(retention.DefaultBytes, 10)
+		default:
 			f.size = strconv.FormatInt(*last.Size, 10)
-			if *last.Size == 0 {
-				f.size = keepOff
-			}
 		}
 		return nil
 	})

@@ -133,6 +133,49 @@ func TestRetain(t *testing.T) {
 	checkFails(t, 1, "not an observatory-trace database", "retain", "--db", text)
 }
 
+// TestRetainAuto holds that a limit of size which came of what was free once deletes no error that has its room now, and
+// one that was asked for does.
+func TestRetainAuto(t *testing.T) {
+	s := newShop(t)
+	process := &trace.Process{PID: 77, Exe: "/app/shop"}
+	for range 20 {
+		calls := make([]*trace.Call, 300)
+		first, err := s.store.NextIDs(300)
+		must(t, err)
+		for i := range calls {
+			id := first + uint64(i)
+			calls[i] = &trace.Call{
+				ID: id, RootID: id, Func: s.pay, Process: process, TID: 78, StartNS: s.now.UnixNano() + int64(id), SampleRate: 1,
+				Status: trace.StatusErr, Err: &trace.Error{Message: fmt.Sprintf("%d: %s", id, strings.Repeat("declined ", 100))},
+			}
+		}
+		must(t, s.store.Write(calls))
+		must(t, s.store.Flush()) // the next ones find room for it
+	}
+	must(t, s.store.Close())
+	for _, c := range []struct {
+		settings, command string
+		limit             int64
+		deletes           bool
+	}{
+		{`{"max_db_size":2097152,"max_db_size_auto":true}`, `["observatory-trace","attach","--max-db-size","auto"]`, retention.DefaultBytes, false},
+		{`{"max_db_size":2097152}`, `["observatory-trace","attach","-p","1"]`, retention.DefaultBytes, false}, // of an older version
+		{`{"max_db_size":2097152}`, `["observatory-trace","attach","--max-db-size=2MiB"]`, 2 << 20, true},
+		{`{"max_db_size":2097152,"max_db_size_auto":false}`, `["observatory-trace","attach","--max-db-size=2MiB"]`, 2 << 20, true},
+	} {
+		out, err := exec.Command("sqlite3", s.path, fmt.Sprintf("UPDATE session SET settings = '%s', command = '%s'", c.settings, c.command)).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		var r retained
+		code, stdout, stderr := observatory(t, "retain", "--db", s.path, "--dry-run", "-o", "json")
+		must(t, json.Unmarshal([]byte(stdout), &r))
+		if code != 0 || r.Policy.Bytes != c.limit || r.Removed.Early > 0 != c.deletes || r.Before.Calls != 6002 {
+			t.Errorf("%s of %s: exit %d %s: %s", c.settings, c.command, code, stderr, stdout)
+		}
+	}
+}
+
 // TestRetainOlder holds that a file of an older version is brought up to date, which is said, and by --dry-run left as it is.
 func TestRetainOlder(t *testing.T) {
 	script, err := os.ReadFile("../../writer/testdata/version1.sql")

@@ -41,6 +41,7 @@ func newTailCommand() *cobra.Command {
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
+			f.sayWaiting(cmd.ErrOrStderr())
 			return f.withDatabase(func(db *query.Database) error {
 				return f.tail(ctx, db, filter, newCallPrinter(cmd.OutOrStdout(), f.output))
 			})

@@ -148,7 +148,7 @@ func (l *lab) attach(r *running, db string, flags ...string) (*tool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.await(fmt.Sprintf("attached: %d functions in %d processes", r.functions, len(r.processes))); err != nil {
+	if err := t.await(fmt.Sprintf("attached: %d function", r.functions)); err != nil {
 		return nil, errors.Join(err, t.interrupt(time.Second))
 	}
 	return t, nil

@@ -119,6 +119,20 @@ func TestIdlePatterns(t *testing.T) {
 	}
 }
 
+// TestSingular holds that one is told as one.
+func TestSingular(t *testing.T) {
+	program := testenv.Build(t, testenv.Target{Source: "c/counts"})
+	if got := begin(t, "-s", "main", "--no-follow", "--", program, "-n", "1").end(); !strings.Contains(got.Stderr, "attached: 1 function in 1 process\n") || !strings.Contains(got.Stderr, "recorded 1 call in ") {
+		t.Errorf("attach says %q", got.Stderr)
+	}
+	if got := begin(t, "-s", "main", "--no-follow", "--stats-only", "--", program, "-n", "1").end(); !strings.Contains(got.Stderr, "counted 1 call in ") {
+		t.Errorf("attach --stats-only says %q", got.Stderr)
+	}
+	if got := testenv.Run(t, testenv.Binary(t), "attach", "--dry-run", "-s", "main", "--", program); !strings.Contains(got.Stdout, "\n1 function, 1 traceable\n") || !strings.Contains(got.Stdout, " in 1 function; nothing was attached") {
+		t.Errorf("attach --dry-run says %q", got.Stdout)
+	}
+}
+
 // TestHopelessFilter holds that a filter which can't be true of any call of what is traced is refused before anything is
 // recorded, with the nearest name; and that where functions may still come, it is a warning.
 func TestHopelessFilter(t *testing.T) {
@@ -164,6 +178,7 @@ func TestUnmatched(t *testing.T) {
 		{[]string{"-s", "in_*", "-s", "in_child"}, nil},
 		{[]string{"-s", "in_child", "-s", "in_child", "-x", "in_child_", "-x", "main"}, []string{"-x in_child_: matches no function; the nearest is in_child"}},
 		{[]string{"-x", "/nothing like it/"}, []string{"-x /nothing like it/: matches no function; list shows what there is"}},
+		{[]string{"--file", "main.c", "--file", "mian.c"}, []string{"--file mian.c: matches no source file of a function; the nearest is main.c"}},
 		{[]string{"-s", "in_child", "-s", "gnu_get_libc_version", "-l", "libc.so*"}, nil},
 		{[]string{"-s", "in_child", "-l", "libc.so*", "-l", "libnothing*"}, []string{"-l libnothing*: matches no shared object"}},
 	} {
@@ -218,6 +233,8 @@ func TestNothingMatched(t *testing.T) {
 		{"no such name", testenv.Target{Source: "c/counts"}, []string{"-s", "/nothing like it/"}, []string{"see the ", "list "}, "stripped"},
 		{"no sources", testenv.Target{Source: "c/counts", Strip: testenv.StripDebug}, []string{"--file", "counts.c"}, []string{"--file goes by debug information"}, "see the"},
 		{"stripped Go", testenv.Target{Source: "go/counts", Strip: testenv.StripAll}, []string{"-s", "main.nothing_like_it"}, []string{"see the "}, "stripped"},
+		{"all excluded", testenv.Target{Source: "c/counts"}, []string{"-x", "*"}, []string{"-x excludes all that was chosen of /", " functions: leave it out"}, "own"},
+		{"the only one excluded", testenv.Target{Source: "c/counts"}, []string{"-s", "in_child", "-x", "in_*"}, []string{", 1 function: leave it out"}, "nearest"},
 		{"no such library", testenv.Target{Source: "c/counts"}, []string{"-l", "libnothing*"}, []string{"-l shared objects by their path"}, "stripped"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -268,6 +285,19 @@ func TestWaitsForMore(t *testing.T) {
 	}
 	if got := attach(t, "--exe", exe, "-s", "main.handleOrder", "-d", "300ms").end(); strings.Contains(got.Stderr, "waiting") {
 		t.Errorf("it said\n%s", got.Stderr)
+	}
+}
+
+// TestKeptOnSmallDisk holds that what was free when a session began, little, is nothing that retain goes by.
+func TestKeptOnSmallDisk(t *testing.T) {
+	tr := beginInto(t, filepath.Join(testenv.Filesystem(t, "40m"), "calls.db"), "-s", "in_*", "--", testenv.Build(t, testenv.Target{Source: "c/counts"}), "-n", "1")
+	tr.end()
+	if got := text(t, openDB(t, tr.db), "SELECT settings ->> 'max_db_size' BETWEEN 2 << 20 AND 20 << 20 FROM sessions"); got != "1" {
+		t.Errorf("the session's limit is not half of the disk: %s", text(t, openDB(t, tr.db), "SELECT settings FROM sessions"))
+	}
+	got := testenv.Run(t, testenv.Binary(t), "retain", "--dry-run", "--db", tr.db)
+	if got.ExitCode != 0 || !strings.Contains(got.Stdout, "at most 10 GiB") {
+		t.Errorf("retain: exit code %d: %s%s", got.ExitCode, got.Stdout, got.Stderr)
 	}
 }
 

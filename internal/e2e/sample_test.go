@@ -101,6 +101,37 @@ func TestSampling(t *testing.T) {
 	}
 }
 
+// TestSampledWithin holds that the rows' rates make as many calls as there were also of a function of which none is
+// recorded for itself, but what is below calls that were chosen.
+func TestSampledWithin(t *testing.T) {
+	testenv.RequireBPF(t)
+	const requests, rate = 6000, 0.05
+	for _, c := range []struct {
+		target testenv.Target
+		query  string
+		rates  string // of the others
+	}{
+		{testenv.Target{Source: "c/sampled"}, "query", "serve=0.05"},
+		{testenv.Target{Source: "go/sampled"}, "main.query", "main.handle=0.05 main.serve=0.05"}, // chosen by either
+		{testenv.Target{Source: "go/sampled"}, "main.query", "main.handle=0.05 main.serve=1"},    // by the first, through others
+		{testenv.Target{Source: "go/sampled"}, "main.query", "main.handle=0.05 main.risky=0 main.serve=0"},
+	} {
+		args := []string{"-s", "{serve,query}", "-s", "main.{handle,risky,serve,query}", "--error", "query=negative", "--sample", c.query + "=0"}
+		for _, r := range strings.Fields(c.rates) {
+			args = append(args, "--sample", r)
+		}
+		tr := begin(t, append(args, "--", testenv.Build(t, c.target), fmt.Sprint(requests))...)
+		tr.end()
+		db := tr.open()
+		calls := float64(number(t, db, "SELECT sum(calls) - sum(errors) FROM function_stats WHERE process = ?", c.query))
+		got := float64(number(t, db, "SELECT round(sum(1 / sample_rate)) FROM process_trace WHERE process = ? AND status = 'OK'", c.query))
+		// Those of one request come together.
+		if off := math.Abs(got-calls) / (3 * math.Sqrt(requests*(1-rate)/rate)); off > 5 || calls < 2.9*requests {
+			t.Errorf("%s: the rates make %v calls of the rows, there were %v: %.1f deviations off", c.rates, got, calls, off)
+		}
+	}
+}
+
 // TestShowLate holds that show has below a call which was told only when it had failed what was recorded of the calls that it
 // made, be it for another failure or by chance; whether or not its caller is recorded, and where that was told late, too.
 func TestShowLate(t *testing.T) {
@@ -138,10 +169,20 @@ func TestShowLate(t *testing.T) {
 		if below == 0 || none == 0 {
 			t.Errorf("%q: of %d calls that were told late %d have none below them, the others %d", args, len(late), none, below)
 		}
-		if main := text(t, db, "SELECT id FROM process_trace WHERE process = 'main'"); main != "" {
+		main := text(t, db, "SELECT id FROM process_trace WHERE process = 'main'")
+		for _, id := range late {
+			serve := shown(t, tr.db, id)
+			for i := range serve.Callees {
+				serve.Callees[i].checkCallers(t, tr.db, main, id)
+			}
+		}
+		if main != "" {
 			calls := shown(t, tr.db, main).Callees
 			for i := range calls {
 				calls[i].check(t, want)
+				if i%10 == 0 {
+					calls[i].checkCallers(t, tr.db, main)
+				}
 			}
 			if len(calls) != requests {
 				t.Errorf("%q: below main there are %d calls", args, len(calls))
@@ -159,6 +200,7 @@ type callShown struct {
 		ID int64
 	}
 	Callees []callShown
+	Callers []struct{ ID int64 }
 }
 
 // shown is a call with those below it.
@@ -183,6 +225,18 @@ func (c *callShown) check(t *testing.T, want map[int64]string) {
 	}
 	if c.Process != "serve" || got != want[c.Args.R.ID] {
 		t.Errorf("below call %d, %s of request %d, there are%s, want%s", c.ID, c.Process, c.Args.R.ID, got, want[c.Args.R.ID])
+	}
+}
+
+// checkCallers holds that show has these callers above a call, by their ids; empty ones are none.
+func (c *callShown) checkCallers(t *testing.T, db string, want ...string) {
+	t.Helper()
+	got := ""
+	for _, caller := range shown(t, db, fmt.Sprint(c.ID)).Callers {
+		got += fmt.Sprintf("%d ", caller.ID)
+	}
+	if want := strings.TrimSpace(strings.Join(want, " ")); strings.TrimSpace(got) != want {
+		t.Errorf("above %s %d there are %q, want %q", c.Process, c.ID, got, want)
 	}
 }
 

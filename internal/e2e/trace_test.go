@@ -78,7 +78,7 @@ func (tr *tracer) stop() testenv.Result {
 	return tr.end()
 }
 
-var attachedLine = regexp.MustCompile(`(?m)^attached: (\d+) functions in (\d+) processes$`)
+var attachedLine = regexp.MustCompile(`(?m)^attached: (\d+) functions? in (\d+) process(?:es)?$`)
 
 // attached says how many functions the tracer attached to, in how many processes.
 func (tr *tracer) attached() (functions, processes int) {

@@ -119,8 +119,8 @@ func recursive(funcs map[uint64]Result, set map[uint64]bool) map[uint64]bool {
 // symbol table with or without its version, can neither be unwound through nor
 // call back nor return twice.
 //
-// The list is kept to what needs no argument: memory and string primitives and
-// the allocator, which run no code of the program's and are no cancellation
+// The list is kept to what needs no argument: memory and string primitives,
+// the allocator and what errno is reached by, which run no code of the program's and are no cancellation
 // points (POSIX.1-2017, XSH 2.9.5.2), and functions that end the process.
 func HarmlessCallee(name string) bool {
 	name, _, _ = strings.Cut(name, "@")
@@ -134,6 +134,6 @@ var harmless = map[string]bool{
 	"strlen": true, "strnlen": true, "strcmp": true, "strncmp": true, "strcpy": true, "strncpy": true,
 	"stpcpy": true, "strcat": true, "strncat": true, "strchr": true, "strrchr": true, "strchrnul": true,
 	"strstr": true, "strspn": true, "strcspn": true, "strpbrk": true,
-	"malloc": true, "free": true, "calloc": true, "realloc": true,
+	"malloc": true, "free": true, "calloc": true, "realloc": true, "errno_location": true,
 	"abort": true, "_exit": true, "_Exit": true, "stack_chk_fail": true, "chk_fail": true, "fortify_fail": true,
 }

@@ -1,4 +1,5 @@
 // Shapes of functions that a symbol table shows in odd ways.
+#include <errno.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,13 @@ NOINLINE __attribute__((noreturn)) void leave(int code) { exit(code); }
 NOINLINE int leaf(int a, int b) { return a ^ b; }
 NOINLINE int calls_leaf(int a) { return leaf(a, 2) + leaf(3, a); }
 NOINLINE size_t calls_library(const char *s) { return strlen(s) + calls_leaf(1); }
+NOINLINE int sets_errno(int a) {
+	if (a < 0) {
+		errno = EINVAL;
+		return -1;
+	}
+	return leaf(a, 3);
+}
 
 // Something may unwind through these.
 NOINLINE int calls_pointer(int (*f)(int), int a) { return f(a) + 1; }
@@ -55,7 +63,7 @@ int main(int argc, char **argv) {
 	char text[64] = "x";
 	volatile int n = argc;
 	int r = original(n) + weak_name(n) + local_name(n) + versioned(n) + divided(10, n, text) + calls_leaf(n) + (int)calls_library(argv[0]);
-	r += calls_pointer(original, n) + calls_unsafe(n) + recursive(n) + scaled(n, 7) + scaled(n + 1, 7) + twin(n) + other_twin(n);
+	r += calls_pointer(original, n) + calls_unsafe(n) + recursive(n) + scaled(n, 7) + scaled(n + 1, 7) + twin(n) + other_twin(n) + sets_errno(n);
 	if (n > 100 && setjmp(out) == 0)
 		jumps(r);
 	if (n > 50)
