@@ -78,15 +78,12 @@ func (o *owner) remember(r raise) {
 
 // lateCause is what a frame died of that is told late and was gone by a time, nil when that isn't known.
 func (d *Decoder) lateCause(o *owner, f *frame, gone uint64) *raise {
+	if jump := d.jumped(o, f); jump != nil && jump.ts <= gone {
+		return jump
+	}
 	latest := d.cause(o, f)
 	if latest != nil && latest.ts > gone {
 		latest = nil
-	}
-	for i := range o.raises {
-		// It was not told of when it jumped: else that would be known to be its own.
-		if r := &o.raises[i]; r.kind == raiseJump && r.ts > f.ts && r.ts <= gone && d.raisedIn(o, f, r) {
-			return r
-		}
 	}
 	for i := range o.past {
 		if r := &o.past[i]; r.ts > f.ts && r.ts <= gone && r.pos > f.pos && !d.blind.during(f.ts, r.ts) && (latest == nil || latest.ts < r.ts) {
@@ -125,8 +122,21 @@ func (d *Decoder) raise(o *owner, e *Event, r raise) *raise {
 // cause is what a frame that is gone died of, as far as is known: it may have been gone before, while nobody saw what
 // was raised.
 func (d *Decoder) cause(o *owner, f *frame) *raise {
+	if r := d.jumped(o, f); r != nil {
+		return r
+	}
 	if r := o.cause(f); r != nil && (!d.blind.during(f.ts, r.ts) || r.by == f.seq && d.raisedIn(o, f, r)) {
 		return r
+	}
+	return nil
+}
+
+// jumped is the jump that a frame's own code made: whatever is raised after it goes through others; nil when it made none.
+func (d *Decoder) jumped(o *owner, f *frame) *raise {
+	for i := range o.raises {
+		if r := &o.raises[i]; r.kind == raiseJump && r.ts > f.ts && d.raisedIn(o, f, r) {
+			return r
+		}
 	}
 	return nil
 }
@@ -489,8 +499,8 @@ func (d *Decoder) caught(o *owner, e *Event, fn *function) {
 		if r == nil || r.seq < f.seq || d.blind.during(f.ts, r.ts) {
 			why = nil
 		}
-		if own := d.cause(o, f); own != nil && own.kind == raiseJump && own.by == f.seq {
-			why = own // which was before that
+		if jump := d.jumped(o, f); jump != nil {
+			why = jump
 		}
 		d.die(o, f, e.TS, why)
 		f.fn = nil

@@ -25,7 +25,7 @@ func TestRaises(t *testing.T) {
 		t.Errorf("said: %s", result.Stderr)
 	}
 	db := tr.open()
-	if n := number(t, db, "SELECT count(*) FROM gaps WHERE count = 0 AND reason LIKE 'what tells of exceptions: % of every%the budget is %'"); n == 0 {
+	if n := number(t, db, "SELECT count(*) FROM gaps WHERE count = 0 AND reason LIKE 'what tells of exceptions: % every %the budget is %'"); n == 0 {
 		t.Errorf("no step is stored: %s", text(t, db, "SELECT group_concat(reason, '; ') FROM gaps"))
 	}
 	missed := number(t, db, "SELECT coalesce(sum(count), 0) FROM gaps WHERE reason LIKE 'about so many exceptions%'")
