@@ -504,3 +504,38 @@ func TestRates(t *testing.T) {
 		}
 	}
 }
+
+// TestBeside holds that what other probes took of a function's turns is none of its own time, by which its calls are
+// estimated.
+func TestBeside(t *testing.T) {
+	const work, cost = 400 * time.Nanosecond, time.Microsecond
+	g, w := NewGovernor(Limits{Overhead: 0.05}), newWorld(work, cost)
+	g.Recalibrated()
+	for i := range 20 {
+		o := w.second(g)
+		l := &o.Loads[0]
+		if g.Setting(l.Func).Sliced() { // for half of each turn what goes with it has the processor
+			l.Beside = l.Observed / 2
+			l.Calls, l.Recorded = l.Calls/2, l.Recorded/2
+			w.own -= float64(l.Observed/2) * float64(work) / float64(work+cost) / float64(second)
+		}
+		_, estimates := g.Observe(o)
+		for _, e := range estimates {
+			truth := float64(second) * w.own / float64(work)
+			if got := float64(l.Calls) / e.Coverage; i > 10 && math.Abs(got-truth) > truth/5 {
+				t.Errorf("second %d: %.0f calls are estimated, ±%.2f; there were %.0f", i, got, e.Error, truth)
+			}
+		}
+	}
+}
+
+// TestUnwinding holds that of what tells of unwinding first fewer stacks are recorded, and that this is said.
+func TestUnwinding(t *testing.T) {
+	g, raises := NewGovernor(Limits{Overhead: 0.05}), &trace.Function{Name: "__cxa_throw", Role: trace.RoleThrow}
+	steps, _ := g.Observe(Observation{Elapsed: second, TargetCPU: second, Loads: []Load{{
+		Func: raises, Calls: 5000, Recorded: 5000, Counted: 3 * time.Microsecond, Told: 25 * time.Microsecond, Observed: second, Most: 1, First: 1,
+	}}})
+	if len(steps) != 1 || steps[0].To.Sliced() || !strings.HasSuffix(steps[0].String(), "% of its stacks are recorded") {
+		t.Errorf("%v", steps)
+	}
+}

@@ -65,8 +65,12 @@ func (l *lab) budget() ([]*Table, error) {
 		}
 		curve.Rows = append(curve.Rows, row)
 	}
+	raises, err := l.raises()
+	if err != nil {
+		return nil, err
+	}
 	redis, err := l.redis()
-	return []*Table{curve, counted, redis}, err
+	return []*Table{curve, counted, raises, redis}, err
 }
 
 // estimated is how many calls there were by the share of them that was counted, and how far off that may be; false where

@@ -692,7 +692,7 @@ func TestLiveSteps(t *testing.T) {
 			above, report, _ := strings.Cut(screen, "PROCESS")
 			if report != "" {
 				tables++
-				if strings.Contains(report, " before: see") || strings.Contains(report, " of every 1s") || strings.Contains(report, "detached but") {
+				if strings.Contains(report, " before: see") || strings.Contains(report, " of every 1s") || strings.Contains(report, "detached but") || strings.Contains(report, " changed, too") {
 					changes++
 				}
 				if above = escapes.ReplaceAllString(above, ""); above != "" && !strings.HasSuffix(above, "\n") {

@@ -1,10 +1,15 @@
 /*
- * Throws and jumps so many times a second, for so many seconds, as its arguments say, and prints how often each function
- * was called. thrower fails by an exception, jumper by longjmp, and kept does not fail.
+ *     raises SECONDS RATE
+ *     raises SECONDS exceptions|jumps [inside]
+ *
+ * Throws and jumps so many times a second, and prints how often each function was called: thrower fails by an exception,
+ * jumper by longjmp, and kept does not fail. Or does the one or the other as fast as it can, and prints each half second how many
+ * there were: with `inside` in a call of the function of that name. never is not called.
  */
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <stdexcept>
 
@@ -48,8 +53,56 @@ __attribute__((noinline)) static long lands(long i)
 	return kept(i);
 }
 
+static double now()
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static long busy(long seconds, bool jumps)
+{
+	double end = now() + seconds, next = now() + 0.5;
+	long sum = 0, n = 0;
+
+	while (now() < end) {
+		for (int i = 0; i < 100; i++, n++)
+			sum += jumps ? lands(n) : catches(n);
+		if (now() >= next) {
+			printf("%ld\n", n);
+			fflush(stdout);
+			next += 0.5;
+			n = 0;
+		}
+	}
+	return sum;
+}
+
+extern "C" {
+__attribute__((noinline)) long inside(long seconds, bool jumps)
+{
+	long sum = busy(seconds, jumps);
+
+	__asm__ volatile("");
+	return sum + 1;
+}
+
+__attribute__((noinline)) long never(long i)
+{
+	__asm__ volatile("");
+	return i + 1;
+}
+}
+
 int main(int argc, char **argv)
 {
+	if (argc < 0)
+		return never(argc);
+	if (argc > 2 && (!strcmp(argv[2], "exceptions") || !strcmp(argv[2], "jumps"))) {
+		bool jumps = !strcmp(argv[2], "jumps");
+		return (argc > 3 ? inside(atol(argv[1]), jumps) : busy(atol(argv[1]), jumps)) == 0;
+	}
 	long seconds = argc > 1 ? atol(argv[1]) : 3, rate = argc > 2 ? atol(argv[2]) : 1000;
 	struct timespec due;
 	long sum = 0, n = 0;
