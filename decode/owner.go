@@ -512,15 +512,11 @@ func (d *Decoder) exit(o *owner, e *Event, fn *function) {
 	}
 	f := &o.open[i]
 	seq := f.seq
-	switch {
-	case f.call == nil:
-	default:
-		if at, unseen := fn.wasUnseen(f.ts, e.TS); unseen {
-			// It may have returned unseen, and this be the end of another call of its function.
-			f.call.Flags |= trace.FlagLostExit
-			d.finish(o, f, at, trace.StatusOpen, nil)
-			break
-		}
+	if at, unseen := fn.wasUnseen(f.ts, e.TS); f.call != nil && unseen {
+		// It may have returned unseen, and this be the end of another call of its function.
+		f.call.Flags |= trace.FlagLostExit
+		d.finish(o, f, at, trace.StatusOpen, nil)
+	} else if f.call != nil {
 		d.returned(o, f, e)
 	}
 	if i == len(o.open)-1 {
