@@ -1035,8 +1035,16 @@ __noinline int output(struct func *f, struct scratch *s)
 	return bpf_ringbuf_output(&events, &s->event, len, wake_flags(f, len)) ? LOST : DELIVERED;
 }
 
+/* How the reader of errors is woken: once for so much written; else it polls. */
+static __always_inline __u64 error_flags(__u32 len)
+{
+	__u64 part = bpf_ringbuf_query(&errors, BPF_RB_RING_SIZE) / 8;
+
+	return (bpf_ringbuf_query(&errors, BPF_RB_PROD_POS) & (part - 1)) < len ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
 /* Puts it into that of errors: enum outcome. */
-__noinline int report(struct scratch *s, __u64 flags)
+__noinline int report(struct scratch *s, bool urgent)
 {
 	__u32 len;
 
@@ -1044,15 +1052,7 @@ __noinline int report(struct scratch *s, __u64 flags)
 		return LOST;
 	len = set_size(s) + sizeof(s->after);
 	s->after = bpf_ringbuf_query(&events, BPF_RB_PROD_POS);
-	return bpf_ringbuf_output(&errors, &s->after, len, flags) ? LOST : DELIVERED;
-}
-
-/* How the reader of errors is woken: it looks for them often enough when there are few. */
-static __always_inline __u64 error_flags(struct func *f)
-{
-	if (f && f->flags & FUNC_URGENT)
-		return BPF_RB_FORCE_WAKEUP;
-	return bpf_ringbuf_query(&errors, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&errors, BPF_RB_RING_SIZE) / 4 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	return bpf_ringbuf_output(&errors, &s->after, len, urgent ? BPF_RB_FORCE_WAKEUP : error_flags(len)) ? LOST : DELIVERED;
 }
 
 /* Counts an entry or exit of a function that was not delivered. */
@@ -1237,7 +1237,7 @@ __noinline int deliver_any(bpf_user_pt_regs_t *ctx, struct func *f, struct threa
 	if (keeper && hold(s, keeper)) {
 		outcome = HELD;
 	} else if (t->hit.failed || f->role != ROLE_CALL) {
-		outcome = report(s, error_flags(f));
+		outcome = report(s, f->flags & FUNC_URGENT);
 	} else {
 		if (keeper)
 			bring_all(keeper, keeper->n);
@@ -1306,7 +1306,7 @@ static __always_inline int deliver_held(struct owner *o, struct frame *frame, __
 		size = h->head.event.size + sizeof(h->head.after);
 		if (size > sizeof(*h))
 			size = sizeof(*h);
-		if (!bpf_ringbuf_output(&errors, h, size, error_flags(NULL)))
+		if (!bpf_ringbuf_output(&errors, h, size, error_flags(size)))
 			outcome = DELIVERED;
 	}
 	let_go(o, frame, i);
@@ -1350,7 +1350,7 @@ __noinline int deliver_late(struct owner *o, __u32 i)
 	} else {
 		s->event.missed = 0xffffffff;
 	}
-	outcome = report(s, error_flags(NULL));
+	outcome = report(s, false);
 	give_back(s);
 	return outcome;
 }
@@ -2122,7 +2122,7 @@ int on_signal(struct raw_tracepoint *ctx)
 		regs[i] = reg_by_number(user, i);
 	regs[REGISTERS - 1] = s->event.ip = REGS_IP(user);
 	copy_pages(s, reg_by_number(user, SP_NUMBER), true);
-	if (report(s, BPF_RB_FORCE_WAKEUP) != DELIVERED)
+	if (report(s, true) != DELIVERED)
 		__sync_fetch_and_add(&lost_process_events, 1);
 	give_back(s);
 	return 0;

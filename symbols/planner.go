@@ -53,6 +53,7 @@ type body struct {
 	addr, size uint64
 	lang       trace.Language
 	asm        bool // not made by a compiler, or that isn't known
+	unwinder   bool // see sites.Input
 	abi0       bool // Go's assembly
 	dwarf      units.Function
 	described  bool // dwarf is set
@@ -297,7 +298,7 @@ func (p *planner) analyze(b body, args uint32) (sites.Result, error) {
 		return sites.Result{}, errOverlap
 	}
 	in := sites.Input{
-		Arch: p.sitesArch(), Go: b.lang == trace.LangGo, Asm: b.asm, Args: args, ArgsKnown: true,
+		Arch: p.sitesArch(), Go: b.lang == trace.LangGo, Asm: b.asm, Unwinder: b.unwinder, Args: args, ArgsKnown: true,
 	}
 	var err error
 	if in.Body, err = p.code(units.Range{Low: b.addr, High: b.addr + b.size}); err != nil {

@@ -125,7 +125,7 @@ func (t *table) role(e entry) (trace.Role, string) {
 
 // role describes an entry that has a role.
 func (p *planner) role(e entry, r trace.Role, raw string) *trace.Function {
-	b := body{addr: p.t.addr(e), size: p.t.size(e), lang: trace.LangC, parts: p.parts(e, &body{addr: p.t.addr(e)})}
+	b := body{addr: p.t.addr(e), size: p.t.size(e), lang: trace.LangC, parts: p.parts(e, &body{addr: p.t.addr(e)}), unwinder: r == trace.RoleUnwind || r == trace.RoleForced}
 	if _, ok := p.t.goFunc(e); ok {
 		b.lang = trace.LangGo
 	} else if r == trace.RoleRustPanic {

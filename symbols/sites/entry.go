@@ -117,6 +117,9 @@ func (f *function) argumentRegisters() uint32 {
 // tableSafe reports that no computed jump can lead near the entry: each has the
 // stack at a depth that it doesn't have there, or leaves the function.
 func (f *function) tableSafe() bool {
+	if f.in.Unwinder {
+		return true
+	}
 	for _, j := range f.jumps {
 		if j.kind > jumpTail && !nonZero(f.state(j.at).depth) {
 			return false

@@ -48,6 +48,8 @@ type Input struct {
 	// Asm says that no compiler made this code: bytes that nothing reaches may
 	// be data, and are refused. Set it too where the source language isn't known.
 	Asm bool
+	// Unwinder says that computed jumps go on in another function's frame, which has been looked for: gcc's eh_return.
+	Unwinder bool
 	// Morestack tells the addresses of runtime.morestack and its variants. Nil:
 	// any call that the stack check leads to is taken for it. Go only.
 	Morestack func(addr uint64) bool
