@@ -190,6 +190,10 @@ func TestRoles(t *testing.T) {
 				t.Errorf("%s: %s: traceable %v (%s), exit %s, there twice: %v", c.path, f.Name, f.Traceable, f.Reason, f.Exit.Kind, addresses[f.Address])
 			}
 			addresses[f.Address] = true
+			// A computed jump at their ends must not keep the probe from the push that they begin with: each throw would have a second trap.
+			if (f.Role == trace.RoleUnwind || f.Role == trace.RoleForced) && f.Entry.Site != trace.SiteEmulated {
+				t.Errorf("%s: %s is probed at +%d, %s (%s)", c.path, f.Name, f.Entry.Offset, f.Entry.Site, f.Entry.Reason)
+			}
 			checkRolePlan(t, f)
 		}
 		for role, n := range c.want {

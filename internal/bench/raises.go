@@ -17,8 +17,8 @@ func (l *lab) raises() (*Table, error) {
 	t := &Table{
 		Title: "What raises", First: "raised as fast as it can be",
 		Columns: []string{"untraced, µs", "unlimited, no call open", "unlimited, a call open", "default, a call open: 1 s", "3 s", "5 s"},
-		About: "Programs that throw an exception, jump (`longjmp`) or panic, one level deep, and catch it, again and again, by time and beside untraced. One function is traced, which isn't called, " +
-			"or whose only call goes on all the time: what is raised may go through it.",
+		About: "Programs that throw an exception, jump (`longjmp`) or panic, one level deep, and catch it, again and again: how many times what one takes untraced. One function is traced, which isn't called, " +
+			"or in each call of which a thousand are raised and caught: what is raised may go through it.",
 	}
 	cpp, gopher := filepath.Join(l.dir, "raises-cpp"), filepath.Join(l.dir, "raises-go")
 	if err := errors.Join(
