@@ -178,7 +178,7 @@ type Settings struct {
 	MaxItems       uint32 // elements of a slice
 	MaxDepth       uint32 // pointers followed one behind the other
 	MaxBytes       uint32 // bytes of data per event
-	RingBytes      uint32 // size of the ring buffer of calls: a power of two, at least a page
+	RingBytes      uint32 // size of the ring buffer of calls: a power of two, at least a page; see ErrorBytes
 	Latencies      uint32 // histograms of an octave that a processor has in an array, a power of two; 0: four for each function, but see nearLatencies
 	Scratch        uint32 // events that can be put together at once; 0: 64, or more with many processors
 
@@ -205,6 +205,11 @@ type Objects struct {
 	near [][]Latency
 	far  map[probeLatencyKey][]Latency
 }
+
+// ErrorBytes is the size of the ring buffer of errors beside one of calls of such a size.
+func ErrorBytes(ring uint32) uint32 { return max(leastErrorBytes, ring/2) }
+
+const leastErrorBytes = 8 << 20
 
 // Load loads the programs. It needs CAP_BPF and CAP_PERFMON.
 func Load(s Settings) (*Objects, error) {
@@ -246,7 +251,7 @@ func Load(s Settings) (*Objects, error) {
 	}
 	for name, n := range map[string]uint32{
 		"functions": s.Functions, "counts": s.Functions, "glimpses": s.Functions, "checks": s.Functions, "moves": s.Moves, "programs": s.Programs,
-		"edges": s.Edges, "dynamic": s.Dynamic, "pool": slots, "events": s.RingBytes,
+		"edges": s.Edges, "dynamic": s.Dynamic, "pool": slots, "events": s.RingBytes, "errors": ErrorBytes(s.RingBytes),
 		"latencies": near * uint32(cpus),
 	} {
 		if n != 0 {

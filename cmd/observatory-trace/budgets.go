@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/observatory-trace/observatory-trace/bpf"
 	"github.com/observatory-trace/observatory-trace/sample"
 	"github.com/observatory-trace/observatory-trace/symbols/pattern"
 	"github.com/observatory-trace/observatory-trace/trace"
@@ -75,8 +76,8 @@ func (f *budgetFlags) compile(given func(flag string) bool, ring uint64) (b budg
 		if b.limits.Memory, err = parseSize(f.memory); err != nil {
 			return b, fmt.Errorf("--max-memory: %w, or %s", err, unlimited)
 		}
-		// The ring buffer is mapped twice, one behind the other.
-		if least := ownMemory + 2*ring; b.limits.Memory < least {
+		// Ring buffers are mapped twice, one behind the other; that of errors is in ownMemory as long as it is the least one.
+		if least := ownMemory + 2*(ring+uint64(bpf.ErrorBytes(uint32(ring))-bpf.ErrorBytes(0))); b.limits.Memory < least {
 			return b, fmt.Errorf("--max-memory %s: the program by itself and its --ring-buffer take %s; give at least that, or %s", f.memory, formatBytes(int64(least)), unlimited)
 		}
 	}

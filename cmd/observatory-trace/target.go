@@ -185,7 +185,7 @@ func (f *captureFlags) register(cmd *cobra.Command) {
 	fl.Uint32Var(&f.maxItems, "max-items", 64, "copy at most so many elements of a slice, 1 to 4096")
 	fl.Uint32Var(&f.maxBytes, "max-bytes", 4096, "copy at most so many bytes on each side of a call, 256 to 8192")
 	fl.BoolVar(&f.statsOnly, "stats-only", false, "only count calls, errors and times of every function, and record no call by itself; the cheapest way")
-	fl.StringVar(&f.ring, "ring-buffer", "16MiB", "size of the buffer between the probes and the reader, rounded up to a power of two")
+	fl.StringVar(&f.ring, "ring-buffer", "16MiB", "size of the buffer between the probes and the reader, rounded up to a power of two (errors have one of half of that, at least 8 MiB)")
 }
 
 const (
