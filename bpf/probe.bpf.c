@@ -972,10 +972,10 @@ __noinline int copy_caller(bpf_user_pt_regs_t *ctx, struct scratch *s)
 /* Whether the unwinder is entered from what has told of its stack. */
 static __always_inline bool told(struct func *f, struct thread *t, __u64 cfa)
 {
-	if (f->role == ROLE_UNWIND)
-		return t->thrown && t->thrown - cfa < 4096;
-	t->thrown = cfa;
-	return false;
+	__u64 thrown = t->thrown;
+
+	t->thrown = f->role == ROLE_UNWIND ? 0 : cfa;
+	return f->role == ROLE_UNWIND && thrown && thrown - cfa < 4096;
 }
 
 /* Whether the event of a hit is to come with the stack, or with why it doesn't. */

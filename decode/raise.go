@@ -125,7 +125,7 @@ func (d *Decoder) cause(o *owner, f *frame) *raise {
 	if r := d.jumped(o, f); r != nil {
 		return r
 	}
-	if r := o.cause(f); r != nil && (!d.blind.during(f.ts, r.ts) || r.by == f.seq && d.raisedIn(o, f, r)) {
+	if r := o.cause(f); r != nil && (!d.blind.during(f.ts, r.ts) || d.raisedIn(o, f, r)) {
 		return r
 	}
 	return nil
@@ -143,16 +143,11 @@ func (d *Decoder) jumped(o *owner, f *frame) *raise {
 
 // raisedIn says whether it was a frame's own code that raised something.
 func (d *Decoder) raisedIn(o *owner, f *frame, r *raise) bool {
-	switch {
-	case r.from == 0:
-		return false
-	case r.from > f.code && r.from-f.code <= f.fn.Size:
+	if r.from > f.code && r.from-f.code <= f.fn.Size {
 		return true
-	case d.config.Symbol == nil:
-		return false
 	}
 	// Compilers put what throws apart: "f(int) [clone .cold]".
-	return strings.HasPrefix(d.config.Symbol(o.key.tgid, r.from-1), f.fn.Name)
+	return r.from != 0 && r.by == f.seq && d.config.Symbol != nil && strings.HasPrefix(d.config.Symbol(o.key.tgid, r.from-1), f.fn.Name)
 }
 
 // cause is what a frame that is gone died of: what it raised itself, else the
