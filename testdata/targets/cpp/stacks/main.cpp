@@ -132,6 +132,10 @@ TRACED long sorts(long x)
 	return list[0] + x;
 }
 
+// What it raises has been thrown and caught before.
+static std::exception_ptr kept;
+TRACED long raises_anew(long x) { SAY("stacks::raises_anew"); if (x) std::rethrow_exception(kept); return x; }
+
 TRACED void dies(long x) { SAY("stacks::dies"); throw std::logic_error("uncaught"); }
 TRACED void aborts(long x) { SAY("stacks::aborts"); abort(); }
 TRACED void faults(volatile long *x) { SAY("stacks::faults"); *x = 1; }
@@ -168,10 +172,11 @@ int main(int argc, char **argv)
 	thing->x = 3;
 	barrier(thing);
 	long sum = thing->tries(3);
-	for (auto f : {stacks::realigned, stacks::above_big, stacks::sorts}) {
+	for (auto f : {stacks::realigned, stacks::above_big, stacks::sorts, stacks::raises_anew}) {
 		try {
 			sum += f(1);
 		} catch (...) {
+			stacks::kept = std::current_exception();
 			sum++;
 		}
 	}
