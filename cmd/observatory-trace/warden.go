@@ -399,7 +399,7 @@ func (w *warden) tellMissed(now time.Time) {
 		if n >= 1 {
 			w.gap(trace.Gap{
 				TimeNS: now.UnixNano(), Count: uint64(n), Hint: unwindingHint,
-				Reason: fmt.Sprintf("about so many %s began while the probes that tell of them were out: errors by them have no message and no stack", way),
+				Reason: fmt.Sprintf("about so many %s began while the probes that tell of them were out: calls that failed by them, if any, have no message and no stack", way),
 			})
 		}
 	}

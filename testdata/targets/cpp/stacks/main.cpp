@@ -132,9 +132,15 @@ TRACED long sorts(long x)
 	return list[0] + x;
 }
 
-// What it raises has been thrown and caught before.
+// What it raises has been thrown and caught before, a bit higher on the stack.
 static std::exception_ptr kept;
-TRACED long raises_anew(long x) { SAY("stacks::raises_anew"); if (x) std::rethrow_exception(kept); return x; }
+TRACED long raises_anew(long x)
+{
+	volatile char room[1500];
+	memset((char *)room, (int)x, sizeof room);
+	barrier(room);
+	SAY("stacks::raises_anew"); std::rethrow_exception(kept);
+}
 
 TRACED void dies(long x) { SAY("stacks::dies"); throw std::logic_error("uncaught"); }
 TRACED void aborts(long x) { SAY("stacks::aborts"); abort(); }
