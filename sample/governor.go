@@ -252,6 +252,7 @@ const (
 	unsettled   = 10 * time.Second // until it is given up to find out how often a function is called of which only the least is known
 	utmost      = 50               // that less than such a part of all time is the targets' own, costs are too inexact to tell
 	negligible  = 6                // so many functions don't matter that take less than such a part of the budget each
+	asleep      = 200              // less than such a part of the time the clock of a process doesn't tell
 	idle        = 5                // what has less than this part of a processor, is idle
 )
 
@@ -284,7 +285,7 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 	g.watched += o.Elapsed
 	g.prepare(&o)
 	estimates = g.estimates(&o)
-	own := o.own()
+	own := max(o.own(), o.Elapsed/asleep) // of next to nothing a single call would be very many
 	weight := 1 - math.Exp(-o.Elapsed.Seconds()/smoothing.Seconds())
 	for i := range o.Loads {
 		l := &o.Loads[i]

@@ -539,3 +539,21 @@ func TestUnwinding(t *testing.T) {
 		t.Errorf("%v", steps)
 	}
 }
+
+// TestAsleep holds that a single call, of a target that has hardly used any time yet, is not taken for a hot function.
+func TestAsleep(t *testing.T) {
+	g, once, hot := NewGovernor(Limits{Overhead: 0.05}), &trace.Function{Name: "once"}, &trace.Function{Name: "hot"}
+	load := func(f *trace.Function, calls uint64, cpu time.Duration) Load {
+		return Load{Func: f, Calls: calls, Recorded: calls, Counted: time.Microsecond, Told: time.Microsecond, Observed: cpu, Most: 1, First: 1}
+	}
+	g.Observe(Observation{Elapsed: second / 5, TargetCPU: time.Microsecond, Loads: []Load{load(once, 1, time.Microsecond)}})
+	steps, _ := g.Observe(Observation{Elapsed: second / 5, TargetCPU: second / 5, Loads: []Load{load(once, 0, second/5), load(hot, 60_000, second/5)}})
+	for _, s := range steps {
+		if s.Func != hot {
+			t.Errorf("%s: %s: %s", s.Func.Name, s, s.Why)
+		}
+	}
+	if len(steps) == 0 {
+		t.Error("nothing is done about the hot one")
+	}
+}
