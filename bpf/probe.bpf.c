@@ -1096,11 +1096,23 @@ static __always_inline bool wanted(__u32 tgid)
 	return bpf_map_lookup_elem(&processes, &tgid) != NULL;
 }
 
-/* What a probe returns whose thread has no place in `threads`. */
-static __always_inline int unknown_thread(__u32 tgid)
+/* Counts a hit of a process that is not traced, if its function has a role: such are in libraries that all have. */
+static __always_inline void count_other(struct pt_regs *ctx)
 {
-	if (!wanted(tgid))
+	struct func *f = function_of(bpf_get_attach_cookie(ctx) & COOKIE_FUNC);
+	struct notes *n = f && f->role != ROLE_CALL ? bpf_map_lookup_elem(&notes, &f->role) : NULL;
+
+	if (n)
+		__sync_fetch_and_add(&n->others, 1);
+}
+
+/* What a probe returns whose thread has no place in `threads`. */
+static __always_inline int unknown_thread(struct pt_regs *ctx, __u32 tgid)
+{
+	if (!wanted(tgid)) {
+		count_other(ctx);
 		return leave_alone();
+	}
 	__sync_fetch_and_add(&untracked, 1);
 	return 0;
 }
@@ -1983,7 +1995,7 @@ int hit(struct pt_regs *ctx)
 	task = bpf_get_current_task_btf();
 	t = thread_of(task);
 	if (!t)
-		return unknown_thread(task->tgid);
+		return unknown_thread(ctx, task->tgid);
 	cookie = bpf_get_attach_cookie(ctx);
 	if (cookie & COOKIE_COND && !condition_holds(ctx, cookie >> COOKIE_COND_SHIFT & 15))
 		return 0;

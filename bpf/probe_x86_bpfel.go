@@ -255,6 +255,7 @@ type probeNotes struct {
 	Stackless uint64
 	Took      uint64
 	Stacking  uint64
+	Others    uint64
 }
 
 type probeOwner struct {

@@ -71,7 +71,7 @@ func (o *Objects) Notes() ([]Notes, error) {
 		for _, n := range each {
 			sum := &sums[role]
 			sum.Hits, sum.Stacks, sum.Stackless = sum.Hits+n.Hits, sum.Stacks+n.Stacks, sum.Stackless+n.Stackless
-			sum.Took, sum.Stacking = sum.Took+n.Took, sum.Stacking+n.Stacking
+			sum.Took, sum.Stacking, sum.Others = sum.Took+n.Took, sum.Stacking+n.Stacking, sum.Others+n.Others
 		}
 	}
 	return sums, nil

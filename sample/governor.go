@@ -47,6 +47,8 @@ type Load struct {
 	Observed, Off time.Duration
 	// Beside is what other probes took of that which were put in for the same turns.
 	Beside time.Duration
+	// Elsewhere is what its probes took of processes that are no targets, while they were in place.
+	Elsewhere time.Duration
 	// Busy is how many processors that was at a time; 0 while they were out.
 	Busy float64
 	// Glimpsed calls were only seen, in GlimpsedCPU of the targets' CPU time, give or take GlimpsedOff, of which glimpses
@@ -188,6 +190,8 @@ type function struct {
 	setting Setting
 	rate    float64 // calls in a second of the targets' own CPU time, smoothed
 	idle    int     // observations without a call
+	// elsewhere is what its probes take of processes that are no targets while they are in place, ns in a second.
+	elsewhere float64
 	looked  rate    // as its probes were last in place
 	// unseen is the targets' own CPU time since its probes were last in place; missed is how many calls there were before
 	// that, about, of which no estimate tells yet.
@@ -298,6 +302,7 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 		case l.Observed > leastSlice/4:
 			f.see(f.looked.perSecond, f.looked.off)
 		}
+		f.seeElsewhere(l, o.Elapsed)
 		if l.Busy > 0 {
 			f.busy = max(l.Busy, f.busy+(l.Busy-f.busy)*weight)
 		}
@@ -602,6 +607,14 @@ func (o *Observation) spent() (sum time.Duration) {
 	return sum
 }
 
+// elsewhere is the time that all probes took of processes that are no targets.
+func (o *Observation) elsewhere() (sum time.Duration) {
+	for i := range o.Loads {
+		sum += o.Loads[i].Elsewhere
+	}
+	return sum
+}
+
 // own is the targets' CPU time without what probes took.
 func (o *Observation) own() time.Duration { return without(o.TargetCPU, o.spent(), utmost) }
 
@@ -655,7 +668,7 @@ func (o *Observation) useOf(p *Process) (u use, spent time.Duration) {
 // worst is what probes took, as Limits has it: of all targets, or of the one that they took the most of.
 func (g *Governor) worst(o *Observation) float64 {
 	base, _, _ := o.use().base(o.Elapsed)
-	overhead := float64(o.spent()) / float64(base)
+	overhead := float64(o.spent()+o.elsewhere()) / float64(base)
 	for i := range o.Processes {
 		u, spent := o.useOf(&o.Processes[i])
 		base, _, _ := u.base(o.Elapsed)
@@ -698,7 +711,7 @@ const hiddenFrom = 0.4
 
 // see takes a rate, which is off by such a part, maybe: a rise at once as far as that is little, a fall slowly.
 func (f *function) see(perSecond, off float64) {
-	if perSecond == 0 {
+	if perSecond == 0 && f.elsewhere == 0 {
 		f.idle++
 	} else {
 		f.idle = 0
@@ -708,6 +721,23 @@ func (f *function) see(perSecond, off float64) {
 	} else {
 		off = min(off, 1) // of what is called so often at least
 		f.rate += (perSecond - f.rate) / (1 + 4*off*off)
+	}
+}
+
+// seeElsewhere does the same of what its probes take of others, in so much time, or as much of it as they were in place.
+func (f *function) seeElsewhere(l *Load, elapsed time.Duration) {
+	if f.setting.Sliced() {
+		elapsed = 0
+		if l.Busy > 0 {
+			elapsed = time.Duration(float64(l.Observed) / l.Busy)
+		}
+	}
+	if elapsed > leastSlice/4 {
+		now := float64(l.Elsewhere) / elapsed.Seconds()
+		f.elsewhere = max(now, (f.elsewhere+now)/2)
+		if f.elsewhere < float64(time.Microsecond) {
+			f.elsewhere = 0
+		}
 	}
 }
 
@@ -775,7 +805,7 @@ func (g *Governor) restrain(o Observation) {
 func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 	perSecond := own.Seconds() / o.Elapsed.Seconds() // of the targets' own CPU time
 	costs, wishes := make([]float64, 0, len(o.Loads)), make([]float64, 0, len(o.Loads))
-	bounds := make([]float64, 0, len(o.Loads))
+	bounds, elsewhere := make([]float64, 0, len(o.Loads)), make([]float64, 0, len(o.Loads))
 	for i := range o.Loads {
 		l := &o.Loads[i]
 		rate := g.functions[l.Func].rate
@@ -788,8 +818,9 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		recorded := min(wishes[i], share)
 		costs = append(costs, (rate-recorded)*float64(l.Counted)+recorded*float64(l.Told))
 		bounds = append(bounds, g.bound(l.Func, perSecond))
+		elsewhere = append(elsewhere, g.functions[l.Func].elsewhere/perSecond)
 	}
-	ceilings := g.ceilings(&o, own, costs, bounds)
+	ceilings := g.ceilings(&o, own, costs, elsewhere, bounds)
 	pause := g.pause()
 	for i := range o.Loads {
 		l := &o.Loads[i]
@@ -818,6 +849,9 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		case f.setting.duty() < to.duty() || f.setting.duty() == to.duty() && f.setting.Keep <= to.Keep:
 		case ceiling.part < 1:
 			why = ceiling.why
+			if elsewhere[i] > costs[i] {
+				why += "; most of that is of other processes that have the same library"
+			}
 			if g.squeeze < 1 {
 				why += ", since " + g.reason
 			}
@@ -851,11 +885,11 @@ type ceiling struct {
 }
 
 // ceilings are what the overhead budget, of all targets and of each, allows functions whose probes would take such
-// costs, or, while they are in place for a part of the time, as much of their bounds.
-func (g *Governor) ceilings(o *Observation, own time.Duration, all, bounds []float64) []ceiling {
+// costs, and so much elsewhere, or, while they are in place for a part of the time, as much of their bounds.
+func (g *Governor) ceilings(o *Observation, own time.Duration, all, elsewhere, bounds []float64) []ceiling {
 	ceilings := make([]ceiling, len(all))
 	for i, c := range all {
-		ceilings[i] = ceiling{cost: c, part: 1}
+		ceilings[i] = ceiling{cost: c + elsewhere[i], part: 1}
 	}
 	limit := g.limits.Overhead
 	if limit == 0 && g.squeeze == 1 {
@@ -879,14 +913,14 @@ func (g *Governor) ceilings(o *Observation, own time.Duration, all, bounds []flo
 	for i := range all {
 		bounded[i] = all[i] / (1 + all[i]/((1+limit)*bounds[i]))
 	}
-	restrict := func(u use, share func(i int) float64) {
+	restrict := func(u use, share func(i int) float64, others float64) {
 		time, shown, of := u.base(o.Elapsed)
 		unit := 1e9 / own.Seconds() // of a second of all targets' own CPU time
 		base, whole := unit*time.Seconds(), unit*shown.Seconds()
 		total, amounts := 0.0, make([]float64, len(all))
 		for i := range all {
-			total += share(i) * all[i]
-			amounts[i] = share(i) * bounded[i]
+			total += share(i)*all[i] + others*elsewhere[i]
+			amounts[i] = share(i)*bounded[i] + others*elsewhere[i]
 		}
 		if total <= tolerance*limit*base {
 			return
@@ -895,15 +929,16 @@ func (g *Governor) ceilings(o *Observation, own time.Duration, all, bounds []flo
 			// Of two that allow the same, the latter tells more.
 			if part := amount / amounts[i]; amounts[i] > 0 && part < 1 && part <= ceilings[i].part {
 				g.limited = true
-				ceilings[i] = ceiling{part * bounded[i], part, fmt.Sprintf("%s; the budget is %s", would(share(i)*all[i]/whole, total/whole, of), percent(limit*base/whole))}
+				its := share(i)*all[i] + others*elsewhere[i]
+				ceilings[i] = ceiling{part * (bounded[i] + elsewhere[i]), part, fmt.Sprintf("%s; the budget is %s", would(its/whole, total/whole, of), percent(limit*base/whole))}
 			}
 		}
 	}
-	restrict(o.use(), func(int) float64 { return 1 })
+	restrict(o.use(), func(int) float64 { return 1 }, 1)
 	for i := range o.Processes {
 		p := &o.Processes[i]
 		u, _ := o.useOf(p)
-		restrict(u, func(k int) float64 { return p.Shares[o.Loads[k].Func] })
+		restrict(u, func(k int) float64 { return p.Shares[o.Loads[k].Func] }, 0)
 	}
 	return ceilings
 }
@@ -924,16 +959,17 @@ func (g *Governor) pause() time.Duration {
 // second of the targets' own CPU time; between two looks at it there may be such a pause, unless its probes have to
 // stay in place.
 func (g *Governor) fit(f *function, l *Load, recorded float64, ceiling ceiling, perSecond float64, pause time.Duration) Setting {
-	if f.rate == 0 {
+	elsewhere := f.elsewhere / perSecond
+	if f.rate == 0 && elsewhere == 0 {
 		return Setting{Keep: l.Most}
 	}
 	counted, told := float64(l.Counted), float64(l.Told)
 	few := min(fewRecords/perSecond, recorded)
-	full := (f.rate-recorded)*counted + recorded*told
+	full := (f.rate-recorded)*counted + recorded*told + elsewhere
 	keep := l.Most
 	if full > ceiling.cost {
-		recorded = max((ceiling.cost-f.rate*counted)/max(told-counted, 1), few)
-		full = (f.rate-recorded)*counted + recorded*told
+		recorded = max((ceiling.cost-elsewhere-f.rate*counted)/max(told-counted, 1), few)
+		full = (f.rate-recorded)*counted + recorded*told + elsewhere
 	}
 	if recorded < f.rate*l.Most*0.999 {
 		keep = recorded / f.rate
@@ -943,7 +979,9 @@ func (g *Governor) fit(f *function, l *Load, recorded float64, ceiling ceiling, 
 	}
 	// Even to count them takes too much: then for a part of the time only.
 	duty := min(g.gain*max(ceiling.part, ceiling.cost/full), 0.9)
-	keep = min(few/(f.rate*duty), l.Most)
+	if keep = l.Most; f.rate > 0 {
+		keep = min(few/(f.rate*duty), l.Most)
+	}
 	period := second
 	slice := time.Duration(duty * float64(period))
 	if duty < leastDuty {

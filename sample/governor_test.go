@@ -557,3 +557,31 @@ func TestAsleep(t *testing.T) {
 		t.Error("nothing is done about the hot one")
 	}
 }
+
+// TestElsewhere holds that probes which processes hit that are no targets are kept within the budget, too, though the
+// target itself never hits them; and that they are back for good when nobody does.
+func TestElsewhere(t *testing.T) {
+	g, raises := NewGovernor(Limits{Overhead: 0.05}), &trace.Function{Name: "longjmp", Role: trace.RoleLongjmp}
+	var why []string
+	for i := range 120 {
+		l := Load{Func: raises, Counted: 2 * time.Microsecond, Told: 3 * time.Microsecond, Observed: second / 2, Busy: 0.5, Most: 1, First: 1}
+		share := 1.0
+		if s := g.Setting(raises); s.Sliced() {
+			share = s.duty()
+			l.Observed = time.Duration(share * float64(l.Observed))
+		}
+		if i < 60 { // somebody is in the probes all the time
+			l.Elsewhere = time.Duration(share * float64(second))
+		}
+		steps, _ := g.Observe(Observation{Elapsed: second, TargetCPU: second / 2, Loads: []Load{l}})
+		for _, s := range steps {
+			why = append(why, s.String()+": "+s.Why)
+		}
+		if s := g.Setting(raises); i > 5 && i < 60 && (!s.Sliced() || s.duty() > 0.06) {
+			t.Errorf("second %d: %+v", i, s)
+		}
+	}
+	if g.Setting(raises) != Always || len(why) < 2 || !strings.HasSuffix(why[0], "; most of that is of other processes that have the same library") {
+		t.Errorf("in the end %+v, by\n%s", g.Setting(raises), strings.Join(why, "\n"))
+	}
+}

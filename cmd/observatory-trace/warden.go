@@ -326,13 +326,16 @@ func (w *warden) unwound(all []attach.Unwound, o *sample.Observation, busy float
 			fresh[id] = true
 			n.fade()
 		}
+		getting := w.costs.Of(u.Func).Glimpsed
 		l.Calls += u.Hits
-		n.add(u, w.costs.Of(u.Func).Glimpsed)
+		l.Elsewhere += time.Duration(u.Others) * getting
+		n.add(u, getting)
 	}
 	for id := range fresh {
 		l, n := w.loads[id], w.noted[id]
-		if n.hits > 0 {
-			l.Counted, l.Told = n.costs(w.costs.Of(l.Func))
+		cost := w.costs.Of(l.Func)
+		if l.Counted, l.Told = cost.Counted, cost.Told; n.hits > 0 {
+			l.Counted, l.Told = n.costs(cost)
 		}
 		l.Recorded = uint64(n.share() * float64(l.Calls))
 	}
@@ -348,8 +351,8 @@ type noted struct {
 
 // fade has what was noted before count for less.
 func (n *noted) fade() {
-	for _, x := range []*float64{&n.hits, &n.stacks, &n.stackless, &n.plain, &n.stacking, &n.getting} {
-		if n.hits > 10_000 {
+	if n.hits > 10_000 {
+		for _, x := range []*float64{&n.hits, &n.stacks, &n.stackless, &n.plain, &n.stacking, &n.getting} {
 			*x /= 2
 		}
 	}

@@ -53,6 +53,25 @@ func TestRaises(t *testing.T) {
 	}
 }
 
+// TestNeighbour holds that what tells of jumps gives way, too, where it is another process that jumps all the time.
+func TestNeighbour(t *testing.T) {
+	testenv.RequireBPF(t)
+	testenv.Binary(t)
+	neighbour := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "cpp/raises"}), "8", "jumps")
+	p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/hot"}), "8")
+	tr := begin(t, "--max-overhead", "5", "-s", "cold", "-p", fmt.Sprint(p.PID), "-d", "3s")
+	result := tr.Wait()
+	if !strings.Contains(result.Stderr, "what tells of jumps (longjmp): ") || !strings.Contains(result.Stderr, "of other processes that have the same library") {
+		t.Errorf("said: %s", result.Stderr)
+	}
+	if n := number(t, tr.open(), "SELECT count(*) FROM gaps WHERE count > 0"); n > 0 {
+		t.Errorf("%d gaps are told of a target that raises nothing", n)
+	}
+	if ended := neighbour.Wait(); ended.ExitCode != 0 {
+		t.Errorf("the other process ended with %+v", ended)
+	}
+}
+
 // TestPanics holds that the panic which ends a process is known while those are not all seen from which it recovers.
 func TestPanics(t *testing.T) {
 	testenv.RequireBPF(t)
