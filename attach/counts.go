@@ -13,8 +13,10 @@ import (
 type Counts struct {
 	Tallies []trace.Tally
 	Unwound []Unwound
-	Losses  []trace.Gap // events that were not delivered
-	At      Moment
+	// Others are how often processes entered functions that are no targets, but have the same file.
+	Others map[*trace.Function]uint64
+	Losses []trace.Gap // events that were not delivered
+	At     Moment
 }
 
 // counted is what Counts has told of.
@@ -51,10 +53,17 @@ func (s *Session) Counts() (Counts, error) {
 	}
 	for id := range sums {
 		sum, before, latency, more := &sums[id], &s.counted.counters[id], latencies[uint32(id)], s.counted.more[uint32(id)]
+		fn := s.cat.function(uint32(id))
+		if n := sum.Others - before.Others; n > 0 {
+			if c.Others == nil {
+				c.Others = map[*trace.Function]uint64{}
+			}
+			c.Others[fn] = n
+			before.Others = sum.Others
+		}
 		if *sum == *before && latency == nil && more == nil {
 			continue
 		}
-		fn := s.cat.function(uint32(id))
 		if fn.Role == trace.RoleCall {
 			c.Tallies = append(c.Tallies, tally(fn, sum, before, latency, more))
 		}

@@ -60,6 +60,9 @@ func (s *Session) leadOf(id uint32) uint32 {
 	return id
 }
 
+// Lead is the function that stands for one that tells of unwinding (see Unwound); others are their own.
+func (s *Session) Lead(f *trace.Function) *trace.Function { return s.unwindings.lead(f) }
+
 // members are the ids of the functions that the one of an id stands for.
 func (s *Session) members(id uint32) []uint32 {
 	f := s.cat.function(id)
@@ -88,8 +91,6 @@ type Unwound struct {
 	Func *trace.Function // one of them
 	Lead *trace.Function // which stands for all that tell of the same way: see Pause, Resume, SetRate and Glimpse
 	Hits uint64
-	// Others are hits of processes that are not traced, but have the same library.
-	Others uint64
 	// Stacks of them came with the stack, Stackless did not, by choice.
 	Stacks, Stackless uint64
 	// Took is the time that the probes took, but for getting there and back; Stacking of that those that came with the stack.
@@ -126,10 +127,9 @@ func (s *Session) unwound() (all []Unwound, err error) {
 		if before != nil {
 			b := before[role]
 			n.Hits, n.Stacks, n.Stackless, n.Took, n.Stacking = n.Hits-b.Hits, n.Stacks-b.Stacks, n.Stackless-b.Stackless, n.Took-b.Took, n.Stacking-b.Stacking
-			n.Others -= b.Others
 		}
-		if f := s.unwindings.of(trace.Role(role)); f != nil && n.Hits+n.Others > 0 {
-			all = append(all, Unwound{f, s.unwindings.lead(f), n.Hits, n.Others, n.Stacks, n.Stackless, time.Duration(n.Took), time.Duration(n.Stacking)})
+		if f := s.unwindings.of(trace.Role(role)); f != nil && n.Hits > 0 {
+			all = append(all, Unwound{f, s.unwindings.lead(f), n.Hits, n.Stacks, n.Stackless, time.Duration(n.Took), time.Duration(n.Stacking)})
 		}
 	}
 	return all, nil

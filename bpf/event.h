@@ -509,6 +509,7 @@ struct counters {
 	__u64 crowded_entries; /* no scratch was free: too many threads waited for memory inside of probes */
 	__u64 crowded_exits;
 	__u64 copying;  /* time that it took to copy values that are not flat, ns */
+	__u64 others;   /* its entries by processes that are not traced, but have the same file */
 };
 
 #define ROLES 16
@@ -520,7 +521,6 @@ struct notes {
 	__u64 stackless; /* that did not, by choice */
 	__u64 took;      /* time that all took from when they were timed, ns */
 	__u64 stacking;  /* of that those that came with the stack */
-	__u64 others;    /* hits of processes that are not traced, but have the same file */
 };
 
 #define CALLERS_EVERY 16  /* so many hits of a glimpse are between two of which is noted where they come from */

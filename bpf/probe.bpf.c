@@ -1096,14 +1096,15 @@ static __always_inline bool wanted(__u32 tgid)
 	return bpf_map_lookup_elem(&processes, &tgid) != NULL;
 }
 
-/* Counts a hit of a process that is not traced, if its function has a role: such are in libraries that all have. */
+/* Counts a hit of a process that is not traced. */
 static __always_inline void count_other(struct pt_regs *ctx)
 {
-	struct func *f = function_of(bpf_get_attach_cookie(ctx) & COOKIE_FUNC);
-	struct notes *n = f && f->role != ROLE_CALL ? bpf_map_lookup_elem(&notes, &f->role) : NULL;
+	__u64 cookie = bpf_get_attach_cookie(ctx);
+	__u32 id = cookie & COOKIE_FUNC;
+	struct counters *c = cookie & COOKIE_EXIT ? NULL : bpf_map_lookup_elem(&counts, &id);
 
-	if (n)
-		__sync_fetch_and_add(&n->others, 1);
+	if (c)
+		__sync_fetch_and_add(&c->others, 1);
 }
 
 /* What a probe returns whose thread has no place in `threads`. */

@@ -50,6 +50,7 @@ type probeCounters struct {
 	CrowdedEntries uint64
 	CrowdedExits   uint64
 	Copying        uint64
+	Others         uint64
 }
 
 type probeDynamicKey struct {
@@ -255,7 +256,6 @@ type probeNotes struct {
 	Stackless uint64
 	Took      uint64
 	Stacking  uint64
-	Others    uint64
 }
 
 type probeOwner struct {

@@ -71,7 +71,7 @@ func (o *Objects) Notes() ([]Notes, error) {
 		for _, n := range each {
 			sum := &sums[role]
 			sum.Hits, sum.Stacks, sum.Stackless = sum.Hits+n.Hits, sum.Stacks+n.Stacks, sum.Stackless+n.Stackless
-			sum.Took, sum.Stacking, sum.Others = sum.Took+n.Took, sum.Stacking+n.Stacking, sum.Others+n.Others
+			sum.Took, sum.Stacking = sum.Took+n.Took, sum.Stacking+n.Stacking
 		}
 	}
 	return sums, nil
@@ -123,6 +123,7 @@ func (c *Counters) add(o *Counters) {
 	c.CrowdedEntries += o.CrowdedEntries
 	c.CrowdedExits += o.CrowdedExits
 	c.Copying += o.Copying
+	c.Others += o.Others
 }
 
 // Latencies calls f for all that was measured since the last time: each octave of a function's histogram on

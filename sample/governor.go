@@ -47,7 +47,8 @@ type Load struct {
 	Observed, Off time.Duration
 	// Beside is what other probes took of that which were put in for the same turns.
 	Beside time.Duration
-	// Elsewhere is what its probes took of processes that are no targets, while they were in place.
+	// Elsewhere is what its probes took of processes that are no targets, while they were in place: all may take such a
+	// share as Limits.Overhead is, of a processor.
 	Elsewhere time.Duration
 	// Busy is how many processors that was at a time; 0 while they were out.
 	Busy float64
@@ -192,7 +193,7 @@ type function struct {
 	idle    int     // observations without a call
 	// elsewhere is what its probes take of processes that are no targets while they are in place, ns in a second.
 	elsewhere float64
-	looked  rate    // as its probes were last in place
+	looked    rate // as its probes were last in place
 	// unseen is the targets' own CPU time since its probes were last in place; missed is how many calls there were before
 	// that, about, of which no estimate tells yet.
 	unseen            time.Duration
@@ -668,7 +669,7 @@ func (o *Observation) useOf(p *Process) (u use, spent time.Duration) {
 // worst is what probes took, as Limits has it: of all targets, or of the one that they took the most of.
 func (g *Governor) worst(o *Observation) float64 {
 	base, _, _ := o.use().base(o.Elapsed)
-	overhead := float64(o.spent()+o.elsewhere()) / float64(base)
+	overhead := max(float64(o.spent())/float64(base), float64(o.elsewhere())/float64(o.Elapsed))
 	for i := range o.Processes {
 		u, spent := o.useOf(&o.Processes[i])
 		base, _, _ := u.base(o.Elapsed)
@@ -849,9 +850,6 @@ func (g *Governor) plan(o Observation, own time.Duration) (steps []Step) {
 		case f.setting.duty() < to.duty() || f.setting.duty() == to.duty() && f.setting.Keep <= to.Keep:
 		case ceiling.part < 1:
 			why = ceiling.why
-			if elsewhere[i] > costs[i] {
-				why += "; most of that is of other processes that have the same library"
-			}
 			if g.squeeze < 1 {
 				why += ", since " + g.reason
 			}
@@ -913,14 +911,13 @@ func (g *Governor) ceilings(o *Observation, own time.Duration, all, elsewhere, b
 	for i := range all {
 		bounded[i] = all[i] / (1 + all[i]/((1+limit)*bounds[i]))
 	}
-	restrict := func(u use, share func(i int) float64, others float64) {
-		time, shown, of := u.base(o.Elapsed)
+	restrict := func(time, shown time.Duration, of string, all, while func(i int) float64) {
 		unit := 1e9 / own.Seconds() // of a second of all targets' own CPU time
 		base, whole := unit*time.Seconds(), unit*shown.Seconds()
-		total, amounts := 0.0, make([]float64, len(all))
-		for i := range all {
-			total += share(i)*all[i] + others*elsewhere[i]
-			amounts[i] = share(i)*bounded[i] + others*elsewhere[i]
+		total, amounts := 0.0, make([]float64, len(o.Loads))
+		for i := range amounts {
+			total += all(i)
+			amounts[i] = while(i)
 		}
 		if total <= tolerance*limit*base {
 			return
@@ -929,17 +926,22 @@ func (g *Governor) ceilings(o *Observation, own time.Duration, all, elsewhere, b
 			// Of two that allow the same, the latter tells more.
 			if part := amount / amounts[i]; amounts[i] > 0 && part < 1 && part <= ceilings[i].part {
 				g.limited = true
-				its := share(i)*all[i] + others*elsewhere[i]
-				ceilings[i] = ceiling{part * (bounded[i] + elsewhere[i]), part, fmt.Sprintf("%s; the budget is %s", would(its/whole, total/whole, of), percent(limit*base/whole))}
+				ceilings[i] = ceiling{part * (bounded[i] + elsewhere[i]), part, fmt.Sprintf("%s; the budget is %s", would(all(i)/whole, total/whole, of), percent(limit*base/whole))}
 			}
 		}
 	}
-	restrict(o.use(), func(int) float64 { return 1 }, 1)
+	target := func(u use, share func(i int) float64) {
+		time, shown, of := u.base(o.Elapsed)
+		restrict(time, shown, of, func(i int) float64 { return share(i) * all[i] }, func(i int) float64 { return share(i) * bounded[i] })
+	}
+	target(o.use(), func(int) float64 { return 1 })
 	for i := range o.Processes {
 		p := &o.Processes[i]
 		u, _ := o.useOf(p)
-		restrict(u, func(k int) float64 { return p.Shares[o.Loads[k].Func] }, 0)
+		target(u, func(k int) float64 { return p.Shares[o.Loads[k].Func] })
 	}
+	others := func(i int) float64 { return elsewhere[i] }
+	restrict(o.Elapsed, o.Elapsed, "a processor in other processes that have the same file", others, others)
 	return ceilings
 }
 

@@ -239,11 +239,7 @@ func (w *warden) gather(counts *attach.Counts, o *sample.Observation) {
 	for i := range counts.Tallies {
 		t := &counts.Tallies[i]
 		f := w.session.Base(t.Func)
-		l := w.loads[f.ID]
-		if l == nil {
-			l = &sample.Load{Func: f, Observed: o.TargetCPU, Busy: busy}
-			w.loads[f.ID] = l
-		}
+		l := w.load(f, o, busy)
 		if t.TotalNS > 0 { // without what probes took of it
 			l.InCalls += time.Duration(float64(t.OutermostNS) * (1 - float64(t.OverheadNS)/float64(t.TotalNS)))
 		}
@@ -258,6 +254,16 @@ func (w *warden) gather(counts *attach.Counts, o *sample.Observation) {
 		l.Told += w.copying(f.ID, t.CopyingNS, recorded)
 	}
 	w.unwound(counts.Unwound, o, busy)
+	for f, n := range counts.Others {
+		l, cost := w.load(w.session.Lead(f), o, busy), w.costs.Of(f)
+		took := cost.Counted
+		if f.Role != trace.RoleCall {
+			took = cost.Glimpsed
+		}
+		if l.Elsewhere += time.Duration(n) * took; l.Counted == 0 {
+			l.Counted, l.Told = cost.Counted, cost.Told
+		}
+	}
 	for _, l := range w.loads {
 		if l.Func.Role != trace.RoleCall {
 			l.First, l.Most = 1, 1
@@ -307,17 +313,23 @@ func (w *warden) glanced(l *sample.Load, glances []attach.Glance) {
 	}
 }
 
+// load is a function's.
+func (w *warden) load(f *trace.Function, o *sample.Observation, busy float64) *sample.Load {
+	l := w.loads[f.ID]
+	if l == nil {
+		l = &sample.Load{Func: f, Observed: o.TargetCPU, Busy: busy}
+		w.loads[f.ID] = l
+	}
+	return l
+}
+
 // unwound sets the loads of what tells of unwinding: its calls are hits, which are recorded where they come with the stack.
 func (w *warden) unwound(all []attach.Unwound, o *sample.Observation, busy float64) {
 	fresh := map[uint32]bool{}
 	for i := range all {
 		u := &all[i]
 		id := u.Lead.ID
-		l, n := w.loads[id], w.noted[id]
-		if l == nil {
-			l = &sample.Load{Func: u.Lead, Observed: o.TargetCPU, Busy: busy}
-			w.loads[id] = l
-		}
+		l, n := w.load(u.Lead, o, busy), w.noted[id]
 		if n == nil {
 			n = &noted{}
 			w.noted[id] = n
@@ -326,16 +338,13 @@ func (w *warden) unwound(all []attach.Unwound, o *sample.Observation, busy float
 			fresh[id] = true
 			n.fade()
 		}
-		getting := w.costs.Of(u.Func).Glimpsed
 		l.Calls += u.Hits
-		l.Elsewhere += time.Duration(u.Others) * getting
-		n.add(u, getting)
+		n.add(u, w.costs.Of(u.Func).Glimpsed)
 	}
 	for id := range fresh {
 		l, n := w.loads[id], w.noted[id]
-		cost := w.costs.Of(l.Func)
-		if l.Counted, l.Told = cost.Counted, cost.Told; n.hits > 0 {
-			l.Counted, l.Told = n.costs(cost)
+		if n.hits > 0 {
+			l.Counted, l.Told = n.costs(w.costs.Of(l.Func))
 		}
 		l.Recorded = uint64(n.share() * float64(l.Calls))
 	}

@@ -53,19 +53,23 @@ func TestRaises(t *testing.T) {
 	}
 }
 
-// TestNeighbour holds that what tells of jumps gives way, too, where it is another process that jumps all the time.
+// TestNeighbour holds that probes give way, too, where it is another process that hits them all the time: those of a traced
+// function, as it runs the same program, and what tells of jumps, in a library that both have.
 func TestNeighbour(t *testing.T) {
 	testenv.RequireBPF(t)
 	testenv.Binary(t)
-	neighbour := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "cpp/raises"}), "8", "jumps")
-	p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/hot"}), "8")
-	tr := begin(t, "--max-overhead", "5", "-s", "cold", "-p", fmt.Sprint(p.PID), "-d", "3s")
+	program := testenv.Build(t, testenv.Target{Source: "cpp/raises"})
+	neighbour := testenv.Start(t, program, "8", "jumps")
+	p := testenv.Start(t, program, "8", "10")
+	tr := begin(t, "--max-overhead", "5", "-s", "kept", "-s", "never", "-p", fmt.Sprint(p.PID), "-d", "3s")
 	result := tr.Wait()
-	if !strings.Contains(result.Stderr, "what tells of jumps (longjmp): ") || !strings.Contains(result.Stderr, "of other processes that have the same library") {
-		t.Errorf("said: %s", result.Stderr)
+	for _, said := range []string{"what tells of jumps (longjmp): ", "kept: ", " of a processor in other processes that have the same file"} {
+		if !strings.Contains(result.Stderr, said) {
+			t.Errorf("said %q, not %q", result.Stderr, said)
+		}
 	}
-	if n := number(t, tr.open(), "SELECT count(*) FROM gaps WHERE count > 0"); n > 0 {
-		t.Errorf("%d gaps are told of a target that raises nothing", n)
+	if n := number(t, tr.open(), "SELECT total(errors) FROM function_stats"); n > 0 {
+		t.Errorf("%d calls are told to have failed", n)
 	}
 	if ended := neighbour.Wait(); ended.ExitCode != 0 {
 		t.Errorf("the other process ended with %+v", ended)
