@@ -13,7 +13,7 @@ import (
 const callsOfARound = 100_000
 
 const costAbout = "Ratios are to the empty pair: a BPF program that does nothing, at the sites that this program chooses. CPU time is that of the thread that calls, its time in the kernel " +
-	"included; elapsed time is longer where a tracer competes for the processors. Seen are the calls that a tool tells of itself in the end (rows, counts, samples, lines), of those that were made. A tracer's memory is what is resident at most; a ring buffer is mapped twice, and counts twice: here that is 128 MiB."
+	"included; elapsed time is longer where a tracer competes for the processors. Seen are the calls that a tool tells of itself in the end (rows, counts, samples, lines), of those that were made. A tracer's memory is what is resident at most; ring buffers are mapped twice, and count twice: here that is 192 MiB."
 
 // cost measures one call of one function, by everybody.
 func (l *lab) cost() (tables []*Table, err error) {
