@@ -41,7 +41,7 @@ func TestRefusedFlags(t *testing.T) {
 		{"--max-memory 0", "give at least that, or unlimited"},
 		{"--max-memory 1", "take 160 MiB"},
 		{"--max-memory 64MiB", "take 160 MiB"},
-		{"--ring-buffer 512MiB", "--ring-buffer take 1.1 GiB"},
+		{"--ring-buffer 512MiB", "--ring-buffer take 1.6 GiB"},
 		{"--max-memory much", "64MiB, or unlimited"},
 		{"--max-memory -1GiB", "no size"},
 		{"--max-memory 1.5GiB", "no size"},
