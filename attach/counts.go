@@ -182,9 +182,9 @@ func (s *Session) latencies() (map[uint32]*trace.Tally, error) {
 	return measured, err
 }
 
-// open takes note of a call that had not ended when its owner, or the trace, did. It gives
+// open takes note of a call that had not ended when its owner died, or the trace did. It gives
 // the record of its entry, if that was not told and is to be.
-func (s *Session) open(o bpf.Open, status trace.Status, now uint64) []byte {
+func (s *Session) open(o bpf.Open, status trace.Status, died bool, now uint64) []byte {
 	fn := s.cat.function(o.Counted)
 	if fn == nil {
 		return nil
@@ -200,7 +200,7 @@ func (s *Session) open(o bpf.Open, status trace.Status, now uint64) []byte {
 	switch {
 	case o.Epoch != s.controlState(o.Func)/bpf.ControlEpoch:
 		status = trace.StatusOpen // or it has ended, which nobody has seen
-	case o.Panics:
+	case died && o.Panics && o.Raised > s.unwindings.pausedAt(trace.UnwindingPanics): // else it may have been recovered, which nobody has seen
 		status = trace.StatusErr
 	}
 	t.Add(status, int64(max(now, o.TS)-o.TS))
@@ -229,7 +229,7 @@ func (s *Session) endGoroutines(tgid uint32, signal uint8, now uint64) {
 		status = trace.StatusErr
 	}
 	err := s.objs.EndGoroutines(tgid, now, func(o bpf.Open) {
-		if record := s.open(o, status, now); record != nil {
+		if record := s.open(o, status, true, now); record != nil {
 			s.pending = append(s.pending, record)
 		}
 	})
@@ -248,7 +248,7 @@ func stops(signal uint8) bool {
 func (s *Session) Finish(f func(record []byte)) error {
 	now := Monotonic()
 	err := s.objs.OpenCalls(func(o bpf.Open) {
-		if record := s.open(o, trace.StatusOpen, now); record != nil {
+		if record := s.open(o, trace.StatusOpen, false, now); record != nil {
 			f(record)
 		}
 	})

@@ -133,6 +133,7 @@ func (s *Session) Pause(ids []uint32) (m Moment, err error) {
 	s.attaching.Lock()
 	defer s.attaching.Unlock()
 	ids = s.allMembers(ids)
+	s.unwindings.pause(ids)
 	wanted := func(id uint32) bool { return slices.Contains(ids, id) }
 	var out plan
 	var old []link.Link

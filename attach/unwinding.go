@@ -13,6 +13,28 @@ import (
 type unwindings struct {
 	mu      sync.RWMutex
 	members map[trace.Unwinding][]*trace.Function // the first one stands for all
+	paused  map[trace.Unwinding]uint64            // when they were taken out last, CLOCK_MONOTONIC, ns
+}
+
+// pause notes that those of some ids are about to be taken out.
+func (u *unwindings) pause(ids []uint32) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for way, m := range u.members {
+		if slices.Contains(ids, m[0].ID) {
+			if u.paused == nil {
+				u.paused = map[trace.Unwinding]uint64{}
+			}
+			u.paused[way] = Monotonic()
+		}
+	}
+}
+
+// pausedAt is when they were taken out last that tell of one way; 0 for never.
+func (u *unwindings) pausedAt(way trace.Unwinding) uint64 {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return u.paused[way]
 }
 
 // add takes in functions of a file, of which those count that tell of unwinding.

@@ -14,6 +14,7 @@
 #define SHARE_EVERY 64
 #define NEAR_THREADS 1024
 #define MAX_DOUBTS 32 /* frames of one thread that may be gone */
+#define ENOUGH 4      /* frames in doubt that were gone, for none to be doubted any more */
 
 /* What is known of a hit before its values are. */
 struct hit {
@@ -389,7 +390,10 @@ static __always_inline void die(struct owner *o, struct frame *f)
 		/* Go's scheduler leaves such frames on a thread's own stack, which is no failure. */
 		if (f->flags & FRAME_SYSTEM || is_unseen(f))
 			how = ENDED_OPEN;
-		if (how == ENDED_ERR && f->flags & FRAME_LATE) {
+		/* Nobody has seen when it was left. */
+		if (how == ENDED_ERR && o->raised <= f->ts)
+			how |= ENDED_OPEN;
+		if (how & ENDED_ERR && f->flags & FRAME_LATE) {
 			kept = (f->flags & (FRAME_LATE | FRAME_HELD | FRAME_WORDS)) | FRAME_DEAD;
 			f->saved = o->last > f->ts ? o->last : f->ts;
 			o->dead++;
@@ -398,8 +402,10 @@ static __always_inline void die(struct owner *o, struct frame *f)
 		}
 		tally(f->counted, o->last > f->ts ? o->last - f->ts : 0, how, f->overhead);
 	}
-	if (f->flags & FRAME_DOUBTED)
+	if (f->flags & FRAME_DOUBTED) {
 		o->doubts--;
+		o->unwound++;
+	}
 	f->flags = FRAME_COUNTED | FRAME_GONE | kept;
 }
 
@@ -448,11 +454,17 @@ static __always_inline struct frame *next_frame(struct owner *o)
 	return o->cursor ? frame_at(o, --o->cursor) : NULL;
 }
 
+/* Whether it is known of a thread that it unwinds unseen, and has no coroutines. */
+static __always_inline bool unwinds(struct owner *o)
+{
+	return o->unwound >= ENOUGH && !(o->flags & OWNER_SWITCHES);
+}
+
 /* Whether a frame that is dead by its position can't be of another stack in the same mapping. */
 static __always_inline bool is_certain(struct owner *o, struct frame *f)
 {
 	return f->pos == o->sweep_at || o->sweep == SWEEP_CATCH || is_goroutine(o) || o->raised > f->ts ||
-	       f->flags & (FRAME_COUNTED | FRAME_SYSTEM);
+	       f->flags & (FRAME_COUNTED | FRAME_SYSTEM) || unwinds(o);
 }
 
 static long sweep_one(__u64 k, struct owner **arg)
@@ -599,8 +611,10 @@ static __always_inline void finish(struct owner *o, __u32 i, __u64 at, __u64 spe
 {
 	struct frame *f = frame_at(o, i);
 
-	if (f && f->flags & FRAME_DOUBTED)
+	if (f && f->flags & FRAME_DOUBTED) {
 		o->doubts--;
+		o->flags |= OWNER_SWITCHES;
+	}
 	if (i == o->n - 1)
 		pop(o);
 	else if (f)

@@ -1348,6 +1348,7 @@ __noinline int deliver_late(struct owner *o, __u32 i)
 	s = take();
 	if (!s)
 		return CROWDED;
+	s->word[1] = bpf_ktime_get_ns();
 	fill_late(&s->event, f, o, frame);
 	s->event.root = s->walk.used = 0;
 	if (frame->flags & FRAME_WORDS) {
@@ -1364,6 +1365,7 @@ __noinline int deliver_late(struct owner *o, __u32 i)
 		s->event.missed = 0xffffffff;
 	}
 	outcome = report(s, false);
+	copied(frame->counted, bpf_ktime_get_ns() - s->word[1]);
 	give_back(s);
 	return outcome;
 }

@@ -22,6 +22,7 @@ type Open struct {
 	Lost    bool   // or since the probes had no room for its entry
 	Held    []byte // the event of its entry, which was held back
 	Panics  bool   // Go: a panic is in flight below it
+	Raised  uint64 // when something was last raised by its owner, CLOCK_MONOTONIC, ns
 
 	// Late: its entry is told if it fails. Where that is not held back, it can be made from these.
 	Late   bool
@@ -309,7 +310,7 @@ func (o *Objects) openCalls(w *probeOwner, f func(Open)) error {
 		}
 		c := Open{
 			Func: frame.Func, Counted: frame.Counted, TGID: w.Tgid, Epoch: frame.Flags / ControlEpoch, TS: frame.Ts, Told: frame.Flags&frameTold != 0, LeftOut: frame.Flags&frameLeftOut != 0,
-			Panics: w.Flags&ownerPanics != 0 && frame.Pos < w.Panic, Lost: frame.Flags&frameLost != 0,
+			Panics: w.Flags&ownerPanics != 0 && frame.Pos < w.Panic, Raised: w.Raised, Lost: frame.Flags&frameLost != 0,
 			Late: frame.Flags&frameLate != 0, Pos: frame.Pos, Bias: frame.Bias, Goid: w.Goid,
 		}
 		if frame.Flags&frameWords != 0 {

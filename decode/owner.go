@@ -225,7 +225,7 @@ func (d *Decoder) endOwner(o *owner, ts uint64, why endReason) {
 		if f.call == nil {
 			continue
 		}
-		if r := o.fatal(f, why); r != nil {
+		if r := d.fatal(o, f, why, ts); r != nil {
 			d.unwound(o, f, ts, r)
 		} else if err := o.process.killer.error(o, false); err != nil && why == reasonDeath {
 			d.finish(o, f, ts, trace.StatusErr, err)

@@ -29,6 +29,8 @@ type raise struct {
 	record []byte
 	// unwinding: its _Unwind_RaiseException has been seen.
 	unwinding bool
+	// final: the process ends by it.
+	final bool
 	// caught: a handler runs; its frames have been closed.
 	caught bool
 	// over: what raised it is gone from the stack. Frames yet to be found dead
@@ -45,6 +47,10 @@ const (
 	raiseForced // pthread_exit, cancellation
 	raiseJump   // longjmp
 )
+
+func (k raiseKind) way() trace.Unwinding {
+	return [...]trace.Unwinding{trace.UnwindingPanics, trace.UnwindingExceptions, trace.UnwindingExceptions, trace.UnwindingThreads, trace.UnwindingJumps}[k]
+}
 
 // raised is what calls that die of a raise have failed by.
 type raised struct {
@@ -177,9 +183,10 @@ func (o *owner) cause(f *frame) *raise {
 	return cmp.Or(own, latest)
 }
 
-// fatal is what an open call of an owner that ends died of, or nil.
-func (o *owner) fatal(f *frame, why endReason) *raise {
-	if why == reasonExec || len(o.raises) == 0 {
+// fatal is what an open call of an owner that ends at a time died of, or nil: when tracing stops, what is in flight may
+// yet be recovered from, and a process that is killed died of that, unless it has given up by itself.
+func (d *Decoder) fatal(o *owner, f *frame, why endReason, at uint64) *raise {
+	if k := &o.process.killer; why != reasonDeath || k.fatal && signalName(k.number) != "SIGABRT" {
 		return nil
 	}
 	for i := len(o.raises) - 1; i >= 0; i-- {
@@ -187,14 +194,11 @@ func (o *owner) fatal(f *frame, why endReason) *raise {
 		if r.seq < f.seq {
 			break
 		}
-		if r.caught || r.over || r.kind == raiseJump || r.pos <= f.pos {
+		// Nobody may have seen that it was caught.
+		if r.caught || r.over || r.kind == raiseJump || r.pos <= f.pos || !r.final && d.blind.of(r.kind.way(), r.ts, at) {
 			continue
 		}
-		// When tracing stops, a panic in flight may yet be recovered, but not by
-		// returning into the call that raised it.
-		if why == reasonDeath || r.kind == raisePanic && r.by == f.seq {
-			return r
-		}
+		return r
 	}
 	return nil
 }
@@ -230,13 +234,8 @@ func (d *Decoder) evidence(o *owner, e *Event, fn *function) {
 	}
 	d.clear(o, e, fn)
 	switch fn.Role {
-	case trace.RoleGoUncaught:
-		if o.panicking() {
-			return // it was told when it began
-		}
-		fallthrough
-	case trace.RoleGoPanic, trace.RoleGoFatal:
-		d.raise(o, e, raise{kind: raisePanic, raised: &raised{err: d.panicValue(e, fn)}})
+	case trace.RoleGoPanic, trace.RoleGoFatal, trace.RoleGoUncaught:
+		d.panics(o, e, fn)
 	case trace.RoleGoRecovery:
 		d.recovered(e, fn)
 	case trace.RoleGoexit:
@@ -422,9 +421,17 @@ func (d *Decoder) wordBehind(t *trace.Type, data []byte, name string) (uint64, b
 	return 0, false
 }
 
-// panicking says that a Go panic is in flight.
-func (o *owner) panicking() bool {
-	return slices.ContainsFunc(o.raises, func(r raise) bool { return r.kind == raisePanic && !r.over })
+// panics takes what tells of a Go panic. One that nothing recovers was told when it began, if that was seen.
+func (d *Decoder) panics(o *owner, e *Event, fn *function) {
+	if fn.Role == trace.RoleGoUncaught {
+		for i := len(o.raises) - 1; i >= 0; i-- {
+			if r := &o.raises[i]; r.kind == raisePanic && !r.over && !d.blind.of(trace.UnwindingPanics, r.ts, e.TS) {
+				r.final = true
+				return
+			}
+		}
+	}
+	d.raise(o, e, raise{kind: raisePanic, final: fn.Role != trace.RoleGoPanic, raised: &raised{err: d.panicValue(e, fn)}})
 }
 
 // inFlight is the latest exception that no handler has caught, or nil.

@@ -86,7 +86,7 @@ func where(c *query.Call) string {
 func writeStack(out *bufio.Writer, s screen, stack, margin string) {
 	for frame := range strings.Lines(stack) {
 		frame = oneLine(strings.TrimRight(frame, "\n"))
-		if function, place, ok := cutLast(frame, " "); ok {
+		if function, place, ok := cutLast(frame, " "); ok && !strings.HasPrefix(frame, "(") {
 			if s.width > 0 {
 				function = cutLeft(function, max(s.width-len(margin)-2-text.StringWidth(place), leastName))
 			}

@@ -200,7 +200,7 @@ func (r *recorder) unseen() {
 	var seconds []writer.FunctionSecond
 	r.warden.governor.Unseen(func(f *trace.Function, calls, off float64) {
 		if f.Role != trace.RoleCall {
-			r.warden.miss(f, calls)
+			r.warden.miss(f, calls, off)
 			return
 		}
 		if s, ok := r.stats.Extend(f, calls, off); ok {

@@ -229,7 +229,10 @@ func writeReport(s screen, db *query.Database, r query.Range, summaries []query.
 		line += "\n" + note
 	}
 	if slices.ContainsFunc(summaries, func(r query.Summary) bool { return r.Coverage < 1 }) {
-		line += "\nprobes of some functions were in place for a part of the time: their figures are of the calls that were counted then; ALL, ABOUT estimates how many there were (at least: they are so short that nobody can tell by how much the probes slowed them down, nor by what calls them)"
+		line += "\nprobes of some functions were in place for a part of the time: their figures are of the calls that were counted then; ALL, ABOUT estimates how many there were"
+		if about == "at least" {
+			line += "; at least: the probes took so much of the time that nobody can tell more"
+		}
 	}
 	if steps > 0 {
 		line += fmt.Sprintf("\n%s in how functions are traced, to stay within the budgets: SELECT ts, process, reason FROM gaps WHERE count = 0", plural(steps, "change"))

@@ -38,8 +38,9 @@ type warden struct {
 	loads      map[uint32]*sample.Load
 	copied     map[uint32]*copied
 	noted      map[uint32]*noted
-	missed     map[trace.Unwinding]float64 // raised while nobody saw it, as long as that was not told
+	missed     map[trace.Unwinding]missed // as long as that was not told
 	missedTold time.Time
+	explained  bool // what it means that what tells of unwinding is out
 	targets    []target
 	begun      uint64 // calls, as of the last observation
 	alarmed    time.Time
@@ -52,7 +53,7 @@ func newWarden(session *attach.Session, o *opener, n *notes, gap func(trace.Gap)
 	w := &warden{
 		session: session, budgets: o.budgets, opener: o, governor: sample.NewGovernor(limits), notes: n, gap: gap, slicer: newSlicer(session),
 		calibrated: make(chan attach.Costs, 1), costs: attach.AssumedCosts, told: map[*trace.Function]sample.Setting{},
-		started: time.Now(), measuring: time.Now(), at: time.Now(), loads: map[uint32]*sample.Load{}, copied: map[uint32]*copied{}, noted: map[uint32]*noted{}, missed: map[trace.Unwinding]float64{}, missedTold: time.Now(),
+		started: time.Now(), measuring: time.Now(), at: time.Now(), loads: map[uint32]*sample.Load{}, copied: map[uint32]*copied{}, noted: map[uint32]*noted{}, missed: map[trace.Unwinding]missed{}, missedTold: time.Now(),
 	}
 	w.own, _ = ownUse()
 	w.cpu = session.TargetTime()
@@ -218,7 +219,7 @@ func (w *warden) observe(counts *attach.Counts, pressure float64, now time.Time,
 	for _, e := range estimates {
 		covered[e.Func] = e
 		if l := w.loads[e.Func.ID]; e.Func.Role != trace.RoleCall {
-			w.miss(e.Func, float64(l.Calls)/e.Coverage-float64(l.Calls))
+			w.miss(e.Func, float64(l.Calls)/e.Coverage-float64(l.Calls), e.Error)
 		}
 	}
 	if now.Sub(w.missedTold) > betweenMissed {
@@ -397,21 +398,36 @@ func (n *noted) costs(assumed attach.Cost) (counted, told time.Duration) {
 	return counted, counted + time.Duration((n.stacks+n.stackless)/n.hits*float64(stack))
 }
 
-// miss takes note of hits of what tells of unwinding that there were, about, while its probes were out.
-func (w *warden) miss(f *trace.Function, hits float64) {
-	if n := w.noted[f.ID]; n != nil && n.hits > 0 {
-		w.missed[f.Role.Unwinding()] += hits * (n.stacks + n.stackless) / n.hits
+// miss takes note of hits of what tells of unwinding that there were, about, while its probes were out; that may be off
+// by such a part.
+func (w *warden) miss(f *trace.Function, hits, off float64) {
+	n := w.noted[f.ID]
+	if n == nil || n.hits == 0 {
+		return
 	}
+	m := w.missed[f.Role.Unwinding()]
+	raised := hits * (n.stacks + n.stackless) / n.hits
+	w.missed[f.Role.Unwinding()] = missed{m.raised + raised, m.off + raised*off}
+}
+
+// missed is how often something was raised while nobody saw it, and how far off that may be.
+type missed struct{ raised, off float64 }
+
+func (m missed) String() string {
+	if m.off > 3*m.raised { // see calls_error in function_stats
+		return "at least so many"
+	}
+	return fmt.Sprintf("about so many (±%.0f %%)", 100*m.off/m.raised)
 }
 
 // tellMissed tells how much was raised while nobody saw it.
 func (w *warden) tellMissed(now time.Time) {
 	w.missedTold = now
-	for way, n := range w.missed {
-		if n >= 1 {
+	for way, m := range w.missed {
+		if m.raised >= 1 {
 			w.gap(trace.Gap{
-				TimeNS: now.UnixNano(), Count: uint64(n), Hint: unwindingHint,
-				Reason: fmt.Sprintf("about so many %s began while the probes that tell of them were out: calls that failed by them, if any, have no message and no stack", way),
+				TimeNS: now.UnixNano(), Count: uint64(m.raised), Hint: unwindingHint,
+				Reason: fmt.Sprintf("%s %s began while the probes that tell of them were out: calls that failed by them, if any, have no message and no stack", m, way),
 			})
 		}
 	}
@@ -537,8 +553,9 @@ func (w *warden) tell(s sample.Step, tell bool) bool {
 	if way := s.Func.Role.Unwinding(); way != trace.UnwindingNone {
 		name = fmt.Sprintf("what tells of %s: ", way)
 		f, text = nil, name+text
-		if s.To.Sliced() {
-			text += "; meanwhile what is raised fails calls without message and stack"
+		if !w.explained && s.To.Sliced() {
+			w.explained = true
+			text += ". While it is out, errors that are raised have no message and no stack"
 		}
 		if s.Less() {
 			hint = unwindingHint
