@@ -199,6 +199,18 @@ func TestUnmatched(t *testing.T) {
 	}
 }
 
+// TestNothingOfCommand holds that where nothing of a command's own program matches, it is said how what it starts is traced.
+func TestNothingOfCommand(t *testing.T) {
+	testenv.RequireBPF(t)
+	for args, said := range map[string]bool{"-s nothing_like_it -- /bin/sh -c true": true, "-s nothing_like_it -p " + strconv.Itoa(os.Getpid()): false} {
+		db := filepath.Join(t.TempDir(), "calls.db")
+		got := testenv.Start(t, testenv.Binary(t), append([]string{"attach", "--db", db}, strings.Fields(args)...)...).Wait()
+		if got.ExitCode != 3 || strings.Contains(got.Stderr, "with --exe '*/PROGRAM'") != said {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+}
+
 // TestNothingMatched holds that a pattern which matches nothing is answered by why, and by the way out, which of a stripped
 // file are its symbols.
 func TestNothingMatched(t *testing.T) {
