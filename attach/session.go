@@ -41,7 +41,7 @@ type Options struct {
 	// PerfEvents uses perf-event uprobes even where uprobe_multi is to be had.
 	PerfEvents bool
 
-	scratch, latencies uint32 // see bpf.Settings
+	scratch, latencies, frames uint32 // see bpf.Settings
 
 	// StatsOnly counts calls, and gives no record of any: Counts tells all.
 	StatsOnly bool
@@ -202,7 +202,7 @@ func (s *Session) load() error {
 	objs, err := bpf.Load(bpf.Settings{
 		StatsOnly: s.opts.StatsOnly, FollowChildren: s.opts.FollowChildren, ReportExecs: s.opts.future(), LeaveOthers: !s.opts.future(),
 		MaxString: s.opts.MaxString, MaxItems: s.opts.MaxItems, MaxDepth: s.opts.MaxDepth, MaxBytes: s.opts.MaxBytes,
-		RingBytes: s.opts.RingBytes, Scratch: s.opts.scratch, Latencies: s.opts.latencies, PerfEvents: perf,
+		RingBytes: s.opts.RingBytes, Scratch: s.opts.scratch, Latencies: s.opts.latencies, Frames: s.opts.frames, PerfEvents: perf,
 		Functions: spareFunctions, Moves: movesEach * spareFunctions, Programs: programsEach * spareFunctions,
 		Edges: edgesEach * spareFunctions, Dynamic: maxDynamics,
 	})

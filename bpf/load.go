@@ -180,6 +180,7 @@ type Settings struct {
 	MaxBytes       uint32 // bytes of data per event
 	RingBytes      uint32 // size of the ring buffer of calls: a power of two, at least a page; see ErrorBytes
 	Latencies      uint32 // histograms of an octave that a processor has in an array, a power of two; 0: four for each function, but see nearLatencies
+	Frames         uint32 // open calls that have room beyond the innermost ones of each thread; 0: 262,144
 	Scratch        uint32 // events that can be put together at once; 0: 64, or more with many processors
 
 	// Capacity of the tables; they can't grow once loaded.
@@ -251,7 +252,7 @@ func Load(s Settings) (*Objects, error) {
 	}
 	for name, n := range map[string]uint32{
 		"functions": s.Functions, "counts": s.Functions, "glimpses": s.Functions, "checks": s.Functions, "moves": s.Moves, "programs": s.Programs,
-		"edges": s.Edges, "dynamic": s.Dynamic, "pool": slots, "events": s.RingBytes, "errors": ErrorBytes(s.RingBytes),
+		"edges": s.Edges, "dynamic": s.Dynamic, "pool": slots, "events": s.RingBytes, "errors": ErrorBytes(s.RingBytes), "deep": s.Frames,
 		"latencies": near * uint32(cpus),
 	} {
 		if n != 0 {

@@ -2,7 +2,7 @@
  *     raises SECONDS RATE
  *     raises SECONDS exceptions|jumps [inside]
  *
- * Throws and jumps so many times a second, and prints how often each function was called: thrower fails by an exception,
+ * Throws and jumps so many times a second, and prints how often each function was called: thrower, and passes, which calls it, fail by an exception,
  * jumper by longjmp, and kept does not fail. Or does the one or the other as fast as it can, and prints each half second how many
  * there were: with `inside` in calls of the function of that name, a thousand in each. never is not called.
  */
@@ -23,6 +23,14 @@ __attribute__((noinline)) long thrower(long i)
 	return i;
 }
 
+__attribute__((noinline)) long passes(long i)
+{
+	long n = thrower(i);
+
+	__asm__ volatile("");
+	return n + 1;
+}
+
 __attribute__((noinline)) long jumper(long i)
 {
 	if (i >= 0)
@@ -40,7 +48,7 @@ __attribute__((noinline)) long kept(long i)
 __attribute__((noinline)) static long catches(long i)
 {
 	try {
-		return thrower(i);
+		return passes(i);
 	} catch (const std::exception &) {
 		return kept(i);
 	}
