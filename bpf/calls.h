@@ -14,7 +14,7 @@
 #define SHARE_EVERY 64
 #define NEAR_THREADS 1024
 #define MAX_DOUBTS 32 /* frames of one thread that may be gone */
-#define ENOUGH 4      /* frames in doubt that were gone, for none to be doubted any more */
+#define MAX_GONE 16   /* frames that are gone and lie below others, until these move down */
 
 /* What is known of a hit before its values are. */
 struct hit {
@@ -402,10 +402,8 @@ static __always_inline void die(struct owner *o, struct frame *f)
 		}
 		tally(f->counted, o->last > f->ts ? o->last - f->ts : 0, how, f->overhead);
 	}
-	if (f->flags & FRAME_DOUBTED) {
+	if (f->flags & FRAME_DOUBTED)
 		o->doubts--;
-		o->unwound++;
-	}
 	f->flags = FRAME_COUNTED | FRAME_GONE | kept;
 }
 
@@ -454,17 +452,11 @@ static __always_inline struct frame *next_frame(struct owner *o)
 	return o->cursor ? frame_at(o, --o->cursor) : NULL;
 }
 
-/* Whether it is known of a thread that it unwinds unseen, and has no coroutines. */
-static __always_inline bool unwinds(struct owner *o)
-{
-	return o->unwound >= ENOUGH && !(o->flags & OWNER_SWITCHES);
-}
-
 /* Whether a frame that is dead by its position can't be of another stack in the same mapping. */
 static __always_inline bool is_certain(struct owner *o, struct frame *f)
 {
 	return f->pos == o->sweep_at || o->sweep == SWEEP_CATCH || is_goroutine(o) || o->raised > f->ts ||
-	       f->flags & (FRAME_COUNTED | FRAME_SYSTEM) || unwinds(o);
+	       f->flags & (FRAME_COUNTED | FRAME_SYSTEM);
 }
 
 static long sweep_one(__u64 k, struct owner **arg)
@@ -484,9 +476,50 @@ static long sweep_one(__u64 k, struct owner **arg)
 		else
 			doubt(o, f);
 	}
-	if (f->flags & FRAME_GONE && !(f->flags & FRAME_DEAD) && o->cursor == o->n - 1)
-		pop(o);
+	if (f->flags & FRAME_GONE && !(f->flags & FRAME_DEAD)) {
+		if (o->cursor == o->n - 1)
+			pop(o);
+		else
+			o->gone++;
+	}
 	return 0;
+}
+
+static long move_one(__u64 i, struct owner **arg)
+{
+	struct owner *o = *arg;
+	struct frame *f = frame_at(o, i), *to;
+
+	if (!f)
+		return 1;
+	if (f->flags & FRAME_GONE && !(f->flags & FRAME_DEAD))
+		return 0;
+	if (i != o->cursor) {
+		to = frame_at(o, o->cursor);
+		if (!to)
+			return 1;
+		*to = *f;
+	}
+	o->cursor++;
+	return 0;
+}
+
+static long pop_one(__u64 i, struct owner **arg)
+{
+	pop(*arg);
+	return 0;
+}
+
+/*
+ * Has frames move down that lie above such as are gone: where nobody sees what unwinds a thread, these would pile up. None
+ * is held back.
+ */
+static __noinline void close_ranks(struct owner *o)
+{
+	o->cursor = 0;
+	bpf_loop(o->n, move_one, &o, 0);
+	if (o->cursor < o->n)
+		bpf_loop(o->n - o->cursor, pop_one, &o, 0);
 }
 
 /* Gives up the oldest of the frames that are in doubt. */
@@ -512,9 +545,13 @@ __noinline int sweep(struct owner *o, __u64 at, __u32 how, __u32 from)
 	o->sweep = how;
 	o->sweep_from = from;
 	o->cursor = o->n;
+	o->gone = 0;
 	bpf_loop(o->n, sweep_one, &o, 0);
 	if (o->doubts > MAX_DOUBTS)
 		bpf_loop(o->n, give_up, &o, 0);
+	/* Others may know frames by their index. */
+	if (o->gone > MAX_GONE && how == SWEEP_ENTRY)
+		close_ranks(o);
 	if (!o->n)
 		o->flags &= ~OWNER_MIXED;
 	return 0;
@@ -611,10 +648,8 @@ static __always_inline void finish(struct owner *o, __u32 i, __u64 at, __u64 spe
 {
 	struct frame *f = frame_at(o, i);
 
-	if (f && f->flags & FRAME_DOUBTED) {
+	if (f && f->flags & FRAME_DOUBTED)
 		o->doubts--;
-		o->flags |= OWNER_SWITCHES;
-	}
 	if (i == o->n - 1)
 		pop(o);
 	else if (f)

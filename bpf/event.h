@@ -480,7 +480,7 @@ struct owner {
 	__u32 flags;   /* enum owner_flag */
 	__u32 doubts;  /* frames that may be gone */
 	__u32 dead;    /* of which it is yet to be told that they have failed */
-	__u32 unwound; /* how many that were in doubt turned out to be gone */
+	__u32 gone;    /* frames that are gone and lie below others, when it was last looked */
 	struct frame_key at; /* of the frame that is looked up */
 	struct frame spare;  /* that is put into a map */
 	struct frame near[NEAR_FRAMES];
@@ -490,7 +490,6 @@ enum owner_flag {
 	OWNER_MIXED = 1,  /* positions do not ascend: there are several stacks */
 	OWNER_PANICS = 2, /* a Go panic is in flight */
 	OWNER_FORCED = 4, /* the thread is being ended (pthread_exit, cancellation) */
-	OWNER_SWITCHES = 8, /* a frame that was in doubt has returned: there are coroutines */
 };
 
 #define MAX_HELD 1024 /* bytes of an entry that can be held back; a longer one is delivered at once */

@@ -278,7 +278,7 @@ type probeOwner struct {
 	Flags     uint32
 	Doubts    uint32
 	Dead      uint32
-	Unwound   uint32
+	Gone      uint32
 	At        probeFrameKey
 	Spare     probeFrame
 	Near      [8]probeFrame

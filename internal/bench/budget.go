@@ -13,6 +13,7 @@ import (
 const (
 	budgetTime  = 15 * time.Second
 	budgetCalls = 10_000 // at a time: some 5 ms, untraced
+	bareCalls   = 5_000_000
 )
 
 // budget measures how much a hot function is slowed, second by second.
@@ -40,7 +41,7 @@ func (l *lab) budget() ([]*Table, error) {
 	}{{"default", nil}, {"statistics only", []string{"--stats-only"}}, {"unlimited", l.flags.everything()}}
 	var columns [][]float64
 	for _, way := range ways {
-		slower, made, db, err := l.hot(w, bare, way.flags)
+		slower, made, db, err := l.hot(w, way.flags)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", way.name, err)
 		}
@@ -89,19 +90,24 @@ func (l *lab) bareBusy(w *load) (cost, error) {
 	if err != nil {
 		return cost{}, err
 	}
-	c, err := r.call(5_000_000)
+	c, err := r.call(bareCalls)
 	return c, errors.Join(err, r.stop())
 }
 
-// hot gives by how much, %, each second's calls were slower than untraced ones, how many calls were made, and
-// the database of them.
-func (l *lab) hot(w *load, bare cost, flags []string) (slower []float64, made int, db string, err error) {
+// hot gives by how much, %, each second's calls were slower than the same process's before and after it was traced, how many
+// calls were made under trace, and the database of them.
+func (l *lab) hot(w *load, flags []string) (slower []float64, made int, db string, err error) {
 	db = filepath.Join(l.dir, "budget.db")
 	r, err := l.start(w)
 	if err != nil {
 		return nil, 0, db, err
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
+	before, err := r.call(bareCalls)
+	if err != nil {
+		return nil, 0, db, err
+	}
+	untraced := r.made
 	t, err := l.attach(r, db, flags...)
 	if err != nil {
 		return nil, 0, db, err
@@ -116,7 +122,16 @@ func (l *lab) hot(w *load, bare cost, flags []string) (slower []float64, made in
 			}
 			sum, n = sum+c.cpu, n+1
 		}
-		slower = append(slower, (sum/n/bare.cpu-1)*100)
+		slower = append(slower, sum/n)
 	}
-	return slower, r.made, db, t.interrupt(time.Minute)
+	made = r.made - untraced
+	if err := t.interrupt(time.Minute); err != nil {
+		return nil, 0, db, err
+	}
+	after, err := r.call(bareCalls)
+	bare := (before.cpu + after.cpu) / 2
+	for i := range slower {
+		slower[i] = (slower[i]/bare - 1) * 100
+	}
+	return slower, made, db, err
 }
