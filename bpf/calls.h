@@ -485,6 +485,17 @@ static long sweep_one(__u64 k, struct owner **arg)
 	return 0;
 }
 
+/* Has the entry that is held back for frame i be that of the one at the cursor. */
+static __always_inline void move_held(struct owner *o, __u32 i)
+{
+	struct held *h = bpf_map_lookup_elem(&held, key_of(o, i));
+
+	if (!h)
+		return;
+	bpf_map_update_elem(&held, key_of(o, o->cursor), h, BPF_ANY);
+	bpf_map_delete_elem(&held, key_of(o, i));
+}
+
 static long move_one(__u64 i, struct owner **arg)
 {
 	struct owner *o = *arg;
@@ -499,6 +510,8 @@ static long move_one(__u64 i, struct owner **arg)
 		if (!to)
 			return 1;
 		*to = *f;
+		if (f->flags & FRAME_HELD)
+			move_held(o, i);
 	}
 	o->cursor++;
 	return 0;
@@ -511,8 +524,7 @@ static long pop_one(__u64 i, struct owner **arg)
 }
 
 /*
- * Has frames move down that lie above such as are gone: where nobody sees what unwinds a thread, these would pile up. None
- * is held back.
+ * Has frames move down that lie above such as are gone: where nobody sees what unwinds a thread, these would pile up.
  */
 static __noinline void close_ranks(struct owner *o)
 {
