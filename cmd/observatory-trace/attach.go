@@ -257,7 +257,11 @@ func (f *attachFlags) record(ctx, hurry context.Context, out io.Writer, notes *n
 
 	functions, processes := session.Attached()
 	if functions == 0 && !waitsForMore(opts) {
-		return 0, noMatch(opts, commandPath(command))
+		err := noMatch(opts, commandPath(command))
+		if command != nil {
+			err = nothingMatchedError{fmt.Errorf("%w\na program that the command starts is traced with --exe '*/PROGRAM'", err)}
+		}
+		return 0, err
 	}
 	if hopeless := rules.hopeless(session.Functions()); functions > 0 && hopeless != "" && !waitsForMore(opts) && len(opts.Libs) == 0 {
 		return 0, usageError{errors.New(hopeless)}

@@ -89,9 +89,6 @@ func noMatch(opts attach.Options, command string) error {
 		}
 		text += "; " + unmatched(f, opts.Selection)
 	}
-	if command != "" {
-		text += "; a program that the command starts is traced with --exe '*/PROGRAM'"
-	}
 	excluded := slices.ContainsFunc(files, func(f attach.Named) bool { return f.Excluded > 0 })
 	if names := attach.Nearest(opts, command, 5); len(names) > 0 && !excluded {
 		text += "; the nearest names are:\n  " + strings.Join(names, "\n  ")
