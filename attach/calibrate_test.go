@@ -40,11 +40,16 @@ func TestCalibrateCounting(t *testing.T) {
 	p := testenv.Start(t, testenv.Build(t, testenv.Target{Source: "c/bench", Compiler: "gcc", Opt: "-O2"}))
 	p.WaitLine("ready")
 	s := start(t, Options{PIDs: []int{p.PID}, StatsOnly: true, Selection: symbols.Selection{Include: []*pattern.Pattern{pattern.MustCompile("add3")}}})
-	c, err := s.Calibrate(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	// It takes a quarter more where it is delivered. A neighbour may come in between, but not each time.
+	for range 4 {
+		c, err := s.Calibrate(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Emulated; got.Told <= got.Counted*9/8 {
+			return
+		}
+		t.Logf("%+v", c.Emulated)
 	}
-	if got := c.Emulated; got.Told > got.Counted*9/8 { // it takes a quarter more where it is delivered
-		t.Errorf("%+v", got)
-	}
+	t.Error("what is never delivered costs more for being recorded")
 }
