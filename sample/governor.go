@@ -50,8 +50,10 @@ type Load struct {
 	// Elsewhere is what its probes took of processes that are no targets, while they were in place: all may take such a
 	// share as Limits.Overhead is, of a processor.
 	Elsewhere time.Duration
-	// Busy is how many processors that was at a time; 0 while they were out.
+	// Busy is how many processors that was at a time, 0 while they were out.
 	Busy float64
+	// InPlace is how long they were there.
+	InPlace time.Duration
 	// Glimpsed calls were only seen, in GlimpsedCPU of the targets' CPU time, give or take GlimpsedOff, of which glimpses
 	// took GlimpsesTook.
 	Glimpsed                               uint64
@@ -303,7 +305,7 @@ func (g *Governor) Observe(o Observation) (steps []Step, estimates []Estimate) {
 		case l.Observed > leastSlice/4:
 			f.see(f.looked.perSecond, f.looked.off)
 		}
-		f.seeElsewhere(l, o.Elapsed)
+		f.seeElsewhere(l)
 		if l.Busy > 0 {
 			f.busy = max(l.Busy, f.busy+(l.Busy-f.busy)*weight)
 		}
@@ -725,16 +727,10 @@ func (f *function) see(perSecond, off float64) {
 	}
 }
 
-// seeElsewhere does the same of what its probes take of others, in so much time, or as much of it as they were in place.
-func (f *function) seeElsewhere(l *Load, elapsed time.Duration) {
-	if f.setting.Sliced() {
-		elapsed = 0
-		if l.Busy > 0 {
-			elapsed = time.Duration(float64(l.Observed) / l.Busy)
-		}
-	}
-	if elapsed > leastSlice/4 {
-		now := float64(l.Elsewhere) / elapsed.Seconds()
+// seeElsewhere does the same of what its probes take of others.
+func (f *function) seeElsewhere(l *Load) {
+	if l.InPlace > leastSlice/4 {
+		now := float64(l.Elsewhere) / l.InPlace.Seconds()
 		f.elsewhere = max(now, (f.elsewhere+now)/2)
 		if f.elsewhere < float64(time.Microsecond) {
 			f.elsewhere = 0

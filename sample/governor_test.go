@@ -564,11 +564,11 @@ func TestElsewhere(t *testing.T) {
 	g, raises := NewGovernor(Limits{Overhead: 0.05}), &trace.Function{Name: "longjmp", Role: trace.RoleLongjmp}
 	var why []string
 	for i := range 120 {
-		l := Load{Func: raises, Counted: 2 * time.Microsecond, Told: 3 * time.Microsecond, Observed: second / 2, Busy: 0.5, Most: 1, First: 1}
+		l := Load{Func: raises, Counted: 2 * time.Microsecond, Told: 3 * time.Microsecond, Observed: second / 2, Busy: 0.5, InPlace: second, Most: 1, First: 1}
 		share := 1.0
 		if s := g.Setting(raises); s.Sliced() {
 			share = s.duty()
-			l.Observed = time.Duration(share * float64(l.Observed))
+			l.Observed, l.Busy, l.InPlace = 0, 0, time.Duration(share*float64(second)) // the target sleeps
 		}
 		if i < 60 { // somebody is in the probes all the time
 			l.Elsewhere = time.Duration(share * float64(second))

@@ -163,17 +163,17 @@ func (s *slicer) set(id uint32, setting sample.Setting, in bool, from time.Durat
 func (s *slicer) seen(id uint32, at attach.Moment, l *sample.Load) []attach.Glance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l.Observed, l.Off = 0, 0
+	l.Observed, l.Off, l.InPlace = 0, 0, 0
 	f := s.slices[id]
 	if f == nil {
 		return nil
 	}
-	if f.in && at.CPU > f.from {
+	if f.in && at.CPU >= f.from {
 		f.add(at.CPU)
 		f.off += at.Off
 	}
 	s.settle(f)
-	l.Observed, l.Off, l.Busy, l.Beside = f.seen, f.off, 0, f.beside
+	l.Observed, l.Off, l.Busy, l.InPlace, l.Beside = f.seen, f.off, 0, f.elapsed, f.beside
 	if f.elapsed > 0 {
 		l.Busy = float64(f.seen) / float64(f.elapsed)
 	}

@@ -232,7 +232,7 @@ func (w *warden) observe(counts *attach.Counts, pressure float64, now time.Time,
 func (w *warden) gather(counts *attach.Counts, o *sample.Observation) {
 	busy := float64(o.TargetCPU) / float64(o.Elapsed)
 	for id, l := range w.loads {
-		*l = sample.Load{Func: l.Func, Counted: l.Counted, Told: l.Told, Observed: o.TargetCPU, Busy: busy}
+		*l = sample.Load{Func: l.Func, Counted: l.Counted, Told: l.Told, Observed: o.TargetCPU, Busy: busy, InPlace: o.Elapsed}
 		if w.governor.Setting(l.Func).Sliced() {
 			w.glanced(l, w.slicer.seen(id, counts.At, l))
 		}
@@ -256,6 +256,9 @@ func (w *warden) gather(counts *attach.Counts, o *sample.Observation) {
 	}
 	w.unwound(counts.Unwound, o, busy)
 	for f, n := range counts.Others {
+		if f.Role != trace.RoleCall && f.Role.Unwinding() == trace.UnwindingNone {
+			continue // it has to stay in place
+		}
 		l, cost := w.load(w.session.Lead(f), o, busy), w.costs.Of(f)
 		took := cost.Counted
 		if f.Role != trace.RoleCall {
@@ -318,7 +321,7 @@ func (w *warden) glanced(l *sample.Load, glances []attach.Glance) {
 func (w *warden) load(f *trace.Function, o *sample.Observation, busy float64) *sample.Load {
 	l := w.loads[f.ID]
 	if l == nil {
-		l = &sample.Load{Func: f, Observed: o.TargetCPU, Busy: busy}
+		l = &sample.Load{Func: f, Observed: o.TargetCPU, Busy: busy, InPlace: o.Elapsed}
 		w.loads[f.ID] = l
 	}
 	return l
