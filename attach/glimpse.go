@@ -236,16 +236,18 @@ func (s *Session) follow(functions []*trace.Function) (now, later []*trace.Funct
 	defer s.governing.Unlock()
 	for _, f := range functions {
 		lead := s.unwindings.lead(f)
-		c := *s.control(lead.ID)
-		if lead != f {
-			s.control(f.ID).Keep = c.Keep
-		}
-		if lead != f && c.State&bpf.ControlLink == paused {
-			s.control(f.ID).State |= paused
-			later = append(later, f)
-		} else {
+		if lead == f {
 			now = append(now, f)
+			continue
 		}
+		c := *s.control(lead.ID)
+		s.control(f.ID).Keep = c.Keep
+		if c.State&bpf.ControlLink != paused {
+			now = append(now, f)
+			continue
+		}
+		s.control(f.ID).State |= paused
+		later = append(later, f)
 	}
 	return now, later
 }

@@ -140,6 +140,7 @@ struct block {
  */
 #define TYPE_ERRNO 2000000004
 
+/* Why a stack is left out. */
 enum stack_lack {
 	STACK_ROOM = 1,   /* the ring buffer was nearly full */
 	STACK_BUDGET = 2, /* by choice: such stacks take too much of the process's time */

@@ -1653,6 +1653,7 @@ static __always_inline void take_note(struct func *f, struct hit *h, struct owne
 	case ROLE_GO_UNCAUGHT:
 		if (o->flags & OWNER_PANICS)
 			break;
+		/* Its beginning was not seen. */
 	case ROLE_GO_PANIC:
 	case ROLE_GO_FATAL:
 		o->panic = h->at;

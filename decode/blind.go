@@ -38,13 +38,13 @@ func (b *blindness) end(way trace.Unwinding, at uint64) {
 	}
 }
 
-// during says whether there was such a period at some time between two.
-func (b *blindness) during(from, to uint64) bool { return b.of(trace.UnwindingNone, from, to) }
+// anyWay asks for periods of all ways of unwinding.
+const anyWay = trace.UnwindingNone
 
-// of says that of one way of unwinding, or, UnwindingNone, of any.
-func (b *blindness) of(way trace.Unwinding, from, to uint64) bool {
+// during says whether there was such a period, of a way of unwinding, at some time between two.
+func (b *blindness) during(way trace.Unwinding, from, to uint64) bool {
 	for i := len(b.periods) - 1; i >= 0; i-- {
-		if p := &b.periods[i]; p.from < to && p.to > from && (way == trace.UnwindingNone || p.way == way) {
+		if p := &b.periods[i]; p.from < to && p.to > from && (way == anyWay || p.way == way) {
 			return true
 		}
 	}

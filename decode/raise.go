@@ -92,7 +92,7 @@ func (d *Decoder) lateCause(o *owner, f *frame, gone uint64) *raise {
 		latest = nil
 	}
 	for i := range o.past {
-		if r := &o.past[i]; r.ts > f.ts && r.ts <= gone && r.pos > f.pos && !d.blind.during(f.ts, r.ts) && (latest == nil || latest.ts < r.ts) {
+		if r := &o.past[i]; r.ts > f.ts && r.ts <= gone && r.pos > f.pos && !d.blind.during(anyWay, f.ts, r.ts) && (latest == nil || latest.ts < r.ts) {
 			latest = r
 		}
 	}
@@ -131,7 +131,7 @@ func (d *Decoder) cause(o *owner, f *frame) *raise {
 	if r := d.jumped(o, f); r != nil {
 		return r
 	}
-	if r := o.cause(f); r != nil && (!d.blind.during(f.ts, r.ts) || d.raisedIn(o, f, r)) {
+	if r := o.suspect(f); r != nil && (!d.blind.during(anyWay, f.ts, r.ts) || d.raisedIn(o, f, r)) {
 		return r
 	}
 	return nil
@@ -156,10 +156,10 @@ func (d *Decoder) raisedIn(o *owner, f *frame, r *raise) bool {
 	return r.from != 0 && r.by == f.seq && d.config.Symbol != nil && strings.HasPrefix(d.config.Symbol(o.key.tgid, r.from-1), f.fn.Name)
 }
 
-// cause is what a frame that is gone died of: what it raised itself, else the
+// suspect is what a frame that is gone died of, if all was seen: what it raised itself, else the
 // latest that was raised below it; nil when nothing was. A forced unwinding
 // goes on to the thread's end, with jumps to its cleanup handlers on the way.
-func (o *owner) cause(f *frame) *raise {
+func (o *owner) suspect(f *frame) *raise {
 	var own, latest *raise
 	for i := len(o.raises) - 1; i >= 0; i-- {
 		r := &o.raises[i]
@@ -195,7 +195,7 @@ func (d *Decoder) fatal(o *owner, f *frame, why endReason, at uint64) *raise {
 			break
 		}
 		// Nobody may have seen that it was caught.
-		if r.caught || r.over || r.kind == raiseJump || r.pos <= f.pos || !r.final && d.blind.of(r.kind.way(), r.ts, at) {
+		if r.caught || r.over || r.kind == raiseJump || r.pos <= f.pos || !r.final && d.blind.during(r.kind.way(), r.ts, at) {
 			continue
 		}
 		return r
@@ -425,7 +425,7 @@ func (d *Decoder) wordBehind(t *trace.Type, data []byte, name string) (uint64, b
 func (d *Decoder) panics(o *owner, e *Event, fn *function) {
 	if fn.Role == trace.RoleGoUncaught {
 		for i := len(o.raises) - 1; i >= 0; i-- {
-			if r := &o.raises[i]; r.kind == raisePanic && !r.over && !d.blind.of(trace.UnwindingPanics, r.ts, e.TS) {
+			if r := &o.raises[i]; r.kind == raisePanic && !r.over && !d.blind.during(trace.UnwindingPanics, r.ts, e.TS) {
 				r.final = true
 				return
 			}
@@ -498,7 +498,7 @@ func (d *Decoder) caught(o *owner, e *Event, fn *function) {
 			continue
 		}
 		why := r
-		if r == nil || r.seq < f.seq || d.blind.during(f.ts, r.ts) {
+		if r == nil || r.seq < f.seq || d.blind.during(anyWay, f.ts, r.ts) {
 			why = nil
 		}
 		if jump := d.jumped(o, f); jump != nil {

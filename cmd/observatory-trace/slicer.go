@@ -30,7 +30,8 @@ type slicer struct {
 	turning   atomic.Bool // there are some
 }
 
-// turn is that a function's probes were put in, or taken out; of one that tells of unwinding, that they are about to be.
+// turn is that a function's probes were put in or taken out; those of one that tells of unwinding are said to be out
+// before they are.
 type turn struct {
 	id uint32
 	in bool
@@ -50,7 +51,7 @@ func (s *slicer) turned() []turn {
 	return turns
 }
 
-// turn takes note of one.
+// turn takes note of one. The caller has locked mu.
 func (s *slicer) turn(id uint32, in bool) {
 	s.turns = append(s.turns, turn{id, in, attach.Monotonic()})
 	s.turning.Store(true)

@@ -547,28 +547,23 @@ func (w *warden) tell(s sample.Step, tell bool) bool {
 	}
 	w.told[s.Func] = s.To
 	w.steps++
-	text := fmt.Sprintf("%s: %s", s, s.Why)
-	hint, f := "", s.Func
-	if s.Less() {
-		hint = "raise --max-overhead, --max-cpu or --max-memory, leave the function out with -x, or trace --unlimited"
-	}
-	name := s.Func.Name + ": "
+	g := trace.Gap{TimeNS: time.Now().UnixNano(), Func: s.Func, Reason: fmt.Sprintf("%s: %s", s, s.Why)}
+	said, hint := s.Func.Name+": "+g.Reason, "raise --max-overhead, --max-cpu or --max-memory, leave the function out with -x, or trace --unlimited"
 	if way := s.Func.Role.Unwinding(); way != trace.UnwindingNone {
-		name = fmt.Sprintf("what tells of %s: ", way)
-		f, text = nil, name+text
+		said, hint = fmt.Sprintf("what tells of %s: %s", way, g.Reason), unwindingHint
 		if !w.explained && s.To.Sliced() {
 			w.explained = true
-			text += ". While it is out, errors that are raised have no message and no stack"
+			said += ". While it is out, errors that are raised have no message and no stack"
 		}
-		if s.Less() {
-			hint = unwindingHint
-		}
-		name = ""
+		g.Func, g.Reason = nil, said // the function that stands for it means nothing to anybody
 	}
 	if tell {
-		w.notes.step(name + text)
+		w.notes.step(said)
 	}
-	w.gap(trace.Gap{TimeNS: time.Now().UnixNano(), Func: f, Reason: text, Hint: hint})
+	if s.Less() {
+		g.Hint = hint
+	}
+	w.gap(g)
 	return true
 }
 
